@@ -1,0 +1,5 @@
+"""``python -m clusterscan``."""
+
+from clusterscan.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Reference catalogues: read, validated, and written in one form."""

@@ -1,0 +1,162 @@
+"""The whole configuration: one typed, strict model; config.yaml and the schema come from it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from clusterscan.config.base import Settings
+from clusterscan.config.catalogs import CatalogueSettings
+from clusterscan.config.detect import DetectSettings
+from clusterscan.config.filter import FilterSettings
+from clusterscan.config.merge import MergeSettings
+from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.publish import PublishSettings
+from clusterscan.config.sample import SampleSettings
+from clusterscan.config.scan import ScanSettings
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.config.sky import SkySettings
+from clusterscan.config.source import SourceSettings
+from clusterscan.config.train import TrainSettings
+from clusterscan.config.validate import ValidateSettings
+
+FILTER = "filter"
+"""The name under which a survey's plain filter goes through scan and detect like a network."""
+
+_NAME = r"^[A-Za-z0-9_]+$"
+
+
+def _relative_and_inside(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("'~' is not expanded; write the folder's path")
+    if any(part == ".." for part in path.split("/")):
+        raise ValueError("give a folder without '..'")
+    return path.rstrip("/")
+
+
+class ModelSettings(Settings):
+    """One network of a survey and how it is trained."""
+
+    network: NetworkSettings = Field(description="the architecture")
+    train: TrainSettings = Field(TrainSettings(), description="the training")
+
+
+class SurveySettings(Settings):
+    """A survey: what its images are, where they come from, which networks look at them."""
+
+    title: str = Field(description="name for people")
+    bands: tuple[str, ...] = Field(min_length=1, description="bands, in the images' order")
+    unit: str = Field(description="unit of a pixel's value")
+    pixel_scale_arcsec: float = Field(gt=0, description="pixel size of the raw images [arcsec]")
+    beam_fwhm_arcsec: tuple[float, ...] = Field(
+        description="resolution of each band, full width at half maximum [arcsec]"
+    )
+    source: SourceSettings = Field(description="where the images come from")
+    preprocess: PreprocessSettings = Field(PreprocessSettings(), description="raw to tile image")
+    sample: SampleSettings = Field(description="labelled examples")
+    models: dict[Annotated[str, Field(pattern=_NAME)], ModelSettings] = Field(
+        min_length=1, description="networks by name"
+    )
+    scan: ScanSettings = Field(ScanSettings(), description="how networks slide over a tile")
+    filter: FilterSettings | None = Field(
+        None, description="the plain filter that the networks are compared with"
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self):
+        if len(self.beam_fwhm_arcsec) != len(self.bands):
+            raise ValueError(
+                f"beam_fwhm_arcsec has {len(self.beam_fwhm_arcsec)} values for "
+                f"{len(self.bands)} bands {list(self.bands)}; give one each"
+            )
+        if FILTER in self.models:
+            raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
+        for name, model in self.models.items():
+            if model.network.size_px > self.sample.size_px:
+                raise ValueError(
+                    f"models.{name}.network.size_px = {model.network.size_px} is larger than "
+                    f"the examples, sample.size_px = {self.sample.size_px}; raise the latter"
+                )
+        return self
+
+    @property
+    def tile_pixel_scale_arcsec(self) -> float:
+        """Pixel size of the tile images [arcsec]."""
+        return self.pixel_scale_arcsec * self.preprocess.binning
+
+    @property
+    def halo_arcmin(self) -> float:
+        """Sky kept around a tile, so that every crop centred in it lies wholly inside."""
+        half = self.sample.size_px / 2 * self.tile_pixel_scale_arcsec / 60.0
+        # Crops are square and may stand askew to the tile's outline: their corners reach out.
+        return 1.05 * half * 2**0.5
+
+
+class ExecutionSettings(Settings):
+    """How jobs run; nothing here changes a result."""
+
+    workers: int = Field(1, ge=1, description="Dask worker processes of one fetch or image job")
+    gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
+    max_failed_fraction: float = Field(
+        0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
+    )
+
+
+class Config(Settings):
+    """One run of clusterscan."""
+
+    title: str = Field("clusterscan", description="what the run is, for the report")
+    output: Annotated[str, AfterValidator(_relative_and_inside)] = Field(
+        "results", min_length=1, description="folder that the run writes to"
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="seed of everything random but the training")
+    sky: SkySettings = Field(description="how the sky is cut, what is searched and held out")
+    simulation: SimulationSettings = Field(
+        SimulationSettings(), description="the simulated sky; unused where no source is simulated"
+    )
+    surveys: dict[Annotated[str, Field(pattern=_NAME)], SurveySettings] = Field(
+        min_length=1, description="surveys by name"
+    )
+    catalogs: tuple[CatalogueSettings, ...] = Field(
+        min_length=1, description="reference catalogues: known objects, truth"
+    )
+    detect: DetectSettings = Field(DetectSettings(), description="maps to candidates")
+    merge: MergeSettings = Field(MergeSettings(), description="candidates to objects")
+    validate_: ValidateSettings = Field(
+        ValidateSettings(), alias="validate", description="completeness and purity"
+    )
+    publish: PublishSettings = Field(PublishSettings(), description="the products")
+    execution: ExecutionSettings = Field(ExecutionSettings(), description="how jobs run")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self):
+        names = [c.name for c in self.catalogs]
+        again = sorted({n for n in names if names.count(n) > 1})
+        if again:
+            raise ValueError(f"catalogs: {again} stand more than once; names must differ")
+        if not self.catalogue_names("known"):
+            raise ValueError("catalogs: none has role 'known', so nothing labels the training")
+        return self
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether any image comes from the simulated sky."""
+        return any(s.source.kind == "simulated" for s in self.surveys.values())
+
+    def catalogue_names(self, role: str) -> list[str]:
+        """Return the names of the catalogues of a role, sorted."""
+        return sorted(c.name for c in self.catalogs if c.role == role)
+
+    def catalogue(self, name: str) -> CatalogueSettings:
+        """Return the settings of a catalogue."""
+        return next(c for c in self.catalogs if c.name == name)
+
+    def scanned(self) -> list[tuple[str, str]]:
+        """Return (survey, model) of every map: networks, and each survey's plain filter."""
+        return [
+            (name, model)
+            for name, survey in self.surveys.items()
+            for model in [*survey.models, *([FILTER] if survey.filter else [])]
+        ]

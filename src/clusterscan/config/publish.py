@@ -1,0 +1,46 @@
+"""Settings of the publish stage: names, release date, and what the report shows."""
+
+from pydantic import Field
+
+from clusterscan.config.base import Settings
+
+
+class PublishSettings(Settings):
+    """How the catalogue, the HiPS maps and the report are published."""
+
+    acronym: str = Field(
+        "CSCAN",
+        pattern=r"^[A-Z][A-Za-z0-9]{1,11}$",
+        description="Acronym that opens every object's IAU name, e.g. CSCAN.",
+    )
+    name_format: str = Field(
+        "JHHMMSS.s+DDMMSS",
+        pattern=r"^JHHMM(\.m{1,4}|SS(\.s{1,4})?)?\+DDMM(\.m{1,4}|SS(\.s{1,4})?)?$",
+        description="Digits of an IAU name: J, then right ascension, sign, declination; "
+        "each ends in minutes or seconds with up to 4 decimals.",
+    )
+    name_guard_deg: float = Field(
+        1e-9,
+        ge=0,
+        le=1e-7,
+        description="A coordinate this little below a digit's border counts as on it, so that "
+        "10 deg stored as 9.999999999999998 is named as 10 deg [deg].",
+    )
+    release_date: str = Field(
+        "2026-01-01T00:00Z",
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z$",
+        description="Release date written into the products (UTC), never taken from the clock.",
+    )
+    publisher_did: str = Field(
+        "ivo://clusterscan",
+        pattern=r"^ivo://[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="IVOID under which the HiPS maps are identified.",
+    )
+    gallery_count: int = Field(
+        8, ge=0, le=60, description="Candidates of each kind in the report's gallery."
+    )
+    gallery_width_arcmin: dict[str, float] = Field(
+        default_factory=dict,
+        description="Width of a survey's gallery images [arcmin]; a survey that is not named "
+        "gets 200 of its pixels.",
+    )

@@ -1,0 +1,181 @@
+"""Settings of sampling: labelled examples, and the split of the sky into three parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clusterscan.config.base import Settings
+from clusterscan.config.source import StampsSource
+
+
+class CellSplit(Settings):
+    """Listed HEALPix cells are for validation and test, all other sky for training."""
+
+    kind: Literal["cells"]
+    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
+    validation: list[int] = Field(min_length=1, description="Cells of the validation part.")
+    test: list[int] = Field(min_length=1, description="Cells of the test part.")
+    guard_arcmin: float = Field(
+        0.0,
+        ge=0,
+        description="Examples closer than half a crop's diagonal plus this to another part are "
+        "dropped [arcmin].",
+    )
+
+    @model_validator(mode="after")
+    def _cells_exist_once(self) -> CellSplit:
+        both = set(self.validation) & set(self.test)
+        if both:
+            raise ValueError(f"cells {sorted(both)} are in validation and in test")
+        wrong = [c for c in self.validation + self.test if not 0 <= c < 12 * 4**self.order]
+        if wrong:
+            raise ValueError(f"cells {wrong} do not exist at order {self.order}")
+        return self
+
+
+class FractionSplit(Settings):
+    """Each cell's part is drawn by a hash of its number: stable when sky is added."""
+
+    kind: Literal["fractions"]
+    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
+    validation: float = Field(gt=0, lt=1, description="Fraction of the cells for validation.")
+    test: float = Field(gt=0, lt=1, description="Fraction of the cells for the test.")
+    guard_arcmin: float = Field(
+        0.0,
+        ge=0,
+        description="Examples closer than half a crop's diagonal plus this to another part are "
+        "dropped [arcmin].",
+    )
+
+    @model_validator(mode="after")
+    def _training_is_left(self) -> FractionSplit:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test = {self.validation + self.test} leaves no sky for training"
+            )
+        return self
+
+
+SplitSettings = Annotated[CellSplit | FractionSplit, Field(discriminator="kind")]
+
+
+class _Negatives(Settings):
+    random_per_deg2: float = Field(
+        ge=0, description="Trial positions drawn uniformly on the sky; unfit ones are dropped."
+    )
+    exclusion_arcmin: float = Field(
+        gt=0, description="Random, sky and star examples keep this far from known objects [arcmin]."
+    )
+    stars_per_deg2: float = Field(
+        0.0, ge=0, description="At most so many bright stars are added as hard negatives."
+    )
+    offsets_per_known: int = Field(
+        0, ge=0, le=64, description="Examples beside each known object, labelled 0: teach centring."
+    )
+    offset_min_arcmin: float = Field(0.0, ge=0, description="Inner radius of their ring [arcmin].")
+    offset_max_arcmin: float = Field(0.0, ge=0, description="Outer radius of their ring [arcmin].")
+    min_valid_fraction: float = Field(
+        0.7, ge=0, le=1, description="Examples with fewer good pixels are dropped."
+    )
+
+    @model_validator(mode="after")
+    def _ring_has_a_width(self) -> _Negatives:
+        if self.offsets_per_known and not 0 < self.offset_min_arcmin < self.offset_max_arcmin:
+            raise ValueError(
+                f"offsets_per_known = {self.offsets_per_known} needs 0 < offset_min_arcmin "
+                f"(now {self.offset_min_arcmin}) < offset_max_arcmin (now {self.offset_max_arcmin})"
+            )
+        return self
+
+
+class InjectionSettings(Settings):
+    """Model clusters whose SZ signal is added to microwave crops, as further positives."""
+
+    per_deg2: float = Field(gt=0, description="Injected clusters on the sky.")
+    m500c_msun: tuple[float, float] = Field(
+        (2e14, 1.2e15), description="Least and largest mass, drawn log-uniformly [Msun]."
+    )
+    z: tuple[float, float] = Field((0.1, 1.2), description="Redshifts, drawn uniformly.")
+    hydrostatic_one_minus_b: float = Field(
+        0.71, gt=0, le=1, description="Mass the pressure profile is scaled with, over true mass."
+    )
+    frequencies_ghz: tuple[float, ...] = Field(
+        (97.8, 149.6, 216.5),
+        description="Effective frequency of each band for the SZ effect [GHz].",
+    )
+    beam_fwhm_arcmin: tuple[float, ...] = Field(
+        (2.1, 1.4, 1.0), description="Gaussian beam of each band [arcmin]."
+    )
+    highpass_fwhm_arcmin: float | None = Field(
+        None, gt=0, description="The images' high-pass, which signals must go through too [arcmin]."
+    )
+
+    @model_validator(mode="after")
+    def _ranges_rise_and_bands_match(self) -> InjectionSettings:
+        for key in ("m500c_msun", "z"):
+            low, high = getattr(self, key)
+            if not 0 < low < high:
+                raise ValueError(f"{key} = [{low}, {high}] must rise from above 0")
+        if len(self.frequencies_ghz) != len(self.beam_fwhm_arcmin):
+            raise ValueError("give one of frequencies_ghz and beam_fwhm_arcmin for every band")
+        return self
+
+
+class TileSampleSettings(_Negatives):
+    """Examples cut out of tile images: known objects against other sky."""
+
+    kind: Literal["tiles"]
+    size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
+    catalogues: tuple[str, ...] | None = Field(
+        None,
+        description="Known catalogues whose objects are positives; null: all. Negatives keep away "
+        "from the objects of all.",
+    )
+    inject: InjectionSettings | None = Field(
+        None, description="Further positives: model clusters added to microwave images."
+    )
+    jitters_per_known: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Crops of each known object; beyond the first shifted at random.",
+    )
+    jitter_arcmin: float = Field(
+        0.0, ge=0, description="Largest shift of the further crops, within a disc [arcmin]."
+    )
+
+
+class StampSampleSettings(_Negatives):
+    """Examples from labelled stamps, with empty sky and stars from the survey's tile images."""
+
+    kind: Literal["stamps"]
+    size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
+    stamps: StampsSource = Field(description="The labelled stamps.")
+    labels: str = Field(
+        description="csv file with a row a stamp; may begin with ${CLUSTERSCAN_DATA}."
+    )
+    columns: dict[str, str] = Field(
+        description="object_id, ra_deg, dec_deg, class and member (the stamp's file in the zip) "
+        "-> the csv's columns; further ones are kept with the examples."
+    )
+    star_min_value: float | None = Field(
+        None,
+        description="Peaks of the image above this, in no list, are stars (mean of the bands).",
+    )
+    positive: list[int] = Field(min_length=1, description="Classes with label 1, the rest is 0.")
+    ignored: list[int] = Field(default_factory=list, description="Classes that are left out.")
+
+    @model_validator(mode="after")
+    def _labels_are_complete(self) -> StampSampleSettings:
+        missing = {"object_id", "ra_deg", "dec_deg", "class", "member"} - set(self.columns)
+        if missing:
+            raise ValueError(f"columns lacks {sorted(missing)}")
+        both = set(self.positive) & set(self.ignored)
+        if both:
+            raise ValueError(f"classes {sorted(both)} are positive and ignored")
+        return self
+
+
+SampleSettings = Annotated[TileSampleSettings | StampSampleSettings, Field(discriminator="kind")]

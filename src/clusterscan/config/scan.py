@@ -1,0 +1,40 @@
+"""Settings of the scan: how a network slides over a tile."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from clusterscan.config.base import Settings
+
+
+class ScanSettings(Settings):
+    """How a network slides over a tile's image."""
+
+    engine: Literal["dense", "windowed"] = Field(
+        "dense",
+        description="'dense' computes the features of a whole tile once; 'windowed' one crop "
+        "per map pixel: slow, but the very thing the network was trained on.",
+    )
+    step_px: int | None = Field(
+        None,
+        ge=1,
+        description="Grid step of the dense engine [px], where a network's own output stride is "
+        "coarser; divides it. null: the stride. Half the step costs four times the time.",
+    )
+    batch_size: int = Field(64, ge=1, description="Crops per step of the windowed engine.")
+    threads: int = Field(
+        1, ge=1, description="CPU threads; fixed here because sums depend on it in the last bit."
+    )
+    min_valid_fraction: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Map pixels with less good image than this in their window are left out.",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="'cpu', 'cuda', 'cuda:<n>', or 'auto': the first GPU if there is one.",
+    )

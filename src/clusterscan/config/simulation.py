@@ -1,0 +1,204 @@
+"""Settings of the simulated sky: halos, the two surveys, and what catalogues find of it.
+
+docs/simulation.md says where each default comes from: published, rounded by hand, or tuned.
+"""
+
+from pydantic import Field, model_validator
+
+from clusterscan.config.base import Settings
+
+__all__ = [
+    "HaloSettings",
+    "InfraredSettings",
+    "KnownSettings",
+    "MicrowaveSettings",
+    "SimulationSettings",
+]
+
+
+class HaloSettings(Settings):
+    """Halos and the gas in them."""
+
+    m500c_min_msun: float = Field(
+        3e13, ge=1e13, le=1e15, description="lightest halo in the truth catalogue [Msun]"
+    )
+    group_m500c_min_msun: float = Field(
+        5e12,
+        ge=3e12,
+        le=1e15,
+        description="lightest halo that holds gas and galaxies in the images [Msun]",
+    )
+    z_min: float = Field(0.05, ge=0.03, le=1.0, description="lowest halo redshift")
+    z_max: float = Field(2.0, ge=0.2, le=3.0, description="highest halo redshift")
+    hydrostatic_one_minus_b: float = Field(
+        0.62,
+        ge=0.4,
+        le=1.2,
+        description="pressure-profile mass over true mass, 1 - b (Planck 2018, for this cosmology)",
+    )
+    y_scatter_ln: float = Field(
+        0.20, ge=0.0, le=1.0, description="scatter of the SZ signal at fixed mass [ln]"
+    )
+    richness_scatter_ln: float = Field(
+        0.23, ge=0.0, le=1.0, description="scatter of the richness at fixed mass [ln]"
+    )
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> "HaloSettings":
+        if self.group_m500c_min_msun > self.m500c_min_msun:
+            raise ValueError(
+                f"group_m500c_min_msun = {self.group_m500c_min_msun:g} is above m500c_min_msun = "
+                f"{self.m500c_min_msun:g}: a listed cluster would be missing from the images; "
+                "lower it"
+            )
+        if self.z_min >= self.z_max:
+            raise ValueError(f"z_min = {self.z_min} must be below z_max = {self.z_max}")
+        return self
+
+
+class InfraredSettings(Settings):
+    """The unWISE-like survey."""
+
+    depth_5sigma_vega_mag: tuple[float, float] = Field(
+        (17.9, 16.7), description="5 sigma depth of an isolated point source, W1 and W2 [Vega mag]"
+    )
+    galaxies: bool = Field(True, description="draw field galaxies and members of halos")
+    galaxy_limit_w1_mag: float = Field(
+        19.5, ge=16.0, le=21.0, description="faintest galaxy drawn, in W1 [Vega mag]"
+    )
+    stars: bool = Field(True, description="draw the stars of the Galaxy")
+    star_density: float = Field(
+        1.0, ge=0.0, le=10.0, description="star counts relative to the Galaxy model"
+    )
+    star_limit_w1_mag: float = Field(
+        19.0, ge=12.0, le=21.0, description="faintest star drawn, in W1 [Vega mag]"
+    )
+    stars_max_per_deg2: float = Field(
+        2e5,
+        ge=1e3,
+        le=1e6,
+        description="cap on faint stars near the Galactic plane, for time and memory [deg-2]",
+    )
+    bright_star_w1_mag: float = Field(
+        9.5,
+        ge=4.0,
+        le=12.0,
+        description="stars brighter than this have wings, spikes and a mask [Vega mag]",
+    )
+    mask_level_sigma: float = Field(
+        1.0,
+        gt=0.0,
+        le=100.0,
+        description="a bright star is masked out to where its light is this many pixel sigma",
+    )
+    saturation_vega_mag: tuple[float, float] = Field(
+        (8.1, 6.7), description="stars brighter than this saturate, W1 and W2 [Vega mag]"
+    )
+
+
+class MicrowaveSettings(Settings):
+    """The ACT-like survey; bands f090, f150, f220."""
+
+    frequency_sz_ghz: tuple[float, float, float] = Field(
+        (97.8, 149.6, 216.0), description="effective frequencies for the SZ spectrum [GHz]"
+    )
+    beam_fwhm_arcmin: tuple[float, float, float] = Field(
+        (2.0, 1.4, 1.0), description="Gaussian beam widths [arcmin]"
+    )
+    white_noise_uk_arcmin: tuple[float, float, float] = Field(
+        (30.0, 28.0, 90.0), description="white noise of the maps [uK_CMB arcmin]"
+    )
+    noise_knee_ell: tuple[float, float, float] = Field(
+        (2000.0, 3000.0, 3800.0), description="multipole where atmosphere equals white noise"
+    )
+    noise_slope: float = Field(
+        -3.0, ge=-5.0, le=0.0, description="slope of the atmosphere's power spectrum"
+    )
+    cmb: bool = Field(True, description="draw the primary CMB")
+    sz: bool = Field(True, description="draw the thermal SZ effect of halos")
+    radio_counts: float = Field(
+        1.0, ge=0.0, le=10.0, description="radio source counts relative to the model"
+    )
+    dusty_counts: float = Field(
+        1.0, ge=0.0, le=10.0, description="dusty source counts relative to the model"
+    )
+    clustered_cib_uk2: float = Field(
+        4.9,
+        ge=0.0,
+        le=50.0,
+        description="clustered infrared background at 150 GHz, D_l at l = 3000 [uK2]",
+    )
+
+    @model_validator(mode="after")
+    def _values_are_positive(self) -> "MicrowaveSettings":
+        for key in ("frequency_sz_ghz", "beam_fwhm_arcmin"):
+            if min(getattr(self, key)) <= 0:
+                raise ValueError(f"{key} = {getattr(self, key)}: every value must be above 0")
+        for key in ("white_noise_uk_arcmin", "noise_knee_ell"):
+            if min(getattr(self, key)) < 0:
+                raise ValueError(f"{key} = {getattr(self, key)}: no value may be below 0")
+        return self
+
+
+class KnownSettings(Settings):
+    """How the simulated known-cluster catalogues select from the truth."""
+
+    sz_snr_min: float = Field(
+        4.5, ge=3.0, le=20.0, description="signal-to-noise limit of the SZ catalogue"
+    )
+    sz_completeness: float = Field(
+        0.92,
+        ge=0.0,
+        le=1.0,
+        description="part of the detections that is confirmed (masks, missing follow-up)",
+    )
+    sz_false_per_deg2: float = Field(
+        0.01, ge=0.0, le=5.0, description="false entries of the SZ catalogue [deg-2]"
+    )
+    richness_min: float = Field(
+        15.0, ge=5.0, le=100.0, description="observed richness limit of the richness catalogue"
+    )
+    richness_z_min: float = Field(0.1, ge=0.0, le=3.0, description="its lowest redshift")
+    richness_z_max: float = Field(1.1, ge=0.0, le=3.0, description="its highest redshift")
+    richness_completeness: float = Field(
+        0.88, ge=0.0, le=1.0, description="part of the rich clusters outside its masks"
+    )
+    richness_noise_ln: float = Field(
+        0.15,
+        ge=0.0,
+        le=1.0,
+        description="scatter by background and projection, beside the Poisson noise [ln]",
+    )
+    richness_false_per_deg2: float = Field(
+        0.25,
+        ge=0.0,
+        le=20.0,
+        description="entries that are no cluster but projections [deg-2]",
+    )
+    miscentred_part: float = Field(
+        0.25, ge=0.0, le=1.0, description="part of optical centres that miss the brightest galaxy"
+    )
+    miscentring_r500: float = Field(
+        0.4, ge=0.0, le=1.0, description="Rayleigh width of their offsets [R500]"
+    )
+    photo_z_scatter: float = Field(
+        0.008, ge=0.0, le=0.2, description="photometric redshift error over (1 + z)"
+    )
+    spectroscopic_part: float = Field(
+        0.4, ge=0.0, le=1.0, description="part of the redshifts that are spectroscopic"
+    )
+
+
+class SimulationSettings(Settings):
+    """The simulated sky."""
+
+    halos: HaloSettings = Field(default_factory=HaloSettings, description="halos and their gas")
+    infrared: InfraredSettings = Field(
+        default_factory=InfraredSettings, description="the unWISE-like survey"
+    )
+    microwave: MicrowaveSettings = Field(
+        default_factory=MicrowaveSettings, description="the ACT-like survey"
+    )
+    known: KnownSettings = Field(
+        default_factory=KnownSettings, description="the catalogues that label training"
+    )

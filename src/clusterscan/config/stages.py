@@ -1,0 +1,191 @@
+"""What each stage sees of the configuration: its own settings and nothing else, as JSON.
+
+A stage's JSON has four parts: ``stage`` and ``version`` determine the result (and go into the
+tiles' fingerprints), ``sky`` says how the sky is cut, ``execution`` how the job runs. So
+changing a setting of one stage never reruns an earlier one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from clusterscan.config.model import FILTER, Config
+from clusterscan.config.versions import STAGE_VERSIONS
+from clusterscan.preprocess.stage import margin_arcmin
+
+
+class StageSettings:
+    """Each stage's settings, as JSON text for its script's ``--settings``."""
+
+    def __init__(self, config: Config):
+        self._config = config
+
+    def fetch(self, survey: str) -> str:
+        """Return settings of `fetch`: the source, and what images it must give."""
+        return self._text("fetch", image_source(self._config, survey))
+
+    def catalogue(self, name: str) -> str:
+        """Return settings of one reference catalogue."""
+        return self._text("catalogue", catalogue_source(self._config, name))
+
+    def preprocess(self, survey: str) -> str:
+        """Return settings of `preprocess`."""
+        return self._text(
+            "preprocess",
+            {
+                "spec": image_spec(self._config, survey),
+                "preprocess": _plain(self._config.surveys[survey].preprocess),
+            },
+        )
+
+    def sample(self, survey: str) -> str:
+        """Return settings of `sample`."""
+        settings = self._config.surveys[survey]
+        return self._text(
+            "sample",
+            {
+                "seed": self._config.seed,
+                "bands": list(settings.bands),
+                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
+                "regions": _plain(self._config.sky.regions),
+                "sample": _plain(settings.sample),
+                "duplicate_radius_arcmin": self._config.merge.unite_radius_arcmin,
+            },
+        )
+
+    def train(self, survey: str, model: str) -> str:
+        """Return settings of `train`."""
+        settings = self._config.surveys[survey]
+        return self._text(
+            "train",
+            {
+                "survey": survey,
+                "bands": list(settings.bands),
+                "unit": settings.unit,
+                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
+                "network": _plain(settings.models[model].network),
+                "train": _plain(settings.models[model].train),
+            },
+        )
+
+    def scan(self, survey: str, model: str) -> str:
+        """Return settings of `scan`, with the network or with the plain filter."""
+        settings = self._config.surveys[survey]
+        how = settings.filter if model == FILTER else settings.scan
+        return self._text(
+            "scan",
+            {
+                "kind": FILTER if model == FILTER else "network",
+                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
+                "map_order": self._config.sky.map_order,
+                "how": _plain(how),
+            },
+        )
+
+    def detect(self, survey: str, model: str) -> str:
+        """Return settings of `detect`."""
+        return self._text(
+            "detect",
+            {
+                "scale": "snr" if model == FILTER else "probability",
+                "map_order": self._config.sky.map_order,
+                "detect": _plain(self._config.detect),
+            },
+        )
+
+    def merge(self) -> str:
+        """Return settings of `merge`."""
+        return self._text(
+            "merge",
+            {
+                "models": self._config.scanned(),
+                "known": self._config.catalogue_names("known"),
+                "merge": _plain(self._config.merge),
+                "regions": _plain(self._config.sky.regions),
+            },
+            blocks=self._config.sky.blocks(),
+        )
+
+    def validate(self) -> str:
+        """Return settings of `validate`."""
+        return self._text(
+            "validate",
+            {
+                "models": self._config.scanned(),
+                "known": self._config.catalogue_names("known"),
+                "seed": self._config.seed,
+                "truth": self._config.catalogue_names("truth"),
+                "validate": _plain(self._config.validate_),
+                "regions": _plain(self._config.sky.regions),
+            },
+            blocks=self._config.sky.blocks(),
+        )
+
+    def publish(self) -> str:
+        """Return settings of `publish`, which shows the whole configuration."""
+        config = self._config.model_dump(mode="json", by_alias=True)
+        config.pop("execution")
+        return self._text("publish", {"config": config}, blocks=self._config.sky.blocks())
+
+    def _text(self, name: str, stage: dict[str, Any], **sky: Any) -> str:
+        orders = self._config.sky
+        content = {
+            "version": STAGE_VERSIONS[name],
+            "stage": stage,
+            "sky": {
+                "tile_order": orders.tile_order,
+                "block_order": orders.block_order,
+                "map_order": orders.map_order,
+                **sky,
+            },
+            "execution": {"max_failed_fraction": self._config.execution.max_failed_fraction},
+        }
+        return json.dumps(content, sort_keys=True)
+
+
+def image_source(config: Config, survey: str) -> dict[str, Any]:
+    """Return all that determines a survey's raw images."""
+    settings = config.surveys[survey]
+    source: dict[str, Any] = {
+        "source": _plain(settings.source),
+        "spec": image_spec(config, survey),
+    }
+    if settings.source.kind == "simulated":
+        source |= {"seed": config.seed, "simulation": _plain(config.simulation)}
+    return source
+
+
+def image_spec(config: Config, survey: str) -> dict[str, Any]:
+    """Return what a tile's image of a survey must be (the fields of `fetch.source.ImageSpec`)."""
+    settings = config.surveys[survey]
+    return {
+        "survey": survey,
+        "bands": list(settings.bands),
+        "unit": settings.unit,
+        "pixel_scale_arcsec": settings.pixel_scale_arcsec,
+        "tile_order": config.sky.tile_order,
+        "halo_arcmin": settings.halo_arcmin,
+        "margin_arcmin": margin_arcmin(settings.preprocess),
+        "binning": settings.preprocess.binning,
+    }
+
+
+def catalogue_source(config: Config, name: str) -> dict[str, Any]:
+    """Return all that determines a reference catalogue, but the bytes of its file."""
+    settings = config.catalogue(name)
+    source: dict[str, Any] = {"catalogue": _plain(settings)}
+    if settings.kind == "simulated":
+        source |= {
+            "seed": config.seed,
+            "simulation": _plain(config.simulation),
+            "footprint": _plain(config.sky.footprint),
+            "tile_order": config.sky.tile_order,
+        }
+    return source
+
+
+def _plain(model: BaseModel | None) -> Any:
+    return None if model is None else model.model_dump(mode="json")

@@ -1,0 +1,18 @@
+"""The version of each stage's results.
+
+Raise a stage's number when its code gives other results for the same input: Snakemake does not
+see code behind a script, so this number is what makes the stage and all later ones run again.
+"""
+
+STAGE_VERSIONS = {
+    "fetch": 1,
+    "catalogue": 1,
+    "preprocess": 1,
+    "sample": 1,
+    "train": 1,
+    "scan": 1,
+    "detect": 1,
+    "merge": 1,
+    "validate": 1,
+    "publish": 1,
+}

@@ -1,0 +1,41 @@
+"""Errors a user can mend.
+
+ClusterscanError
+├── ConfigError      a setting is wrong
+├── SourceError      a survey's source cannot give what was asked for
+├── CatalogueError   a catalogue cannot be read or holds impossible rows
+├── ImageError       an image is not what it should be
+├── ModelError       a network or its weights do not fit
+└── ProductError     an earlier stage's product is missing or damaged
+
+Every message says what is wrong, where (file, row, tile), and how to mend it. Anything else
+that is raised is a bug and keeps its traceback.
+"""
+
+
+class ClusterscanError(Exception):
+    """Base of all errors a user can mend."""
+
+
+class ConfigError(ClusterscanError):
+    """A setting is wrong."""
+
+
+class SourceError(ClusterscanError):
+    """A survey's source cannot give what was asked for."""
+
+
+class CatalogueError(ClusterscanError):
+    """A catalogue cannot be read or holds impossible rows."""
+
+
+class ImageError(ClusterscanError):
+    """An image is not what it should be."""
+
+
+class ModelError(ClusterscanError):
+    """A network or its weights do not fit."""
+
+
+class ProductError(ClusterscanError):
+    """An earlier stage's product is missing or damaged."""

@@ -1,0 +1,1 @@
+"""Get a survey's images: sources list their objects and write raw tile images."""

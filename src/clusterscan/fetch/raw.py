@@ -1,0 +1,114 @@
+"""Raw tile images on disk: one FITS image extension a band, and a mask of bit planes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from clusterscan.errors import ImageError
+from clusterscan.provenance.atomic import atomic_path
+
+NO_COVERAGE = np.uint8(1)
+SATURATED = np.uint8(2)
+BRIGHT_STAR = np.uint8(4)
+BAD_PLANES = NO_COVERAGE | SATURATED
+"""Pixels that networks do not see: missing in examples, 0 in the scan's normalised image."""
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """A raw image.
+
+    Attributes
+    ----------
+    image : float32 ndarray, shape (bands, ny, nx)
+        Pixel values; may be NaN where masked.
+    mask : uint8 ndarray, shape (ny, nx)
+        Bit planes NO_COVERAGE, SATURATED, BRIGHT_STAR.
+    wcs : astropy.wcs.WCS
+        Celestial, ICRS.
+    unit : str
+        Unit of the pixel values.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    wcs: WCS
+    unit: str
+
+
+def write_raw(path: Path, raw: RawImage, bands: tuple[str, ...], tile: int) -> None:
+    """Write a raw image atomically; the same image always gives the same bytes."""
+    header = wcs_header(raw.wcs)
+    primary = fits.PrimaryHDU()
+    primary.header["TILE"] = (tile, "HEALPix NESTED index")
+    hdus = fits.HDUList([primary])
+    for band, plane in zip(bands, raw.image, strict=True):
+        hdu = fits.ImageHDU(plane.astype(np.float32, copy=False), header, name=band)
+        hdu.header["BUNIT"] = raw.unit
+        hdus.append(hdu)
+    if raw.mask.any():
+        hdus.append(fits.ImageHDU(raw.mask, header, name="MASK"))
+    with atomic_path(path) as temporary:
+        hdus.writeto(temporary)
+
+
+def read_raw(path: Path, bands: tuple[str, ...]) -> RawImage:
+    """Read and check a raw image.
+
+    Raises
+    ------
+    ImageError
+        If the file is no FITS, is cut short, lacks a band, holds planes of different shapes or
+        has no celestial WCS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", fits.verify.VerifyWarning)
+            warnings.filterwarnings("error", message="File may have been truncated")
+            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+                return _from_hdus(hdus, bands, path)
+    except (OSError, ValueError, TypeError, KeyError, Warning) as error:
+        raise ImageError(
+            f"{path}: not a whole FITS image ({type(error).__name__}: {error}); "
+            "delete the file and run again, it is fetched anew"
+        ) from error
+
+
+def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawImage:
+    names = [hdu.name for hdu in hdus]
+    missing = [band for band in bands if band.upper() not in names]
+    if missing:
+        raise ImageError(
+            f"{path}: lacks band {', '.join(missing)} (it holds {', '.join(names[1:]) or 'none'}); "
+            "correct the survey's bands, or delete the file so that it is fetched anew"
+        )
+    planes = [hdus[band].data for band in bands]
+    if any(plane is None or plane.ndim != 2 for plane in planes):
+        raise ImageError(f"{path}: a band is no two-dimensional image; it must be fetched anew")
+    shapes = {plane.shape for plane in planes}
+    mask = hdus["MASK"].data if "MASK" in names else np.zeros(planes[0].shape, np.uint8)
+    if len(shapes | {mask.shape}) > 1:
+        raise ImageError(
+            f"{path}: bands and mask have different shapes {sorted(shapes | {mask.shape})}; "
+            "delete the file and run again, it is fetched anew"
+        )
+    header = hdus[bands[0]].header
+    wcs = WCS(header)
+    if not wcs.has_celestial:
+        raise ImageError(f"{path}: no celestial WCS in band {bands[0]}; it must be fetched anew")
+    image = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
+    return RawImage(image, np.asarray(mask, np.uint8), wcs, str(header.get("BUNIT", "")))
+
+
+def wcs_header(wcs: WCS) -> fits.Header:
+    """Return a WCS's cards, without those that hold dates."""
+    header = wcs.to_header()
+    for key in ("DATE", "DATE-OBS", "MJD-OBS", "MJDREF", "MJDREFI", "MJDREFF"):
+        header.remove(key, ignore_missing=True)
+    return header

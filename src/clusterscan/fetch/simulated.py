@@ -1,0 +1,79 @@
+"""Source `simulated`: raw tile images of the simulated sky, each made by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterscan import sky
+from clusterscan.blocks import TileOutcome
+from clusterscan.config.source import SimulatedSource
+from clusterscan.fetch.source import ImageSpec, SourceObject
+from clusterscan.provenance.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from clusterscan.config.simulation import SimulationSettings
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """The simulated sky as a source; its images lie in each tile's own frame."""
+
+    settings: SimulatedSource
+    spec: ImageSpec
+    simulation: SimulationSettings
+    seed: int
+
+    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
+        """List one object a tile; its token covers all that the image depends on."""
+        from clusterscan.simulate import SIMULATOR_VERSION
+
+        common = {
+            "simulator": SIMULATOR_VERSION,
+            "sky": self.settings.sky,
+            "seed": self.seed,
+            "settings": self.simulation.model_dump(mode="json"),
+            "frame": [
+                self.spec.tile_order,
+                self.spec.pixel_scale_arcsec,
+                self.spec.raw_halo_arcmin,
+                self.spec.binning,
+            ],
+        }
+        name = f"{self.settings.sky}-o{self.spec.tile_order}"
+        return [
+            SourceObject(f"{name}-{tile}", (int(tile),), fingerprint({**common, "tile": int(tile)}))
+            for tile in tiles
+        ]
+
+    def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
+        """Render a tile's raw image and write it atomically."""
+        # Listing objects, which every start of the workflow does, stays free of slow imports.
+        from clusterscan.fetch.raw import RawImage, write_raw
+
+        spec = self.spec
+        wcs, shape = sky.tile_frame(
+            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
+        )
+        image, mask = self._render(wcs, shape, tile)
+        write_raw(destination, RawImage(image, mask, wcs, spec.unit), spec.bands, tile)
+        return TileOutcome(counts={"pixels": int(mask.size)})
+
+    def _render(self, wcs, shape: tuple[int, int], tile: int) -> tuple[np.ndarray, np.ndarray]:
+        key = (self.spec.tile_order, tile)
+        if self.settings.sky == "infrared":
+            from clusterscan.simulate.infrared import render_infrared
+
+            return render_infrared(
+                wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
+            )
+        from clusterscan.simulate.microwave import render_microwave
+
+        image = render_microwave(
+            wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
+        )
+        return image, np.zeros(shape, np.uint8)

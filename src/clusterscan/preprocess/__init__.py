@@ -1,0 +1,1 @@
+"""From raw images to calibrated tile images: binning, masks, background."""

@@ -1,0 +1,87 @@
+"""Binning by whole pixels: means of what is covered, exact WCS, masks that follow.
+
+A pixel of the binned image is n × n raw pixels; with centres at integers, raw x lies at
+binned (x - (n - 1) / 2) / n.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan.errors import ImageError
+from clusterscan.fetch.raw import BRIGHT_STAR, NO_COVERAGE, SATURATED
+
+
+def bin_image(
+    image: np.ndarray,
+    covered: np.ndarray,
+    n: int,
+    combine: Literal["mean", "sum"] = "mean",
+) -> np.ndarray:
+    """Bin an image, using covered pixels only.
+
+    Parameters
+    ----------
+    image : float ndarray, shape (bands, ny, nx)
+        Raw image; ny and nx are multiples of n.
+    covered : bool ndarray, shape (ny, nx)
+        Pixels with data.
+    n : int
+        Raw pixels along a side of a binned pixel.
+    combine : {"mean", "sum"}
+        ``mean`` keeps surface brightness; ``sum`` adds counts and scales up for raw pixels
+        without data, as if they held the mean of the others.
+
+    Returns
+    -------
+    float32 ndarray, shape (bands, ny // n, nx // n)
+        0 where no raw pixel is covered.
+
+    Raises
+    ------
+    ImageError
+        If a side is no multiple of n.
+    """
+    if n == 1:
+        return np.where(covered, image, 0.0).astype(np.float32, copy=False)
+    blocks = _blocks(covered, n)
+    count = blocks.sum(axis=(1, 3))
+    weight = np.divide(1.0, count, out=np.zeros(count.shape), where=count > 0)
+    if combine == "sum":
+        weight *= n * n
+    total = _blocks(np.where(covered, image, 0.0), n).sum(axis=(-3, -1), dtype=np.float64)
+    return (total * weight).astype(np.float32)
+
+
+def bin_mask(mask: np.ndarray, n: int) -> np.ndarray:
+    """Bin a mask: one saturated or star pixel spoils a bin, lack of coverage takes over half."""
+    blocks = _blocks(mask, n)
+    bits = np.bitwise_or.reduce(np.bitwise_or.reduce(blocks, axis=3), axis=1)
+    empty = (blocks & NO_COVERAGE).sum(axis=(1, 3), dtype=np.int64)
+    binned = bits & (SATURATED | BRIGHT_STAR)
+    return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(np.uint8)
+
+
+def bin_wcs(wcs: WCS, n: int) -> WCS:
+    """Return the WCS of the binned image; sky positions are kept exactly."""
+    binned = wcs.deepcopy()
+    binned.wcs.crpix = [(reference - 0.5) / n + 0.5 for reference in wcs.wcs.crpix]
+    if wcs.wcs.has_cd():
+        binned.wcs.cd = wcs.wcs.cd * n
+    else:
+        binned.wcs.cdelt = [step * n for step in wcs.wcs.cdelt]
+    binned.wcs.set()
+    return binned
+
+
+def _blocks(array: np.ndarray, n: int) -> np.ndarray:
+    ny, nx = array.shape[-2:]
+    if ny % n or nx % n:
+        raise ImageError(
+            f"an image of {ny} × {nx} px cannot be binned by {n}: both sides must be multiples; "
+            "the source was told another binning, so fetch the tile anew"
+        )
+    return array.reshape(*array.shape[:-2], ny // n, n, nx // n, n)

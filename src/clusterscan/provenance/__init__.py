@@ -1,0 +1,1 @@
+"""Where every file comes from: atomic writes, fingerprints, per-tile records, block manifests."""

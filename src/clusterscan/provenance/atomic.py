@@ -1,0 +1,52 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path that becomes ``path`` when the block ends without an error.
+
+    The temporary file lies in the same folder (a rename across file systems is not atomic),
+    keeps the suffix (writers choose the format by it) and is removed after an error.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())  # a full disk shows here, before the old file is replaced
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return the one JSON text of a value: sorted keys, no NaN, a newline at the end."""
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a value as JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(to_json(value), encoding="utf-8")
+
+
+def write_json_if_changed(path: str | os.PathLike, value: Any) -> bool:
+    """Write JSON only where the bytes differ, so an unchanged file keeps its time; say whether."""
+    text = to_json(value)
+    try:
+        if Path(path).read_text(encoding="utf-8") == text:
+            return False
+    except FileNotFoundError:
+        pass
+    write_json(path, value)
+    return True

@@ -1,0 +1,1 @@
+"""Publish the catalogue, the maps and the report: the last stage."""

@@ -1,0 +1,224 @@
+"""The catalogue's one column specification, from which every published form is generated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+FILTER = "filter"  # the plain filter runs through the chain as a model of this name
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
+
+#: What each bit of ``flags`` means: name -> (value, description).
+FLAGS = MappingProxyType(
+    {
+        "edge": (1, "a map pixel without a value lies within the search radius of the peak"),
+        "blended": (2, "another peak lies within twice the search radius"),
+        "centroid": (4, "the position is a centroid, as no paraboloid fits the peak"),
+        "saturated": (8, "a network's probability is 0 or 1 to the last digit kept"),
+    }
+)
+
+#: Value of a null integer cell, declared in TNULL (FITS) and VALUES (VOTable).
+NULL_INTEGER = -1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the catalogue.
+
+    ``dtype`` is 'str' or a numpy type name. ``null`` says how an unknown value is written:
+    '' (never null), 'NaN', 'empty' (text) or the integer itself as text.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    ucd: str
+    description: str
+    null: str = ""
+
+
+POSITION = (
+    Column("name", "str", "", "meta.id;meta.main", "IAU name, truncated from the position"),
+    Column("ra_deg", "float64", "deg", "pos.eq.ra;meta.main", "Right ascension (ICRS)"),
+    Column("dec_deg", "float64", "deg", "pos.eq.dec;meta.main", "Declination (ICRS)"),
+    Column("RADeg", "float64", "deg", "pos.eq.ra", "Same as ra_deg, as SZ tools name it"),
+    Column("decDeg", "float64", "deg", "pos.eq.dec", "Same as dec_deg, as SZ tools name it"),
+    Column(
+        "pos_err_arcsec", "float32", "arcsec", "stat.error;pos.eq",
+        "Standard error of the position, each axis", "NaN",
+    ),
+    Column("glon_deg", "float64", "deg", "pos.galactic.lon", "Galactic longitude"),
+    Column("glat_deg", "float64", "deg", "pos.galactic.lat", "Galactic latitude"),
+    Column(
+        "healpix29", "int64", "", "pos.healpix", "HEALPix cell of order 29, NESTED, ICRS"
+    ),
+    Column(
+        "tile", "int64", "", "pos.healpix",
+        "HEALPix tile that owns the object, NESTED, ICRS; its order is in the header (TILEORD)",
+    ),
+)  # fmt: skip
+
+SCORES = (
+    Column(
+        "prob", "float64", "", "stat.probability",
+        "Probability of being a cluster that the known catalogues list, all networks combined",
+    ),
+    Column("n_models", "int32", "", "meta.number", "Networks that detected the object"),
+    Column("n_surveys", "int32", "", "meta.number", "Surveys in which it was detected"),
+    Column(
+        "prob_scatter", "float32", "", "stat.stdev;stat.probability",
+        "Standard deviation of the networks' probabilities", "NaN",
+    ),
+)  # fmt: skip
+
+SHAPE = (
+    Column(
+        "snr_peak", "float32", "", "stat.snr",
+        "Largest signal-to-noise ratio of the object in any map", "NaN",
+    ),
+    Column(
+        "area_pix", "int32", "pix", "phys.angArea",
+        "Area above the detection threshold in the map of the most certain network, "
+        "in map pixels",
+        str(NULL_INTEGER),
+    ),
+)  # fmt: skip
+
+IDENTITY = (
+    Column("flags", "int32", "", "meta.code", "Quality flags, a bit mask (see the table of flags)"),
+    Column(
+        "split", "str", "", "meta.code",
+        "Region of the sky by its use: train, validation or test", "empty",
+    ),
+    Column(
+        "class", "str", "", "meta.code.class",
+        "known: matches a catalogued cluster; new: matches none",
+    ),
+    Column("known_name", "str", "", "meta.id", "Nearest matching known cluster", "empty"),
+    Column(
+        "known_catalogue", "str", "", "meta.ref", "Catalogue that lists known_name", "empty"
+    ),
+    Column(
+        "known_sep_arcsec", "float32", "arcsec", "pos.angDistance",
+        "Separation from known_name", "NaN",
+    ),
+    Column("z", "float32", "", "src.redshift", "Redshift, from z_source", "NaN"),
+    Column("z_source", "str", "", "meta.ref", "Where the redshift comes from", "empty"),
+    Column(
+        "m500c_msun", "float64", "solMass", "phys.mass",
+        "Mass M500c (mean density 500 times the critical density) of the known cluster", "NaN",
+    ),
+)  # fmt: skip
+
+TRUTH = (
+    Column(
+        "truth_name", "str", "", "meta.id;meta.modelled",
+        "SIMULATED TRUTH: name of the simulated halo that the object matches", "empty",
+    ),
+    Column(
+        "truth_sep_arcsec", "float32", "arcsec", "pos.angDistance;meta.modelled",
+        "SIMULATED TRUTH: separation from truth_name", "NaN",
+    ),
+    Column(
+        "truth_z", "float32", "", "src.redshift;meta.modelled",
+        "SIMULATED TRUTH: redshift of truth_name", "NaN",
+    ),
+    Column(
+        "truth_m500c_msun", "float64", "solMass", "phys.mass;meta.modelled",
+        "SIMULATED TRUTH: mass M500c of truth_name", "NaN",
+    ),
+)  # fmt: skip
+
+
+def column_part(name: str) -> str:
+    """Return a survey's, model's or catalogue's name as it enters a column name."""
+    return _NOT_IN_NAMES.sub("_", name).lower()
+
+
+def model_columns(survey: str, model: str) -> tuple[Column, ...]:
+    """Return the columns of one model: its probability (networks only) and its S/N."""
+    tail = f"{column_part(survey)}_{column_part(model)}"
+    if model == FILTER:
+        text = f"Signal-to-noise ratio of the plain filter of {survey} at the object; NaN where "
+        text += "its map has no value"
+        return (Column(f"snr_{tail}", "float32", "", "stat.snr", text, "NaN"),)
+    snr = Column(
+        f"snr_{tail}", "float32", "", "stat.snr",
+        f"Signal-to-noise ratio of its peak in the map of {model} on {survey}, above the "
+        "map's own local noise; NaN where that map has no peak",
+        "NaN",
+    )  # fmt: skip
+    prob = Column(
+        f"prob_{tail}", "float32", "", "stat.probability",
+        f"Probability that the network {model} on {survey} gives at the object; NaN where its map "
+        "has no value",
+        "NaN",
+    )  # fmt: skip
+    return (prob, snr)
+
+
+def known_columns(catalogue: str) -> tuple[Column, ...]:
+    """Return the columns of the match with one known catalogue."""
+    tail = column_part(catalogue)
+    return (
+        Column(
+            f"{tail}_name", "str", "", "meta.id",
+            f"Nearest match in the catalogue {catalogue}", "empty",
+        ),
+        Column(
+            f"{tail}_sep_arcsec", "float32", "arcsec", "pos.angDistance",
+            f"Separation from {tail}_name", "NaN",
+        ),
+    )  # fmt: skip
+
+
+def catalogue_columns(
+    models: Iterable[tuple[str, str]] = (),
+    known_catalogues: Sequence[str] = (),
+    *,
+    simulated: bool = False,
+) -> tuple[Column, ...]:
+    """Return the columns of a run's catalogue.
+
+    Parameters
+    ----------
+    models : iterable of (survey, model)
+        The run's networks and filters, in the order their columns take.
+    known_catalogues : sequence of str
+        Names of the known catalogues that candidates were matched with.
+    simulated : bool
+        Whether the sky is simulated, so that the truth is known.
+
+    Returns
+    -------
+    columns : tuple of Column
+        Names are unique.
+
+    Raises
+    ------
+    ValueError
+        If two models or catalogues would share a column.
+    """
+    columns = [*POSITION, *SCORES]
+    for survey, model in models:
+        columns.extend(model_columns(survey, model))
+    columns.extend(SHAPE)
+    columns.extend(IDENTITY)
+    for catalogue in known_catalogues:
+        columns.extend(known_columns(catalogue))
+    if simulated:
+        columns.extend(TRUTH)
+    seen: set[str] = set()
+    for column in columns:
+        # Many readers (FITS, TOPCAT, SQL) do not tell upper from lower case.
+        key = column.name.lower()
+        if key in seen:
+            raise ValueError(
+                f"two columns of the catalogue would be called {column.name!r}; "
+                "rename the survey, model or known catalogue that leads to the second"
+            )
+        seen.add(key)
+    return tuple(columns)

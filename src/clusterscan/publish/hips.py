@@ -1,0 +1,290 @@
+"""Maps as HiPS: one FITS tile per HEALPix cell, coarser orders, properties, and the valid area.
+
+NESTED ordering, ICRS. A map tile of W x W pixels holds the cells W.bit_length() - 1 orders finer,
+laid out by `clusterscan.sky.to_hips_array`.
+
+References
+----------
+Fernique et al. 2017, HiPS - Hierarchical Progressive Survey 1.0, IVOA Recommendation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterscan import sky
+from clusterscan.errors import ProductError
+from clusterscan.provenance.atomic import atomic_path
+from clusterscan.publish.release import Release
+
+if TYPE_CHECKING:
+    from mocpy import MOC
+
+Header = Mapping[str, Any]
+
+#: Codes of the REASON extension: why a map pixel has no value.
+REASONS = ("valid", "no coverage", "masked", "too few valid pixels")
+
+_TILE_NAME = re.compile(r"Npix(\d+)\.fits")
+
+
+def write_map_tile(path: Path, values: np.ndarray, reason: np.ndarray, header: Header) -> None:
+    """Write one HiPS tile of a map; the same input always gives the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced atomically.
+    values : float ndarray, shape (W * W,)
+        The map in nested order (W a power of two), NaN where it has no value.
+    reason : uint8 ndarray, shape (W * W,)
+        Why a pixel has no value, a code of `REASONS`; 0 where it has one.
+    header : mapping
+        Cards of the primary header; a value may be a (value, comment) pair.
+
+    Raises
+    ------
+    ProductError
+        If the arrays are not of one square power-of-two tile, or values and reasons disagree.
+    """
+    from astropy.io import fits
+
+    values = np.asarray(values, dtype=np.float32)
+    reason = np.asarray(reason, dtype=np.uint8)
+    _check_tile(path, values, reason)
+    primary = fits.PrimaryHDU(sky.to_hips_array(values))
+    for keyword, card in header.items():
+        primary.header[keyword] = card
+    extension = fits.ImageHDU(sky.to_hips_array(reason), name="REASON")
+    extension.header["COMMENT"] = "; ".join(f"{n} {text}" for n, text in enumerate(REASONS))
+    with atomic_path(path) as temporary:
+        fits.HDUList([primary, extension]).writeto(
+            temporary, output_verify="exception", overwrite=True
+        )
+
+
+def read_map_tile(path: Path) -> np.ndarray:
+    """Return a map tile's values in nested order, float32, NaN where invalid.
+
+    Raises
+    ------
+    ProductError
+        If the file is missing or is no map tile.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            array = np.asarray(hdus[0].data, dtype=np.float32)
+        return sky.from_hips_array(array)
+    except (OSError, TypeError, IndexError, ValueError) as error:
+        raise ProductError(
+            f"{path}: not a readable map tile ({error}); delete it and run the scan again"
+        ) from error
+
+
+def tiles_on_disk(root: Path, order: int) -> list[int]:
+    """Return the sorted tiles of one order that lie below a map's folder."""
+    matches = (_TILE_NAME.fullmatch(p.name) for p in Path(root).glob(f"Norder{order}/Dir*/*.fits"))
+    return sorted(int(m.group(1)) for m in matches if m)
+
+
+def tile_path(root: Path, tile: int, order: int) -> Path:
+    """Return where a map's tile lies."""
+    return Path(root) / sky.shard_path(tile, order, ".fits")
+
+
+def parent_values(children: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return a parent tile's values: means of 2 x 2 pixels of its children.
+
+    Parameters
+    ----------
+    children : mapping of int to float ndarray, shape (W * W,)
+        The children present, by position 0 to 3 within the parent, in nested order.
+
+    Returns
+    -------
+    values : float32 ndarray, shape (W * W,)
+        In nested order; means leave out NaN and are NaN only where all four pixels are.
+    """
+    size = next(iter(children.values())).size
+    fine = np.full((4, size), np.nan)
+    for position, values in children.items():
+        fine[position] = values
+    fours = fine.reshape(size, 4)  # in nested order the four pixels of a coarser one are adjacent
+    count = np.isfinite(fours).sum(axis=1)
+    total = np.nansum(fours, axis=1)
+    mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return mean.astype(np.float32)
+
+
+def write_lower_orders(root: Path, tile_order: int, header: Header) -> list[Path]:
+    """Write the tiles of all coarser orders, down to 0, from those of ``tile_order``.
+
+    Coarser tiles whose children are all gone are removed, so that the tree never holds more than
+    the map.
+    """
+    written = []
+    for order in range(tile_order - 1, -1, -1):
+        fine = tiles_on_disk(root, order + 1)
+        parents = sorted({tile // 4 for tile in fine})
+        for stale in set(tiles_on_disk(root, order)) - set(parents):
+            tile_path(root, stale, order).unlink()
+        for parent in parents:
+            children = {
+                tile % 4: read_map_tile(tile_path(root, tile, order + 1))
+                for tile in fine
+                if tile // 4 == parent
+            }
+            values = parent_values(children)
+            reason = np.where(np.isfinite(values), 0, 1).astype(np.uint8)
+            path = tile_path(root, parent, order)
+            cards = {**header, "ORDER": order, "NPIX": parent}
+            write_map_tile(path, values, reason, cards)
+            written.append(path)
+    return written
+
+
+def valid_cells(root: Path, tile_order: int, map_order: int) -> np.ndarray:
+    """Return the sorted map pixels that have a value."""
+    cells = [
+        tile * 4 ** (map_order - tile_order)
+        + np.flatnonzero(np.isfinite(read_map_tile(tile_path(root, tile, tile_order))))
+        for tile in tiles_on_disk(root, tile_order)
+    ]
+    return np.concatenate(cells).astype(np.int64) if cells else np.zeros(0, dtype=np.int64)
+
+
+def cells_moc(cells: np.ndarray, order: int) -> MOC:
+    """Return the MOC of cells of one order (compacted to the largest cells that fit)."""
+    from mocpy import MOC
+
+    if not cells.size:
+        return MOC.new_empty(order)
+    return MOC.from_healpix_cells(
+        np.sort(cells).astype(np.uint64), np.full(cells.size, order, dtype=np.uint8), order
+    )
+
+
+def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> float:
+    """Write the MOC of cells as FITS and return its area [deg2]."""
+    area_deg2 = float(cells.size * sky.cell_area_deg2(order))
+    keywords = {"CREATOR": "clusterscan", "MOCDATE": release.release_date}
+    with atomic_path(path) as temporary:
+        cells_moc(cells, order).save(
+            str(temporary), format="fits", overwrite=True, fits_keywords=keywords
+        )
+    return area_deg2
+
+
+@dataclass(frozen=True)
+class MapTitle:
+    """What one HiPS map shows."""
+
+    survey: str
+    model: str
+    is_filter: bool
+
+    @property
+    def text(self) -> str:
+        """A title for people."""
+        what = "Signal-to-noise ratio" if self.is_filter else "Cluster probability"
+        return f"{what}: {self.model} on {self.survey}"
+
+    @property
+    def cut(self) -> str:
+        """Display range of pixel values."""
+        return "0 6" if self.is_filter else "0 1"
+
+
+def properties_text(
+    title: MapTitle, release: Release, width: int, publisher_did: str = "ivo://clusterscan"
+) -> str:
+    """Return the text of a HiPS ``properties`` file; its dates are the release's.
+
+    Parameters
+    ----------
+    title : MapTitle
+        What the map shows.
+    release : Release
+        Version, configuration, area, date.
+    width : int
+        Pixels along a tile's side.
+    publisher_did : str
+        IVOID of the publisher, which the map's own identifier extends.
+    """
+    kind = "SIMULATED sky" if release.simulated else "observed sky"
+    entries = {
+        "creator_did": f"{publisher_did}/{release.config_name}/{title.survey}/{title.model}",
+        "obs_title": title.text,
+        "obs_collection": f"clusterscan {release.config_name}",
+        "obs_description": f"{title.text} ({kind}, seed {release.seed}).",
+        "obs_regime": "Simulation" if release.simulated else "",
+        "hips_version": "1.4",
+        "hips_builder": f"clusterscan {release.version}",
+        "hips_release_date": release.release_date,
+        "hips_creation_date": release.release_date,
+        "hips_status": "public master clonableOnce",
+        "hips_frame": "equatorial",
+        "hips_order": str(release.tile_order),
+        "hips_order_min": "0",
+        "hips_tile_width": str(width),
+        "hips_tile_format": "fits",
+        "hips_pixel_bitpix": "-32",
+        "hips_pixel_cut": title.cut,
+        "hips_pixel_scale": f"{np.sqrt(sky.cell_area_deg2(release.map_order)):.6g}",
+        "dataproduct_type": "image",
+        "moc_sky_fraction": f"{release.area_deg2 / 41252.96124941927:.6g}",
+        "data_ucd": "stat.snr" if title.is_filter else "stat.probability",
+    }
+    return "".join(f"{key:<20} = {value}\n" for key, value in entries.items() if value)
+
+
+def finish_hips(
+    root: Path, title: MapTitle, release: Release, publisher_did: str = "ivo://clusterscan"
+) -> np.ndarray:
+    """Make a folder of map tiles a complete HiPS: coarser orders, ``Moc.fits``, ``properties``.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the map, such as ``results/maps/unwise/resnet18``.
+    title, release, publisher_did
+        See `properties_text`; the area written is the map's own.
+
+    Returns
+    -------
+    cells : int64 ndarray
+        The map pixels (at ``release.map_order``) that have a value.
+    """
+    from dataclasses import replace
+
+    width = 2 ** (release.map_order - release.tile_order)
+    cells = valid_cells(root, release.tile_order, release.map_order)
+    header = {"CREATOR": "clusterscan", "SIMULATD": release.simulated}
+    write_lower_orders(root, release.tile_order, header)
+    area_deg2 = write_moc(Path(root) / "Moc.fits", cells, release.map_order, release)
+    text = properties_text(title, replace(release, area_deg2=area_deg2), width, publisher_did)
+    with atomic_path(Path(root) / "properties") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return cells
+
+
+def _check_tile(path: Path, values: np.ndarray, reason: np.ndarray) -> None:
+    width = int(np.sqrt(values.size))
+    if values.ndim != 1 or width * width != values.size or width & (width - 1):
+        raise ProductError(f"{path}: a tile has W * W values in nested order, got {values.shape}")
+    if reason.shape != values.shape:
+        raise ProductError(f"{path}: {values.size} values but reasons of shape {reason.shape}")
+    wrong = np.isfinite(values) != (reason == 0)
+    if wrong.any():
+        raise ProductError(
+            f"{path}: {wrong.sum()} pixels have both a value and a reason for having none, or "
+            f"neither, the first at nested offset {int(np.flatnonzero(wrong)[0])}"
+        )

@@ -1,0 +1,254 @@
+"""validation.json as the report and the summary read it; whatever is missing is simply absent.
+
+This module alone knows the keys that `clusterscan.validate.validate` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from clusterscan.publish.columns import FILTER
+
+Kind = Literal["combined", "network", "filter"]
+
+DEFAULT_THRESHOLD = 0.5
+COMBINED, FILTERS = "networks", "filters"  # methods that join all models of a kind
+_ORDER = {"combined": 0, "network": 1, "filter": 2}
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A measured fraction with its interval and the number of trials; NaN where unknown."""
+
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class AtPurity:
+    """What a finder reaches at the lowest threshold with a purity; threshold NaN: never."""
+
+    purity: float
+    threshold: float
+    completeness: Fraction
+    n_objects: int
+
+    @property
+    def reached(self) -> bool:
+        """Whether there is such a threshold."""
+        return bool(np.isfinite(self.threshold))
+
+
+@dataclass(frozen=True)
+class Binned:
+    """A fraction in bins of a column."""
+
+    column: str
+    edges: np.ndarray
+    fractions: Sequence[Fraction]
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Separations of real objects from their clusters, as a histogram."""
+
+    edges_arcsec: np.ndarray
+    counts: np.ndarray
+    sigma_arcsec: float
+    median_arcsec: float
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A way to find clusters: a network, a filter, or all of a kind combined."""
+
+    name: str
+    label: str
+    kind: Kind
+    completeness: np.ndarray
+    purity: np.ndarray
+    threshold: float
+    at_purity: Sequence[AtPurity] = ()
+    completeness_bins: Sequence[Binned] = ()
+    purity_bins: Sequence[Binned] = ()
+    known: Mapping[str, Fraction] = field(default_factory=dict)
+    offsets: Offsets | None = None
+
+    @property
+    def is_filter(self) -> bool:
+        """Whether no network is part of it."""
+        return self.kind == "filter"
+
+    def at(self, purity: float) -> AtPurity | None:
+        """Return what it reaches at a purity, None where that was not measured."""
+        return next((a for a in self.at_purity if abs(a.purity - purity) < 1e-6), None)
+
+    def bins(self, column: str) -> Binned | None:
+        """Return completeness in bins of a column."""
+        return next((b for b in self.completeness_bins if b.column == column), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Completeness of one finder over that of another at equal purity."""
+
+    first: str
+    second: str
+    purity: float
+    ratio: float
+    difference: Fraction
+    p_better: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All of a validation that is shown."""
+
+    region: str
+    n_truth: int | None
+    reference_purity: float
+    confidence: float
+    threshold: float
+    finders: Sequence[Finder]
+    comparisons: Sequence[Comparison]
+
+    def finder(self, name: str) -> Finder | None:
+        """Return a finder by name."""
+        return next((f for f in self.finders if f.name == name), None)
+
+    @property
+    def combined(self) -> Finder | None:
+        """All networks together."""
+        return self.finder(COMBINED)
+
+    @property
+    def best_filter(self) -> Finder | None:
+        """The filter (or all filters together) most complete at the reference purity."""
+
+        def reach(finder: Finder) -> float:
+            found = finder.at(self.reference_purity)
+            return found.completeness.value if found is not None and found.reached else -1.0
+
+        return max((f for f in self.finders if f.is_filter), key=reach, default=None)
+
+
+def read_scores(validation: Mapping[str, Any], region: str = "test") -> Scores:
+    """Read validation.json's content; {} gives scores without finders."""
+    reference = _number(validation.get("reference_purity"), 0.8)
+    methods = _mapping(validation.get("methods"))
+    finders = [_finder(str(k), _mapping(v)) for k, v in sorted(methods.items())]
+    finders.sort(key=lambda f: (_ORDER[f.kind], f.name != FILTERS, f.name))
+    combined = next((f for f in finders if f.name == COMBINED), None)
+    threshold = combined.threshold if combined else np.nan
+    n_truth = _mapping(validation.get("region")).get("n_completeness")
+    return Scores(
+        region=region,
+        n_truth=None if n_truth is None else int(n_truth),
+        reference_purity=reference,
+        confidence=_number(validation.get("confidence"), np.nan),
+        threshold=threshold if np.isfinite(threshold) else DEFAULT_THRESHOLD,
+        finders=finders,
+        comparisons=_comparisons(validation.get("comparisons")),
+    )
+
+
+def _finder(name: str, raw: Mapping[str, Any]) -> Finder:
+    curve = _mapping(raw.get("curve"))
+    completeness, purity = (_numbers(curve.get(key)) for key in ("completeness", "purity"))
+    size = min(completeness.size, purity.size)
+    bins = _mapping(raw.get("bins"))
+    survey, _, model = name.partition("/")
+    kind: Kind = "filter" if FILTER in (model, name.removesuffix("s")) else "network"
+    labels = {COMBINED: "all networks", FILTERS: "all filters"}
+    return Finder(
+        name=name,
+        label=labels.get(name, f"{model} on {survey}"),
+        kind="combined" if name == COMBINED else kind,
+        completeness=completeness[:size],
+        purity=purity[:size],
+        threshold=_number(_mapping(raw.get("reference")).get("threshold"), np.nan),
+        at_purity=[_at_purity(a) for a in _list(raw.get("at_purity"))],
+        completeness_bins=[_binned(b) for b in _list(bins.get("completeness"))],
+        purity_bins=[_binned(b) for b in _list(bins.get("purity"))],
+        known={str(k): _fraction(v) for k, v in sorted(_mapping(raw.get("known")).items())},
+        offsets=_offsets(_mapping(raw.get("offsets"))),
+    )
+
+
+def _at_purity(raw: Mapping[str, Any]) -> AtPurity:
+    return AtPurity(
+        purity=_number(raw.get("purity"), np.nan),
+        threshold=_number(raw.get("threshold"), np.nan),
+        completeness=Fraction(
+            _number(raw.get("completeness"), np.nan),
+            _number(raw.get("completeness_low"), np.nan),
+            _number(raw.get("completeness_high"), np.nan),
+            int(_number(raw.get("n_truth"), 0)),
+        ),
+        n_objects=int(_number(raw.get("n"), 0)),
+    )
+
+
+def _binned(raw: Mapping[str, Any]) -> Binned:
+    keys = ("value", "low", "high", "n")
+    columns = zip(*(_list(raw.get(key), plain=True) for key in keys), strict=False)
+    return Binned(
+        str(raw.get("column", "")),
+        _numbers(raw.get("edges")),
+        [_fraction(dict(zip(keys, values, strict=True))) for values in columns],
+    )
+
+
+def _offsets(raw: Mapping[str, Any]) -> Offsets | None:
+    edges, counts = _numbers(raw.get("edges_arcsec")), _numbers(raw.get("counts"))
+    sigma = _number(raw.get("rayleigh_sigma_arcsec"), np.nan)
+    if edges.size != counts.size + 1 or not counts.sum() or not sigma > 0:
+        return None
+    return Offsets(edges, counts, sigma, _number(raw.get("median_arcsec"), np.nan))
+
+
+def _comparisons(raw: Any) -> list[Comparison]:
+    return [
+        Comparison(
+            first=str(each.get("first", "")),
+            second=str(each.get("second", "")),
+            purity=_number(at.get("purity"), np.nan),
+            ratio=_number(each.get("ratio"), np.nan),
+            difference=_fraction({**each, "value": each.get("difference")}),
+            p_better=_number(each.get("p_better"), np.nan),
+        )
+        for at in _list(raw)
+        for each in _list(at.get("differences"))
+    ]
+
+
+def _fraction(raw: Any) -> Fraction:
+    raw = _mapping(raw)
+    value, low, high = (_number(raw.get(key), np.nan) for key in ("value", "low", "high"))
+    return Fraction(value, low, high, int(_number(raw.get("n"), 0)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any, *, plain: bool = False) -> list[Any]:
+    found = value if isinstance(value, list) else []
+    return found if plain else [v for v in found if isinstance(v, Mapping)]
+
+
+def _number(value: Any, otherwise: float) -> float:
+    try:
+        return otherwise if value is None else float(value)
+    except (TypeError, ValueError):
+        return otherwise
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.array([_number(v, np.nan) for v in _list(values, plain=True)])

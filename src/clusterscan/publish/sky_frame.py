@@ -1,0 +1,201 @@
+"""Flat frames of the sky for the report: which patches to draw, and a map's values on them.
+
+NESTED ordering, ICRS. Patches are zenithal equal-area (ZEA), whole skies Aitoff (AIT); east is
+to the left, north up at the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterscan import sky
+from clusterscan.publish.hips import read_map_tile, tile_path, tiles_on_disk
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+LARGEST_PATCH_DEG = 40.0  # radius; more is drawn as a whole sky
+MOST_PATCHES = 4
+MOST_TILES_READ = 400
+FINE = 2  # samples along a side of each drawn pixel, of which the largest is shown
+
+
+@dataclass(frozen=True)
+class SkyFrame:
+    """A flat frame: its projection, its shape (ny, nx), and whether it is the whole sky."""
+
+    wcs: WCS
+    shape: tuple[int, int]
+    all_sky: bool
+
+    @cached_property
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (ra_deg, dec_deg) of samples, shape (ny, nx, FINE**2); NaN off the sky."""
+        ny, nx = self.shape
+        part = (np.arange(FINE) + 0.5) / FINE - 0.5
+        y, x, dy, dx = np.meshgrid(np.arange(ny), np.arange(nx), part, part, indexing="ij")
+        ra, dec = self.wcs.pixel_to_world_values(
+            (x + dx).reshape(ny, nx, -1), (y + dy).reshape(ny, nx, -1)
+        )
+        return np.asarray(ra), np.asarray(dec)
+
+    def contains(self, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        """Return which positions lie within the frame."""
+        if self.all_sky or not len(ra_deg):
+            return np.ones(len(ra_deg), dtype=bool)
+        centre = self.wcs.wcs.crval
+        near = sky.separation_deg(ra_deg, dec_deg, centre[0], centre[1]) < 89
+        x, y = self.wcs.world_to_pixel_values(ra_deg, dec_deg)
+        inside = (x > -0.5) & (x < self.shape[1] - 0.5) & (y > -0.5) & (y < self.shape[0] - 0.5)
+        return near & inside
+
+
+def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFrame]:
+    """Return the frames that together show some cells.
+
+    Parameters
+    ----------
+    cells : int array
+        Cells to be seen.
+    order : int
+        Their order; cells that touch are drawn in one frame.
+    pixels : int
+        Pixels along a frame's longer side.
+    """
+    if not len(cells):
+        return []
+    patches = _patches(np.unique(cells), order)
+    frames = [_patch_frame(patch, order, pixels) for patch in patches[:MOST_PATCHES]]
+    if len(patches) <= MOST_PATCHES and all(frame is not None for frame in frames):
+        return [frame for frame in frames if frame is not None]
+    whole = _patch_frame(np.unique(cells), order, pixels)
+    return [whole or _aitoff_frame(pixels)]
+
+
+def frame_values(frame: SkyFrame, folder: Path, tile_order: int) -> np.ndarray:
+    """Return a map on a frame, shape (ny, nx): the largest value in each pixel, NaN where none.
+
+    Large maps are read from the coarser orders of their HiPS.
+    """
+    order = tile_order
+    while order > 0 and len(tiles_on_disk(folder, order)) > MOST_TILES_READ:
+        order -= 1
+
+    def values_of(tile: int) -> np.ndarray | None:
+        path = tile_path(folder, tile, order)
+        return read_map_tile(path) if path.is_file() else None
+
+    return _largest(frame, values_of, order)
+
+
+def frame_regions(
+    frame: SkyFrame, region_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return a region's name for each pixel of a frame ('' off the sky)."""
+    ra, dec = (a[..., 0] for a in frame.samples)
+    good = np.isfinite(ra) & np.isfinite(dec)
+    names = np.full(frame.shape, "", dtype=object)
+    names[good] = region_of(ra[good], dec[good])
+    return names
+
+
+def frame_covered(frame: SkyFrame, cells: Sequence[int], order: int) -> np.ndarray:
+    """Return which pixels of a frame lie in some cells."""
+    ra, dec = (a[..., 0] for a in frame.samples)
+    good = np.isfinite(ra) & np.isfinite(dec)
+    covered = np.zeros(frame.shape, dtype=bool)
+    covered[good] = np.isin(sky.owning_cell(ra[good], dec[good], order), np.asarray(cells))
+    return covered
+
+
+def _largest(
+    frame: SkyFrame, values_of: Callable[[int], np.ndarray | None], order: int
+) -> np.ndarray:
+    ra, dec = frame.samples
+    good = np.isfinite(ra) & np.isfinite(dec)
+    found = np.full(ra.shape, np.nan, dtype=np.float32)
+    cell = sky.owning_cell(ra[good], dec[good], sky.MAX_ORDER)
+    tile = sky.ancestor(cell, sky.MAX_ORDER, order)
+    flat = np.full(cell.size, np.nan, dtype=np.float32)
+    by_tile = np.argsort(tile, kind="stable")
+    tiles, first = np.unique(tile[by_tile], return_index=True)
+    for number, rows in zip(tiles, np.split(by_tile, first[1:]), strict=True):
+        values = values_of(int(number))
+        if values is not None:
+            map_order = order + (values.size.bit_length() - 1) // 2
+            offset = sky.ancestor(cell[rows], sky.MAX_ORDER, map_order) - number * values.size
+            flat[rows] = values[offset]
+    found[good] = flat
+    return np.fmax.reduce(found, axis=-1)
+
+
+def _patches(cells: np.ndarray, order: int) -> list[np.ndarray]:
+    """Return the cells in groups that touch, the largest first."""
+    left, patches = set(cells.tolist()), []
+    while left:
+        todo = [min(left)]
+        left.remove(todo[0])
+        patch = []
+        while todo:
+            cell = todo.pop()
+            patch.append(cell)
+            around = left.intersection(sky.neighbours(cell, order).tolist())
+            left -= around
+            todo.extend(sorted(around))
+        patches.append(np.array(sorted(patch)))
+    return sorted(patches, key=lambda patch: (-patch.size, patch[0]))
+
+
+def _patch_frame(cells: np.ndarray, order: int, pixels: int) -> SkyFrame | None:
+    corners = np.concatenate([sky.outline_vectors(cell, order, step=4) for cell in cells])
+    centre = corners.mean(axis=0)
+    length = np.linalg.norm(centre)
+    if length < 0.1:
+        return None
+    centre /= length
+    radius_deg = float(np.degrees(np.arccos(np.clip(corners @ centre, -1, 1)).max()))
+    if radius_deg > LARGEST_PATCH_DEG:
+        return None
+    ra, dec = _lonlat(centre[None])
+    wcs = _wcs("ZEA", float(ra[0]), float(dec[0]), 1.0)
+    x, y = wcs.world_to_pixel_values(*_lonlat(corners))
+    span_x, span_y = np.ptp(x) * 1.04, np.ptp(y) * 1.04  # [deg], as the pixels were 1 deg
+    scale = max(span_x, span_y) / pixels
+    shape = (max(int(np.ceil(span_y / scale)), 2), max(int(np.ceil(span_x / scale)), 2))
+    wcs = _wcs("ZEA", float(ra[0]), float(dec[0]), scale)
+    middle = (x.max() + x.min()) / 2 / scale, (y.max() + y.min()) / 2 / scale
+    wcs.wcs.crpix = [(shape[1] + 1) / 2 - middle[0], (shape[0] + 1) / 2 - middle[1]]
+    return SkyFrame(wcs, shape, False)
+
+
+def _aitoff_frame(pixels: int) -> SkyFrame:
+    width = pixels * 3 // 2
+    scale = 330.0 / width  # an Aitoff sky is 4 sqrt(2) rad = 324 deg wide
+    shape = (width // 2, width)
+    wcs = _wcs("AIT", 0.0, 0.0, scale)
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    return SkyFrame(wcs, shape, True)
+
+
+def _wcs(projection: str, ra_deg: float, dec_deg: float, scale_deg: float) -> WCS:
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [f"RA---{projection}", f"DEC--{projection}"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [ra_deg, dec_deg]
+    wcs.wcs.crpix = [1.0, 1.0]
+    wcs.wcs.cdelt = [-scale_deg, scale_deg]
+    return wcs
+
+
+def _lonlat(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    ra = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360.0
+    return ra, np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))

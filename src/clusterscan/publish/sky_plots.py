@@ -1,0 +1,266 @@
+"""The report's views of the sky: what was searched, and every model's map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from clusterscan import sky
+from clusterscan.publish import figures
+from clusterscan.publish.columns import FILTER
+from clusterscan.publish.hips import read_map_tile, tile_path, tiles_on_disk
+from clusterscan.publish.inputs import Picture, ReportInputs, Section
+from clusterscan.publish.scores import Scores
+from clusterscan.publish.sky_frame import (
+    SkyFrame,
+    frame_covered,
+    frame_regions,
+    frame_values,
+    sky_frames,
+)
+
+REGION_COLOURS = {"train": "#d6dee8", "validation": "#f3d9a4", "test": "#a9dcc8"}
+FRAME_ORDERS = 4  # frames are fitted to cells this many orders below tiles
+UNSEARCHED = "#9aa3ad"
+MOST_MARKS = 1500
+MOST_TRUTH = 60
+
+
+class SkyViews:
+    """Draws all views on the same frames, with the same marks."""
+
+    def __init__(self, inputs: ReportInputs, scores: Scores):
+        self.inputs = inputs
+        self.threshold = scores.threshold
+        self.order = inputs.release.tile_order
+        self.frames = sky_frames(*self._seen_cells())
+        self.truth = select_truth(inputs)
+        self.known = in_footprint(inputs, inputs.known)
+        self._values: dict[tuple[int, str, str], np.ndarray] = {}
+
+    def _map_values(self, frame: SkyFrame, survey: str, model: str) -> np.ndarray | None:
+        """Return a map on a frame, read once; None where there is no map."""
+        folder = self.inputs.map_folder(survey, model)
+        if not folder.is_dir():
+            return None
+        key = (self.frames.index(frame), survey, model)
+        if key not in self._values:
+            self._values[key] = frame_values(frame, folder, self.order)
+        return self._values[key]
+
+    def _seen_cells(self) -> tuple[np.ndarray, int]:
+        """Return the cells with a map value, or the footprint where there is no map."""
+        inputs = self.inputs
+        if len(inputs.tiles) > 300:
+            return np.asarray(inputs.tiles), self.order
+        found: list[np.ndarray] = []
+        fine = 4**FRAME_ORDERS
+        for survey, model in inputs.models:
+            folder = inputs.map_folder(survey, model)
+            for tile in tiles_on_disk(folder, self.order):
+                valid = np.isfinite(read_map_tile(tile_path(folder, tile, self.order)))
+                cells = np.flatnonzero(valid.reshape(fine, -1).any(axis=1))
+                found.append(tile * fine + cells)
+        if not found or not any(cells.size for cells in found):
+            return np.asarray(inputs.tiles, dtype=np.int64), self.order
+        return np.unique(np.concatenate(found)), self.order + FRAME_ORDERS
+
+    def coverage_section(self) -> Section:
+        """Return the section on what was searched."""
+        if not self.frames:
+            return Section("sky", "Sky coverage", notes=["No tile of the footprint has a map."])
+        return Section(
+            "sky",
+            "Sky coverage",
+            f"{self.inputs.release.area_deg2:.2f} deg² on {len(self.inputs.tiles)} tiles were "
+            "searched. Networks learn on the training region, the validation region decides when "
+            "training stops and how models are combined, and every measure of this report comes "
+            "from the test region alone.",
+            [self._coverage(frame, n) for n, frame in enumerate(self.frames)],
+        )
+
+    def maps_section(self) -> Section:
+        """Return the section with every model's map."""
+        models = self.inputs.models
+        drawn = [self._map(f, survey, model) for survey, model in models for f in self.frames]
+        notes = [
+            f"There is no map of {model} on {survey}."
+            for survey, model in models
+            if not self.inputs.map_folder(survey, model).is_dir()
+        ]
+        return Section(
+            "maps",
+            "Maps",
+            "One map for each model: a network's map is its probability that a cluster is at the "
+            "window's centre, a filter's its signal-to-noise ratio. Each drawn pixel shows the "
+            "largest value in it; what was not searched is white. White circles: candidates; blue "
+            f"squares: known clusters; orange crosses: the {MOST_TRUTH} most massive true clusters "
+            "of a simulation.",
+            [picture for picture in drawn if picture is not None],
+            notes=notes,
+        )
+
+    def _coverage(self, frame: SkyFrame, number: int) -> Picture:
+        with figures.style():
+            figure, axes = _axes(frame, wide=True)
+            rgb = self._region_image(frame)
+            axes.imshow(rgb, origin="lower", interpolation="nearest")
+            handles: list[Any] = [*self._marks(axes, frame, dark_background=False)]
+            if self.inputs.region_of is not None:
+                handles += [
+                    Patch(color=colour, label=f"{name} region")
+                    for name, colour in REGION_COLOURS.items()
+                ]
+            handles.append(Patch(color=UNSEARCHED, label="no map"))
+            _legend(figure, handles)
+            return figures.png(
+                figure,
+                f"Map of the searched sky, patch {number + 1}, with regions and candidates",
+                wide=True,
+            )
+
+    def _region_image(self, frame: SkyFrame) -> np.ndarray:
+        covered = frame_covered(frame, self.inputs.tiles, self.order)
+        rgb = np.ones((*frame.shape, 3))
+        rgb[covered] = _rgb(REGION_COLOURS["train"])
+        if self.inputs.region_of is not None:
+            names = frame_regions(frame, self.inputs.region_of)
+            for name, colour in REGION_COLOURS.items():
+                rgb[covered & (names == name)] = _rgb(colour)
+        maps = [self._map_values(frame, *each) for each in self.inputs.models]
+        valid = [np.isfinite(values) for values in maps if values is not None]
+        if valid:
+            rgb[covered & ~np.any(valid, axis=0)] = _rgb(UNSEARCHED)
+        return rgb
+
+    def _map(self, frame: SkyFrame, survey: str, model: str) -> Picture | None:
+        values = self._map_values(frame, survey, model)
+        if values is None:
+            return None
+        is_filter = model == FILTER
+        top = filter_top(values) if is_filter else 1.0
+        with figures.style():
+            figure, axes = _axes(frame)
+            image = axes.imshow(
+                np.clip(values, 0, top),
+                origin="lower",
+                cmap=figures.MAP_COLOURS,
+                vmin=0,
+                vmax=top,
+                interpolation="nearest",
+            )
+            label = "Signal-to-noise ratio" if is_filter else "Probability"
+            figure.colorbar(image, ax=axes, label=label, shrink=0.75, pad=0.02)
+            self._marks(axes, frame, dark_background=True)
+            title = f"{model} on {survey}"
+            return figures.png(figure, f"Map of {label.lower()} by {title}", title, dpi=150)
+
+    def _marks(self, axes: Any, frame: SkyFrame, *, dark_background: bool) -> list[Line2D]:
+        catalogue = self.inputs.catalogue
+        best = catalogue["prob"] >= self.threshold
+        above = f"candidate, probability ≥ {self.threshold:.2g}"
+        candidate = "#ffffff" if dark_background else figures.COLOURS[0]
+        known = "#56B4E9" if dark_background else figures.COLOURS[1]
+        truth = self.truth
+        if dark_background and truth is not None:  # a map under all of them could not be seen
+            truth = truth.sort_values(["m500c_msun", "ra_deg"], ascending=False)[:MOST_TRUTH]
+        layers = [
+            (above, "o", candidate, catalogue["ra_deg"][best], catalogue["dec_deg"][best], 6),
+            ("known cluster", "s", known, *_positions(self.known), 9),
+            ("true cluster", "x", "#D55E00" if dark_background else "#1d2733",
+             *_positions(truth), 3.5),
+        ]  # fmt: skip
+        handles = []
+        for label, marker, colour, ra, dec, size in layers:
+            inside = frame.contains(ra, dec)
+            ra, dec = ra[inside][:MOST_MARKS], dec[inside][:MOST_MARKS]
+            if not ra.size:
+                continue
+            x, y = frame.wcs.world_to_pixel_values(ra, dec)
+            style: dict[str, Any] = {
+                "marker": marker,
+                "markersize": size if not dark_background else 0.7 * size,
+                "markerfacecolor": "none",
+                "markeredgecolor": colour,
+                "markeredgewidth": 0.9 if not dark_background else 0.7,
+                "linestyle": "none",
+            }
+            axes.plot(x, y, **style)
+            shown = {**style, "markersize": 7, "markeredgewidth": 1.4}
+            handles.append(Line2D([], [], label=label, **shown))
+        ny, nx = frame.shape
+        axes.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5))
+        return handles
+
+
+def select_truth(inputs: ReportInputs) -> pd.DataFrame | None:
+    """Return the true clusters that ought to be found (the validation's completeness cut)."""
+    truth = inputs.truth
+    if truth is None:
+        return None
+    cuts = inputs.config.get("validate", {}).get("completeness_cut", {})
+    keep = np.ones(len(truth), dtype=bool)
+    for column, (low, high) in cuts.items():
+        if column in truth:
+            values = truth[column].to_numpy(dtype=float)
+            keep &= values >= (-np.inf if low is None else low)
+            keep &= values <= (np.inf if high is None else high)
+    return in_footprint(inputs, truth[keep])
+
+
+def in_footprint(inputs: ReportInputs, table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the rows on the searched tiles (all where no tiles are given)."""
+    if table is None or not len(table) or not inputs.tiles:
+        return table
+    ra, dec = _positions(table)
+    own = sky.owning_cell(ra, dec, inputs.release.tile_order)
+    return table[np.isin(own, np.asarray(inputs.tiles))]
+
+
+def filter_top(values: np.ndarray) -> float:
+    """Return the S/N at which a filter map's colours end."""
+    good = values[np.isfinite(values)]
+    return float(np.clip(np.percentile(good, 99.9), 5.0, 12.0)) if good.size else 5.0
+
+
+def _positions(table: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:
+    if table is None:
+        return np.zeros(0), np.zeros(0)
+    return table["ra_deg"].to_numpy(dtype=float), table["dec_deg"].to_numpy(dtype=float)
+
+
+def _axes(frame: SkyFrame, *, wide: bool = False):
+    ny, nx = frame.shape
+    width = 6.2 if wide or frame.all_sky else 4.8
+    height = float(np.clip(0.8 * width * ny / nx + (0.9 if wide else 0.4), 2.6, 1.25 * width))
+    figure = figures.new_figure(width, height)
+    options: dict[str, Any] = {"projection": frame.wcs}
+    if frame.all_sky:
+        from astropy.visualization.wcsaxes.frame import EllipticalFrame
+
+        options["frame_class"] = EllipticalFrame
+    axes = figure.add_subplot(**options)
+    ra, dec = axes.coords
+    span = abs(frame.wcs.wcs.cdelt[1]) * max(frame.shape)
+    ra.set_axislabel("Right ascension [deg]")
+    dec.set_axislabel("Declination [deg]")
+    for coordinate in (ra, dec):
+        coordinate.set_major_formatter("d" if span > 8 else "d.d" if span > 1 else "d.ddd")
+        coordinate.set_ticks(number=5 if wide else 4)
+        coordinate.grid(color=figures.GREY, alpha=0.35, linewidth=0.6)
+    return figure, axes
+
+
+def _legend(figure: Any, handles: list[Any]) -> None:
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    from matplotlib.colors import to_rgb
+
+    return to_rgb(colour)

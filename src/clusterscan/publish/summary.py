@@ -1,0 +1,167 @@
+"""summary.json: a run's headline figures for machines, and the few lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterscan.provenance.atomic import write_json
+from clusterscan.publish.release import Release
+from clusterscan.publish.scores import AtPurity, Finder, Scores
+
+
+def read_costs(root: Path) -> list[dict[str, Any]]:
+    """Return what each job cost (``costs/*.json``), sorted by stage, key and block."""
+    costs = []
+    for path in sorted((Path(root) / "costs").glob("*.json")):
+        try:
+            costs.append(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError:
+            continue  # a job was killed while it wrote; its next run writes it again
+    return costs
+
+
+def read_problems(root: Path) -> list[dict[str, Any]]:
+    """Return the failed and partial tiles that the run's block manifests list."""
+    problems = []
+    for path in sorted((Path(root) / "manifests").rglob("*.json")):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            problems += [
+                {
+                    "stage": manifest["stage"],
+                    "key": manifest["key"],
+                    **{k: record.get(k, "") for k in ("tile", "status", "reason")},
+                }
+                for record in manifest["records"]
+                if record["status"] in ("failed", "partial")
+            ]
+        except (ValueError, KeyError, TypeError):
+            continue  # `clusterscan verify` reports damaged manifests
+    return problems
+
+
+def stage_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return per stage: jobs, summed wall and CPU seconds, and the largest job's memory.
+
+    Jobs run side by side, so the wall seconds of a stage add up to more than the clock showed.
+    """
+    stages: dict[str, dict[str, float]] = {}
+    for cost in costs:
+        stage = stages.setdefault(
+            str(cost.get("stage", "")), {"jobs": 0, "wall_s": 0.0, "cpu_s": 0.0, "peak_mib": 0.0}
+        )
+        stage["jobs"] += 1
+        stage["wall_s"] = round(stage["wall_s"] + float(cost.get("wall_s", 0)), 2)
+        stage["cpu_s"] = round(stage["cpu_s"] + float(cost.get("cpu_s", 0)), 2)
+        stage["peak_mib"] = max(stage["peak_mib"], float(cost.get("peak_mib", 0)))
+    return stages
+
+
+def build_summary(
+    *,
+    release: Release,
+    title: str,
+    catalogue: Mapping[str, np.ndarray],
+    models: Sequence[tuple[str, str]],
+    scores: Scores,
+    n_tiles: int,
+    n_known: int | None = None,
+    costs: Iterable[Mapping[str, Any]] = (),
+    problems: Sequence[Mapping[str, Any]] = (),
+    versions: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the content of summary.json (JSON-able, without NaN)."""
+    above = np.asarray(catalogue["prob"]) >= scores.threshold
+    new = np.asarray(catalogue["class"]) == "new"
+    counts: dict[str, Any] = {
+        "objects": int(above.size),
+        "above_threshold": int(above.sum()),
+        "new_above_threshold": int((above & new).sum()),
+        "known_above_threshold": int((above & ~new).sum()),
+        "known_clusters_in_footprint": n_known,
+        "tiles": n_tiles,
+        "problem_tiles": len(problems),
+    }
+    finders = {f.name: _finder(f) for f in scores.finders}
+    combined, baseline = scores.combined, scores.best_filter
+    summary = {
+        "title": title,
+        "config": release.config_name,
+        "version": release.version,
+        "seed": release.seed,
+        "simulated": release.simulated,
+        "area_deg2": round(release.area_deg2, 6),
+        "threshold": _rounded(scores.threshold),
+        "reference_purity": scores.reference_purity,
+        "region": scores.region,
+        "counts": counts,
+        "models": [f"{survey}/{model}" for survey, model in models],
+        "completeness_and_purity": finders,
+        "networks": _at_reference(combined, scores),
+        "filter_baseline": _at_reference(baseline, scores),
+        "stages": stage_costs(costs),
+        "versions": dict(sorted((versions or {}).items())),
+    }
+    return summary | {"headline": _headline(release, scores, counts)}
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write summary.json."""
+    write_json(path, summary)
+
+
+def _finder(finder: Finder) -> dict[str, Any]:
+    return {
+        "label": finder.label,
+        "kind": finder.kind,
+        "at_purity": {f"{a.purity:.2f}": _at(a) for a in finder.at_purity},
+    }
+
+
+def _at_reference(finder: Finder | None, scores: Scores) -> dict[str, Any] | None:
+    found = finder.at(scores.reference_purity) if finder else None
+    if finder is None or found is None:
+        return None
+    return {"finder": finder.name, "purity": found.purity, **_at(found)}
+
+
+def _at(found: AtPurity) -> dict[str, Any]:
+    return {
+        "threshold": _rounded(found.threshold),
+        "completeness": _rounded(found.completeness.value),
+        "completeness_low": _rounded(found.completeness.low),
+        "completeness_high": _rounded(found.completeness.high),
+        "n_objects": found.n_objects,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _headline(release: Release, scores: Scores, counts: Mapping[str, Any]) -> list[str]:
+    kind = "SIMULATED sky" if release.simulated else "sky"
+    lines = [
+        f"{release.area_deg2:.1f} deg² of {kind} searched: {counts['objects']:,} objects, "
+        f"{counts['above_threshold']:,} with probability ≥ {scores.threshold:.2f}, "
+        f"{counts['new_above_threshold']:,} of them new"
+    ]
+    combined, baseline = scores.combined, scores.best_filter
+    parts = []
+    for finder, name in ((combined, "networks"), (baseline, "plain filter")):
+        found = finder.at(scores.reference_purity) if finder else None
+        if found is not None and found.reached:
+            parts.append(f"{name} {found.completeness.value:.1%}")
+    if parts:
+        lines.append(
+            f"completeness at purity {scores.reference_purity:.0%} on the {scores.region} "
+            f"region: {', '.join(parts)}"
+        )
+    if counts["problem_tiles"]:
+        lines.append(f"{counts['problem_tiles']} tiles failed or are partial: see the report")
+    return lines

@@ -1,0 +1,202 @@
+"""Write the catalogue as FITS, VOTable and Parquet: one content, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clusterscan.provenance.atomic import atomic_path
+from clusterscan.publish.columns import FLAGS, Column
+from clusterscan.publish.release import Release
+
+Arrays = Mapping[str, np.ndarray]
+FITS_CODES = {"float64": "D", "float32": "E", "int64": "K", "int32": "J", "int16": "I"}
+
+
+def write_catalogue(
+    folder: Path, catalogue: Arrays, columns: Sequence[Column], release: Release
+) -> list[Path]:
+    """Write ``clusters.fits``, ``clusters.vot`` and ``clusters.parquet`` below a folder."""
+    paths = [Path(folder) / f"clusters.{suffix}" for suffix in ("fits", "vot", "parquet")]
+    for path, write in zip(paths, (write_fits, write_votable, write_parquet), strict=True):
+        write(path, catalogue, columns, release)
+    return paths
+
+
+# --- FITS --------------------------------------------------------------------------------------
+
+
+def write_fits(path: Path, catalogue: Arrays, columns: Sequence[Column], release: Release) -> None:
+    """Write a FITS binary table with units, UCDs (TUCDn) and descriptions (TDESCn).
+
+    Parameters
+    ----------
+    path : Path
+        Replaced atomically.
+    catalogue : mapping of str to array
+        From `clusterscan.publish.catalogue.build_catalogue`.
+    columns : sequence of Column
+        The specification.
+    release : Release
+        Goes into both headers.
+    """
+    from astropy.io import fits
+
+    table = fits.BinTableHDU.from_columns(
+        fits.ColDefs([_fits_column(c, catalogue[c.name]) for c in columns]), name="CLUSTERS"
+    )
+    for number, column in enumerate(columns, start=1):
+        if column.ucd:
+            table.header[f"TUCD{number}"] = column.ucd
+        # Too long for a card with a comment; astropy continues long strings (CONTINUE).
+        table.header[f"TDESC{number}"] = column.description
+    primary = fits.PrimaryHDU()
+    for header in (primary.header, table.header):
+        for keyword, card in release.cards().items():
+            header[keyword] = card
+    for name, (value, meaning) in FLAGS.items():
+        table.header.add_comment(f"flags bit {value}: {name}: {meaning}")
+    hdus = fits.HDUList([primary, table])
+    for hdu in hdus:
+        hdu.add_checksum(when=release.release_date)  # astropy would write the clock's time
+    with atomic_path(path) as temporary:
+        hdus.writeto(temporary, output_verify="exception", overwrite=True)
+
+
+def _fits_column(column: Column, values: np.ndarray):
+    from astropy.io import fits
+
+    if column.dtype == "str":
+        array = np.char.encode(values.astype(str), "ascii") if values.size else np.zeros(0, "S1")
+        width = max(1, array.dtype.itemsize)
+        return fits.Column(column.name, f"{width}A", array=array)
+    null = int(column.null) if column.dtype.startswith("int") and column.null else None
+    return fits.Column(
+        column.name,
+        FITS_CODES[column.dtype],
+        unit=column.unit or None,
+        null=null,
+        array=np.asarray(values, dtype=column.dtype),
+    )
+
+
+# --- VOTable -----------------------------------------------------------------------------------
+
+
+def write_votable(
+    path: Path, catalogue: Arrays, columns: Sequence[Column], release: Release
+) -> None:
+    """Write a VOTable 1.4 with UCDs, units, descriptions and a coordinate system.
+
+    Parameters are those of `write_fits`. The file holds no time stamp.
+
+    References
+    ----------
+    Ochsenbein et al. 2019, VOTable Format Definition 1.4, IVOA Recommendation.
+    """
+    from astropy.io.votable import tree, writeto
+
+    document = tree.VOTableFile(version="1.4")
+    document.description = _votable_description(release)
+    resource = tree.Resource(name="clusterscan", type="results")
+    document.resources.append(resource)
+    resource.coordinate_systems.append(tree.CooSys(ID="icrs", system="ICRS"))
+    table = tree.TableElement(document, ID="clusters", name="clusters")
+    resource.tables.append(table)
+    for keyword, (value, meaning) in release.cards().items():
+        table.params.append(_votable_param(document, keyword, value, meaning))
+    table.fields.extend(_votable_field(document, c, catalogue[c.name]) for c in columns)
+    rows = len(next(iter(catalogue.values()))) if catalogue else 0
+    table.create_arrays(rows)
+    for column in columns:
+        table.array[column.name] = catalogue[column.name]
+    with atomic_path(path) as temporary:
+        writeto(document, str(temporary), tabledata_format="tabledata")
+
+
+def _votable_description(release: Release) -> str:
+    kind = "SIMULATED sky, no real objects" if release.simulated else "observed sky"
+    flags = "; ".join(f"{value} {name}: {meaning}" for name, (value, meaning) in FLAGS.items())
+    return f"Galaxy cluster candidates by clusterscan ({kind}). Bits of flags: {flags}."
+
+
+def _votable_param(document, keyword: str, value, meaning: str):
+    from astropy.io.votable import tree
+
+    kinds = {bool: "boolean", int: "long", float: "double"}
+    datatype = kinds.get(type(value), "char")
+    length = {"arraysize": str(max(1, len(value)))} if datatype == "char" else {}
+    param = tree.Param(document, ID=keyword, name=keyword, datatype=datatype, value=value, **length)
+    param.description = meaning
+    return param
+
+
+def _votable_field(document, column: Column, values: np.ndarray):
+    from astropy.io.votable import tree
+
+    datatypes = {
+        "str": "char", "float64": "double", "float32": "float",
+        "int64": "long", "int32": "int", "int16": "short",
+    }  # fmt: skip
+    extra: dict[str, str] = {}
+    if column.dtype == "str":
+        extra["arraysize"] = "*"
+    if column.unit:
+        extra["unit"] = column.unit
+    if column.name in ("ra_deg", "dec_deg", "RADeg", "decDeg"):
+        extra["ref"] = "icrs"
+    field = tree.Field(
+        document,
+        ID=column.name,
+        name=column.name,
+        datatype=datatypes[column.dtype],
+        ucd=column.ucd or None,
+        **extra,
+    )
+    field.description = column.description
+    if column.dtype.startswith("int") and column.null:
+        field.values.null = int(column.null)
+    return field
+
+
+# --- Parquet -----------------------------------------------------------------------------------
+
+
+def write_parquet(
+    path: Path, catalogue: Arrays, columns: Sequence[Column], release: Release
+) -> None:
+    """Write Parquet; each field's metadata holds unit, UCD and description.
+
+    Parameters are those of `write_fits`. Null cells are Parquet nulls, and the schema's metadata
+    has the header cards as JSON under ``clusterscan``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields, arrays = [], []
+    for column in columns:
+        array = _arrow_array(column, catalogue[column.name])
+        metadata = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
+        fields.append(pa.field(column.name, array.type, bool(column.null), metadata))
+        arrays.append(array)
+    cards: dict[str, object] = {key: value for key, (value, _) in release.cards().items()}
+    cards["flags"] = {name: value for name, (value, _) in FLAGS.items()}
+    schema = pa.schema(fields, {"clusterscan": json.dumps(cards, sort_keys=True)})
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd")
+
+
+def _arrow_array(column: Column, values: np.ndarray):
+    import pyarrow as pa
+
+    if column.dtype == "str":
+        null = values == "" if column.null else np.zeros(values.size, dtype=bool)
+        return pa.array(values, pa.string(), mask=np.asarray(null, dtype=bool))
+    numbers = np.asarray(values, dtype=column.dtype)
+    null = np.zeros(numbers.size, dtype=bool)
+    if column.null:
+        null = np.isnan(numbers) if column.null == "NaN" else numbers == int(column.null)
+    return pa.array(numbers, mask=null)

@@ -1,0 +1,31 @@
+"""What a run says at its end: where the products are, and the headline figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from clusterscan.run.display import clock
+
+
+def closing_text(root: Path, did_something: bool, seconds: float) -> str:
+    """Return the last lines of a run."""
+    first = (
+        f"Done in {clock(seconds)}."
+        if did_something
+        else f"Nothing to be done: all products are up to date ({seconds:.1f} s)."
+    )
+    lines = [
+        first,
+        f"  catalogue  {root}/catalogue/clusters.fits (.vot, .parquet)",
+        f"  report     {root}/report.html",
+        f"  summary    {root}/summary.json",
+    ]
+    summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+    return "\n".join(lines + [f"  {text}" for text in headline(summary)])
+
+
+def headline(summary: dict[str, Any]) -> list[str]:
+    """Return the headline figures of a summary."""
+    return [str(text) for text in summary.get("headline", [])]

@@ -1,0 +1,1 @@
+"""Labelled examples for the networks, split by whole areas of sky."""

@@ -1,0 +1,121 @@
+"""Labelled examples as Parquet shards.
+
+The images are float16 bytes in C order, bands × N × N; what they are stands in the schema's
+metadata under the key ``clusterscan``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clusterscan.errors import ProductError
+from clusterscan.provenance.atomic import atomic_path
+from clusterscan.sample.split import PARTS
+
+KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
+_COLUMNS = [
+    ("example_id", pa.string()),
+    ("object_id", pa.string()),
+    ("ra_deg", pa.float64()),
+    ("dec_deg", pa.float64()),
+    ("label", pa.int8()),
+    ("split", pa.string()),
+    ("kind", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one tile.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row an example: example_id, object_id, ra_deg, dec_deg, label, split, kind, extras.
+    images : float16 ndarray, shape (n, bands, N, N)
+        Their images.
+    bands : tuple of str
+        Bands, in the order of the planes.
+    size_px : int
+        N.
+    pixel_scale_arcsec : float
+        Pixel size [arcsec].
+    counts : dict
+        What was drawn, and what was dropped and why.
+    """
+
+    table: pd.DataFrame
+    images: np.ndarray
+    bands: tuple[str, ...]
+    size_px: int
+    pixel_scale_arcsec: float
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the table with images and metadata."""
+        arrays = [pa.array(self.table[name].to_numpy(), kind) for name, kind in _COLUMNS]
+        names = [name for name, _ in _COLUMNS]
+        for name in self.table.columns.difference(names, sort=False):
+            arrays.append(pa.array(self.table[name].to_numpy()))
+            names.append(name)
+        blobs = [np.ascontiguousarray(image).tobytes() for image in self.images]
+        arrays.append(pa.array(blobs, pa.binary()))
+        meta = {
+            "bands": list(self.bands),
+            "size_px": self.size_px,
+            "pixel_scale_arcsec": self.pixel_scale_arcsec,
+        }
+        text = json.dumps(meta, sort_keys=True)
+        return pa.table(arrays, [*names, "image"]).replace_schema_metadata({"clusterscan": text})
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Write a tile's examples atomically; the same examples always give the same bytes."""
+    with atomic_path(path) as temporary:
+        # Noisy half-precision pixels hardly compress: the fast codec loses nothing.
+        pq.write_table(examples.to_arrow(), temporary, compression="lz4")
+
+
+def read_examples(path: Path) -> Examples:
+    """Read a tile's examples (counts are not kept).
+
+    Raises
+    ------
+    ProductError
+        If the file is missing, damaged or no table of examples.
+    """
+    try:
+        table = pq.read_table(path)
+        meta: dict[str, Any] = json.loads(table.schema.metadata[b"clusterscan"])
+        shape = (len(meta["bands"]), meta["size_px"], meta["size_px"])
+        blobs = table.column("image").to_pylist()
+        images = np.empty((len(blobs), *shape), np.float16)
+        for image, blob in zip(images, blobs, strict=True):
+            image[:] = np.frombuffer(blob, np.float16).reshape(shape)
+        frame = table.drop_columns(["image"]).to_pandas()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProductError(
+            f"{path}: not a table of examples ({error}); delete it and run again"
+        ) from error
+    return Examples(
+        frame, images, tuple(meta["bands"]), meta["size_px"], meta["pixel_scale_arcsec"]
+    )
+
+
+def count_examples(table: pd.DataFrame) -> dict[str, int]:
+    """Return how many examples there are of each part and kind."""
+    grouped = table.groupby(["split", "kind"]).size()
+    return {
+        f"{part}_{kind}": int(grouped[part, kind])
+        for part in PARTS
+        for kind in KINDS
+        if (part, kind) in grouped
+    }

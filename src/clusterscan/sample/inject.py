@@ -1,0 +1,93 @@
+"""SZ signals of model clusters, added to crops of real (or simulated) microwave images.
+
+A small footprint lists too few SZ clusters to learn from, so further positives are made: the
+image is the survey's own, with its noise, CMB and sources, and only the cluster's decrement is
+computed (Arnaud et al. 2010 profile, beams, and the high-pass that the images went through).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.config.sample import InjectionSettings
+from clusterscan.scan.sz_template import beam_window, template_window
+from clusterscan.simulate import cosmology, pressure
+from clusterscan.simulate.spectra import sz_uk
+
+_PADDING = 3  # the transform's side in crops: profiles reach far beyond a crop
+_KEY = 17  # keeps these draws apart from those of positions
+
+
+def draw_clusters(
+    count: int, tile: int, tile_order: int, seed: int, settings: InjectionSettings
+) -> pd.DataFrame:
+    """Draw model clusters: masses log-uniform, redshifts uniform.
+
+    Returns
+    -------
+    DataFrame, count rows
+        m500c_msun, z, theta500_arcmin, and y0, the central Compton parameter.
+    """
+    rng = np.random.default_rng([seed, _KEY, tile_order, tile])
+    low, high = settings.m500c_msun
+    mass = np.exp(rng.uniform(np.log(low), np.log(high), count))
+    z = rng.uniform(*settings.z, count)
+    return pd.DataFrame(
+        {
+            "m500c_msun": mass,
+            "z": z,
+            "theta500_arcmin": cosmology.angle_arcmin(cosmology.r500_mpc(mass, z), z),
+            "y0": pressure.central_compton(settings.hydrostatic_one_minus_b * mass, z),
+        }
+    )
+
+
+def decrement_uk(
+    cluster: pd.Series,
+    offset_px: tuple[float, float],
+    size_px: int,
+    pixel_scale_arcmin: float,
+    settings: InjectionSettings,
+) -> np.ndarray:
+    """Return a cluster's signal in every band of a crop.
+
+    Parameters
+    ----------
+    cluster : Series
+        theta500_arcmin and y0.
+    offset_px : (dy, dx)
+        The cluster's place from the crop's centre [pixels].
+    size_px : int
+        Side of the crop.
+    pixel_scale_arcmin : float
+        Pixel size [arcmin].
+    settings : InjectionSettings
+        Frequencies, beams, high-pass.
+
+    Returns
+    -------
+    float64 ndarray, shape (bands, size_px, size_px)
+        Temperature change [uK_CMB].
+    """
+    side = _PADDING * size_px
+    # The crop's centre lies between pixels where its side is even.
+    centre = (side - 1) / 2
+    ky = 2 * np.pi * np.fft.fftfreq(side, pixel_scale_arcmin)[:, None]
+    kx = 2 * np.pi * np.fft.rfftfreq(side, pixel_scale_arcmin)
+    k = np.hypot(ky, kx)
+    dy, dx = ((centre + o) * pixel_scale_arcmin for o in offset_px)
+    compton = cluster["y0"] * template_window(k, cluster["theta500_arcmin"])
+    compton = compton * np.exp(-1j * (ky * dy + kx * dx)) / pixel_scale_arcmin**2
+    if settings.highpass_fwhm_arcmin is not None:
+        compton = compton * (1 - beam_window(k, settings.highpass_fwhm_arcmin))
+    first = size_px * (_PADDING - 1) // 2
+    inner = slice(first, first + size_px)
+    return np.stack(
+        [
+            sz_uk(frequency) * np.fft.irfft2(compton * beam_window(k, fwhm), (side, side))
+            for frequency, fwhm in zip(
+                settings.frequencies_ghz, settings.beam_fwhm_arcmin, strict=True
+            )
+        ]
+    )[:, inner, inner]

@@ -1,0 +1,188 @@
+"""Examples cut out of one tile's image: known objects against other sky."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from clusterscan import sky
+from clusterscan.config.sample import TileSampleSettings
+from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.sample.crops import cut_crops
+from clusterscan.sample.examples import Examples, count_examples
+from clusterscan.sample.positions import (
+    injected_positions,
+    known_positions,
+    near_tile,
+    offset_positions,
+    random_positions,
+    separation_arcmin,
+    star_positions,
+)
+from clusterscan.sample.split import SkySplit
+
+
+def sample_tile(
+    tile: int,
+    tile_order: int,
+    image: TileImage,
+    known: pd.DataFrame,
+    split: SkySplit,
+    settings: TileSampleSettings,
+    *,
+    seed: int,
+) -> Examples:
+    """Cut a tile's examples.
+
+    Parameters
+    ----------
+    tile, tile_order : int
+        The tile; examples centred in it are its own.
+    image : TileImage
+        Its image.
+    known : DataFrame
+        Known objects (object_id, ra_deg, dec_deg, and redshift if known), duplicates joined
+        (`as_objects`); may cover more sky.
+    split : SkySplit
+        Training, validation and test sky.
+    settings : TileSampleSettings
+        What is cut.
+    seed : int
+        The run's seed.
+
+    Returns
+    -------
+    examples : Examples
+        Possibly none.
+    """
+    reach = max(settings.exclusion_arcmin, settings.offset_max_arcmin, settings.jitter_arcmin)
+    near = near_tile(known, tile, tile_order, reach)
+    labels = near[near["is_label"]] if "is_label" in near else near
+    objects = pd.concat(
+        [
+            known_positions(labels, settings.jitters_per_known, settings.jitter_arcmin, seed),
+            offsets(labels, near, settings, seed),
+        ],
+        ignore_index=True,
+    )
+    free = pd.concat(
+        [
+            random_positions(tile, tile_order, settings.random_per_deg2, seed),
+            star_positions(image, tile, tile_order, settings.stars_per_deg2, seed),
+            injected_positions(tile, tile_order, settings.inject, seed),
+        ],
+        ignore_index=True,
+    )
+    away = separation_arcmin(free, near) >= settings.exclusion_arcmin
+    counts = {"dropped_near_known": int((~away).sum())}
+    wanted = pd.concat([objects, free[away]], ignore_index=True)
+    wanted["redshift"] = _redshifts(wanted, near)
+    return cut_examples(wanted, tile, tile_order, image, split, settings, counts)
+
+
+def as_objects(clusters: pd.DataFrame) -> pd.DataFrame:
+    """Return united known clusters as objects to sample.
+
+    Parameters
+    ----------
+    clusters : DataFrame
+        name, ra_deg, dec_deg, z; a name that stands twice gets its position's cell added.
+
+    Returns
+    -------
+    DataFrame
+        object_id (unique), ra_deg, dec_deg, redshift (NaN: unknown).
+    """
+    name = clusters["name"].astype(object).to_numpy(copy=True)
+    ra, dec = clusters["ra_deg"].to_numpy(float), clusters["dec_deg"].to_numpy(float)
+    twice = pd.Series(name).duplicated(keep=False).to_numpy()
+    if twice.any():
+        cells = sky.owning_cell(ra, dec, sky.MAX_ORDER)
+        name[twice] = [f"{n}@{cell}" for n, cell in zip(name[twice], cells[twice], strict=True)]
+    redshift = clusters["z"].to_numpy(float) if "z" in clusters else np.full(len(ra), np.nan)
+    return pd.DataFrame(
+        {"object_id": list(name), "ra_deg": ra, "dec_deg": dec, "redshift": redshift}
+    )
+
+
+def _redshifts(examples: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
+    """Return the redshift of what each example shows, NaN for negatives."""
+    if "redshift" not in known or known.empty:
+        return np.full(len(examples), np.nan)
+    of_object = dict(zip(known["object_id"], known["redshift"], strict=True))
+    shown = zip(examples["object_id"], examples["kind"], strict=True)
+    return np.array([of_object[name] if kind == "known" else np.nan for name, kind in shown], float)
+
+
+def offsets(hosts: pd.DataFrame, known: pd.DataFrame, settings, seed: int) -> pd.DataFrame:
+    """Return positions beside hosts, none of them on another known object."""
+    ring = offset_positions(
+        hosts,
+        settings.offsets_per_known,
+        settings.offset_min_arcmin,
+        settings.offset_max_arcmin,
+        seed,
+    )
+    # Rounding must not drop a position that lies exactly on its own ring's inner edge.
+    keep = separation_arcmin(ring, known) >= settings.offset_min_arcmin * (1 - 1e-9)
+    return ring[keep]
+
+
+def cut_examples(
+    wanted: pd.DataFrame,
+    tile: int,
+    tile_order: int,
+    image: TileImage,
+    split: SkySplit,
+    settings,
+    counts: dict[str, int],
+) -> Examples:
+    """Cut the wanted positions that the tile owns and that keep to their part of the sky."""
+    own = owned(wanted, tile, tile_order)
+    scale = image.pixel_scale_arcsec
+    placed, dropped = place(own, split, settings.size_px * scale / 60.0)
+    crops, taken = cut_crops(
+        image,
+        placed["ra_deg"].to_numpy(),
+        placed["dec_deg"].to_numpy(),
+        settings.size_px,
+        settings.min_valid_fraction,
+    )
+    table = placed[taken].reset_index(drop=True)
+    counts = counts | {"dropped_guard": dropped, "dropped_uncovered": int((~taken).sum())}
+    counts |= count_examples(table)
+    return Examples(table, crops, image.bands, settings.size_px, scale, counts)
+
+
+def owned(positions: pd.DataFrame, tile: int, tile_order: int) -> pd.DataFrame:
+    """Return the positions that lie in a tile."""
+    if positions.empty:
+        return positions
+    cells = sky.owning_cell(
+        positions["ra_deg"].to_numpy(), positions["dec_deg"].to_numpy(), tile_order
+    )
+    return positions[cells == tile].reset_index(drop=True)
+
+
+def place(positions: pd.DataFrame, split: SkySplit, side_arcmin: float) -> tuple[pd.DataFrame, int]:
+    """Give each position its part, dropping those whose crop would show another part's sky.
+
+    A crop reaches half its diagonal from its centre. Copies shifted away from their object stay
+    in the object's own part or are dropped.
+
+    Returns
+    -------
+    table : DataFrame
+        With the column split, without the host's position.
+    dropped : int
+        How many were dropped.
+    """
+    ra, dec = positions["ra_deg"].to_numpy(float), positions["dec_deg"].to_numpy(float)
+    part = split.part_of(ra, dec)
+    host = split.part_of(
+        positions["host_ra"].to_numpy(float), positions["host_dec"].to_numpy(float)
+    )
+    reach = side_arcmin / 2 * np.sqrt(2.0) + split.guard_arcmin
+    keep = (part == host) & split.keeps_clear(ra, dec, reach)
+    table = positions.assign(split=part.astype(object)).drop(columns=["host_ra", "host_dec"])
+    return table[keep].reset_index(drop=True), int((~keep).sum())

@@ -1,0 +1,1 @@
+"""Scanning: a trained network or a plain filter slides over the tiles."""

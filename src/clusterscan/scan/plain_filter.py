@@ -1,0 +1,100 @@
+"""The plain filter of a survey, run on one tile: what the networks must beat.
+
+Pixel coordinates are 0-based with centres at integers; images are (bands, y, x).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
+from clusterscan.errors import ImageError
+from clusterscan.scan.matched import matched_filter
+from clusterscan.scan.multiscale import multiscale_filter
+from clusterscan.scan.validity import (
+    MASKED,
+    NO_COVERAGE,
+    NO_COVERAGE_PLANE,
+    TOO_FEW_PIXELS,
+    VALID,
+)
+
+
+def filter_tile(
+    image: np.ndarray,
+    mask: np.ndarray,
+    pixel_scale_arcsec: float,
+    x: np.ndarray,
+    y: np.ndarray,
+    settings: MatchedFilterSettings | MultiscaleFilterSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the filter's S/N at the map pixels of a tile.
+
+    Parameters
+    ----------
+    image : float ndarray, shape (bands, ny, nx)
+        The tile's image; NaN counts as no coverage.
+    mask : uint8 ndarray, shape (ny, nx)
+        Bit planes: 1 no coverage, others bad pixels (saturated, bright star).
+    pixel_scale_arcsec : float
+        Pixel size [arcsec].
+    x, y : float ndarray, shape (n,)
+        Where to read the S/N, in image pixels.
+    settings : MatchedFilterSettings or MultiscaleFilterSettings
+        Which filter, and how.
+
+    Returns
+    -------
+    snr : float32 ndarray, shape (n,)
+        S/N by bilinear interpolation; NaN where invalid.
+    reason : uint8 ndarray, shape (n,)
+        0 valid, 1 no coverage, 2 masked, 3 too few valid pixels.
+
+    Raises
+    ------
+    ImageError
+        If shapes do not fit each other or the settings' number of bands.
+    """
+    _check(image, mask, x, y)
+    covered = ((mask & NO_COVERAGE_PLANE) == 0) & np.isfinite(image).all(axis=0)
+    usable = covered & (mask == 0)
+    reason = _reason_of_pixel(covered, usable, x, y)
+    snr = np.full(np.shape(x), np.nan, dtype=np.float32)
+    if not (reason == VALID).any():
+        return snr, reason
+    filled = np.where(usable, image, 0.0).astype(np.float64)
+    if isinstance(settings, MatchedFilterSettings):
+        result = matched_filter(filled, usable, pixel_scale_arcsec / 60.0, settings)
+    else:
+        result = multiscale_filter(filled, usable, pixel_scale_arcsec, settings)
+    significance, fraction, factor = result
+    # Block-averaged pixels: the block's centre in pixels of the blocks.
+    where = [(np.asarray(axis) + 0.5) / factor - 0.5 for axis in (y, x)]
+    seen = map_coordinates(fraction, where, order=1, mode="nearest")
+    reason[(reason == VALID) & (seen < settings.min_valid_fraction)] = TOO_FEW_PIXELS
+    good = reason == VALID
+    at = [axis[good] for axis in where]
+    snr[good] = map_coordinates(significance, at, order=1, mode="nearest")
+    return snr, reason
+
+
+def _check(image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[1:] != mask.shape:
+        raise ImageError(
+            f"image {image.shape} and mask {mask.shape} do not fit; expected (bands, ny, nx) and "
+            "(ny, nx): run preprocess again for this tile"
+        )
+    if np.shape(x) != np.shape(y) or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ImageError("positions x and y must be finite and of one shape; check the tile's WCS")
+
+
+def _reason_of_pixel(
+    covered: np.ndarray, usable: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    column, row = np.rint(x).astype(int), np.rint(y).astype(int)
+    inside = (column >= 0) & (row >= 0) & (row < covered.shape[0]) & (column < covered.shape[1])
+    reason = np.full(np.shape(x), NO_COVERAGE, dtype=np.uint8)
+    at = (row[inside], column[inside])
+    reason[inside] = np.where(covered[at], np.where(usable[at], VALID, MASKED), NO_COVERAGE)
+    return reason

@@ -1,0 +1,106 @@
+"""Scan one tile: a network's probability at each map pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from clusterscan.config.scan import ScanSettings
+from clusterscan.errors import ImageError
+from clusterscan.networks.device import choose_device, fixed_threads
+from clusterscan.networks.network import ScanNetwork
+from clusterscan.networks.normalise import Normalisation, apply
+from clusterscan.scan.dense import dense_grid
+from clusterscan.scan.validity import VALID, reasons
+from clusterscan.scan.windowed import windowed_logits
+
+
+def scan_tile(
+    network: ScanNetwork,
+    card: dict[str, Any],
+    image: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    settings: ScanSettings,
+    *,
+    bad_planes: int = 1 | 2,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a network's probability at each map pixel, and why it is missing where it is.
+
+    Parameters
+    ----------
+    network : ScanNetwork
+        In evaluation mode.
+    card : dict
+        Its model card, for the normalisation.
+    image : float32 ndarray, shape (bands, ny, nx)
+        The tile's image in the survey's unit; missing pixels NaN or marked in the mask.
+    mask : uint8 ndarray, shape (ny, nx)
+        Bit planes: 1 no coverage, 2 saturated, 4 bright star.
+    x, y : float ndarray, shape (n,)
+        Positions of the map pixels in the image [px].
+    settings : ScanSettings
+        Engine, grid step, validity.
+    bad_planes : int
+        Bits of the mask whose pixels are left out.
+
+    Returns
+    -------
+    probability : float32 ndarray, shape (n,)
+        NaN where reason is not 0.
+    reason : uint8 ndarray, shape (n,)
+        0 valid, 1 no coverage, 2 masked, 3 too few valid pixels in the window.
+
+    Raises
+    ------
+    ImageError
+        If the shapes do not fit each other or the model.
+    """
+    _check_shapes(network, image, mask, x, y)
+    bad = (mask & bad_planes) != 0
+    bad |= ~np.isfinite(image).all(axis=0)
+    reason = reasons(
+        bad,
+        mask,
+        x,
+        y,
+        window_px=network.window_px,
+        min_valid_fraction=settings.min_valid_fraction,
+        bad_planes=bad_planes,
+    )
+    probability = np.full(len(x), np.nan, dtype=np.float32)
+    wanted = reason == VALID
+    if wanted.any():
+        inputs = apply(image, Normalisation.from_json(card["normalisation"]))
+        inputs[:, bad] = 0.0
+        logits = _logits(network, inputs, x[wanted], y[wanted], settings)
+        probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    return probability, reason
+
+
+def _logits(
+    network: ScanNetwork,
+    inputs: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    settings: ScanSettings,
+) -> np.ndarray:
+    network.eval().to(choose_device(settings.device))
+    with fixed_threads(settings.threads):
+        if settings.engine == "windowed":
+            return windowed_logits(network, inputs, x, y, batch_size=settings.batch_size)
+        return dense_grid(network, inputs, x, y, step_px=settings.step_px).at(x, y)
+
+
+def _check_shapes(
+    network: ScanNetwork, image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> None:
+    if image.ndim != 3 or image.shape[0] != network.bands or image.shape[1:] != mask.shape:
+        raise ImageError(
+            f"image {image.shape} and mask {mask.shape} do not fit a model of {network.bands} "
+            "bands: give (bands, ny, nx) and (ny, nx) of the survey it was trained on"
+        )
+    if x.shape != y.shape or x.ndim != 1:
+        raise ImageError(f"x {x.shape} and y {y.shape} must be lists of the same length")

@@ -1,0 +1,73 @@
+"""Which map pixels a scan can say something about."""
+
+from __future__ import annotations
+
+import numpy as np
+
+VALID, NO_COVERAGE, MASKED, TOO_FEW_PIXELS = 0, 1, 2, 3
+NO_COVERAGE_PLANE = 1
+
+
+def reasons(
+    bad: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    window_px: int,
+    min_valid_fraction: float,
+    bad_planes: int,
+) -> np.ndarray:
+    """Return why each map pixel is left out, or 0.
+
+    Parameters
+    ----------
+    bad : bool ndarray, shape (ny, nx)
+        Pixels without a usable value.
+    mask : uint8 ndarray, shape (ny, nx)
+        Bit planes: 1 no coverage, 2 saturated, 4 bright star.
+    x, y : float ndarray, shape (n,)
+        Positions of the map pixels [px].
+    window_px : int
+        Side of the window that is judged.
+    min_valid_fraction : float
+        Least share of good pixels in the window.
+    bad_planes : int
+        Bits that make a pixel bad.
+
+    Returns
+    -------
+    uint8 ndarray, shape (n,)
+        0 valid; 1 the window leaves the image or its centre is not covered; 2 its centre is
+        masked; 3 too few of its pixels are good.
+    """
+    ny, nx = bad.shape
+    column, row = first_pixel(x, window_px), first_pixel(y, window_px)
+    inside = (column >= 0) & (row >= 0) & (column + window_px <= nx) & (row + window_px <= ny)
+    reason = np.full(len(x), NO_COVERAGE, dtype=np.uint8)
+    if not inside.any():
+        return reason
+    column, row = column[inside], row[inside]
+    centre = mask[first_pixel(y[inside], 1), first_pixel(x[inside], 1)].astype(np.int64)
+    fraction = 1.0 - _box_sum(bad, column, row, window_px) / window_px**2
+    found = np.where(fraction < min_valid_fraction, TOO_FEW_PIXELS, VALID)
+    found[(centre & bad_planes & ~NO_COVERAGE_PLANE) != 0] = MASKED
+    found[(centre & NO_COVERAGE_PLANE) != 0] = NO_COVERAGE
+    reason[inside] = found
+    return reason
+
+
+def first_pixel(position: np.ndarray, size_px: int) -> np.ndarray:
+    """Return the first pixel of boxes of a size, centred as near to positions as pixels allow.
+
+    NaN gives a pixel outside any image.
+    """
+    first = np.floor(np.asarray(position, dtype=np.float64) - (size_px - 1) / 2 + 0.5)
+    return np.where(np.isfinite(first), first, -(2.0**40)).astype(np.int64)
+
+
+def _box_sum(bad: np.ndarray, column: np.ndarray, row: np.ndarray, size: int) -> np.ndarray:
+    total = np.zeros((bad.shape[0] + 1, bad.shape[1] + 1), dtype=np.int64)
+    np.cumsum(np.cumsum(bad, axis=0, dtype=np.int64), axis=1, out=total[1:, 1:])
+    low_x, low_y, high_x, high_y = column, row, column + size, row + size
+    return total[high_y, high_x] - total[low_y, high_x] - total[high_y, low_x] + total[low_y, low_x]

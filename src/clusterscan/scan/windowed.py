@@ -1,0 +1,43 @@
+"""The reference scan: one crop per position, as in training."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from clusterscan.networks.network import ScanNetwork
+from clusterscan.scan.cutting import cut
+from clusterscan.scan.validity import first_pixel
+
+
+@torch.inference_mode()
+def windowed_logits(
+    network: ScanNetwork, image: np.ndarray, x: np.ndarray, y: np.ndarray, *, batch_size: int
+) -> np.ndarray:
+    """Return the logits of crops centred on positions, to the nearest pixel.
+
+    Parameters
+    ----------
+    network : ScanNetwork
+        In evaluation mode.
+    image : float32 ndarray, shape (bands, ny, nx)
+        Normalised; continued by zeros.
+    x, y : float ndarray, shape (n,)
+        Finite positions [px].
+    batch_size : int
+        Crops per forward pass.
+
+    Returns
+    -------
+    float32 ndarray, shape (n,)
+    """
+    N = network.size_px
+    device = network.head.weight.device
+    column, row = first_pixel(x, N), first_pixel(y, N)
+    out = np.empty(len(column), dtype=np.float32)
+    for start in range(0, len(column), batch_size):
+        rows = range(start, min(start + batch_size, len(column)))
+        crops = np.stack([cut(image, int(column[i]), int(row[i]), N, N) for i in rows])
+        batch = torch.from_numpy(crops).to(device, memory_format=torch.channels_last)
+        out[rows.start : rows.stop] = network(batch).cpu().numpy()
+    return out

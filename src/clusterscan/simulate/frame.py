@@ -1,0 +1,123 @@
+"""An image's frame with a border around it: sky to pixel, and which cells reach it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+
+from clusterscan import sky
+from clusterscan.errors import ImageError
+from clusterscan.simulate.cells import GENERATION_ORDER
+
+
+class Frame:
+    """A celestial frame, widened by a border so that objects outside can shine in.
+
+    Pixel coordinates are those of the widened image: 0-based, centres at integers.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Any two-axis celestial WCS in equatorial (ICRS) coordinates.
+    shape : (ny, nx)
+        The image's shape [pixels].
+    border_px : int
+        Width of the border on each side [pixels].
+
+    Raises
+    ------
+    ImageError
+        If the WCS is not equatorial or the shape is empty.
+    """
+
+    def __init__(self, wcs: WCS, shape: tuple[int, int], border_px: int) -> None:
+        if not (wcs.has_celestial and wcs.wcs.lngtyp == "RA"):
+            raise ImageError(
+                f"the simulated sky needs an equatorial WCS, got axes {list(wcs.wcs.ctype)}; "
+                "give the frame as RA/Dec (ICRS)"
+            )
+        if min(shape) < 1:
+            raise ImageError(f"the simulated image's shape {shape} is empty; give (ny, nx) >= 1")
+        self.wcs = wcs
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.border_px = int(border_px)
+
+    @property
+    def wide_shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) with the border."""
+        return self.shape[0] + 2 * self.border_px, self.shape[1] + 2 * self.border_px
+
+    @cached_property
+    def scale_arcsec(self) -> float:
+        """Side of a square with a pixel's area [arcsec]."""
+        return float(np.sqrt(proj_plane_pixel_area(self.wcs.celestial)) * 3600.0)
+
+    def inner(self, wide: np.ndarray) -> np.ndarray:
+        """Return the image without its border (last two axes)."""
+        b = self.border_px
+        return wide[..., b : b + self.shape[0], b : b + self.shape[1]]
+
+    def to_pixel(self, ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixel positions (x, y) in the widened image; NaN where not projected."""
+        x, y = self.wcs.all_world2pix(np.asarray(ra_deg), np.asarray(dec_deg), 0, quiet=True)
+        return x + self.border_px, y + self.border_px
+
+    def inside(self, x: np.ndarray, y: np.ndarray, margin_px: float = 0.0) -> np.ndarray:
+        """Say which positions lie in the widened image, or up to a margin outside it."""
+        ny, nx = self.wide_shape
+        m = margin_px + 0.5
+        return (x > -m) & (x < nx - 1 + m) & (y > -m) & (y < ny - 1 + m)
+
+    def pixel_vectors(self, step: int = 1) -> np.ndarray:
+        """Return the unit vectors of the widened image's pixels, shape (ny, nx, 3), float64."""
+        ny, nx = self.wide_shape
+        y, x = np.mgrid[0:ny:step, 0:nx:step]
+        ra, dec = self.wcs.all_pix2world(x.ravel() - self.border_px, y.ravel() - self.border_px, 0)
+        return _vectors(ra, dec).reshape(*x.shape, 3)
+
+    @cached_property
+    def cone(self) -> tuple[float, float, float]:
+        """A cone (ra_deg, dec_deg, radius_deg) that holds the widened image."""
+        ny, nx = self.wide_shape
+        x = np.linspace(-0.5, nx - 0.5, 9)
+        y = np.linspace(-0.5, ny - 0.5, 9)
+        gx, gy = (a.ravel() - self.border_px for a in np.meshgrid(x, y))
+        ra, dec = self.wcs.all_pix2world(gx, gy, 0)
+        points = _vectors(ra, dec)
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points) == 0:
+            raise ImageError("no pixel of the frame lies on the sky; check its CRVAL and CRPIX")
+        centre = points.mean(axis=0)
+        centre /= np.linalg.norm(centre)
+        radius = np.degrees(np.arccos(np.clip((points @ centre).min(), -1.0, 1.0)))
+        ra0 = float(np.degrees(np.arctan2(centre[1], centre[0])) % 360.0)
+        return ra0, float(np.degrees(np.arcsin(centre[2]))), float(radius) * 1.02
+
+    def cells(self, margin_arcmin: float = 0.0, order: int = GENERATION_ORDER) -> np.ndarray:
+        """Return the sorted cells that reach the widened image or a margin around it."""
+        ra, dec, radius = self.cone
+        near = sky.cells_in_cone(ra, dec, radius + margin_arcmin / 60.0, order)
+        margin_px = margin_arcmin * 60.0 / self.scale_arcsec * 1.05
+        return np.array([c for c in near if self._reaches(c, order, margin_px)], dtype=np.int64)
+
+    def _reaches(self, cell: int, order: int, margin_px: float) -> bool:
+        outline = sky.outline_vectors(int(cell), order, step=4)
+        ra = np.degrees(np.arctan2(outline[:, 1], outline[:, 0])) % 360.0
+        x, y = self.to_pixel(ra, np.degrees(np.arcsin(outline[:, 2])))
+        if not np.isfinite(x).all():
+            return True  # a cell at the projection's edge: keep it, its objects are tested singly
+        ny, nx = self.wide_shape
+        return bool(
+            x.max() > -margin_px
+            and x.min() < nx + margin_px
+            and y.max() > -margin_px
+            and y.min() < ny + margin_px
+        )
+
+
+def _vectors(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)

@@ -1,0 +1,106 @@
+"""The halos of a generation cell, with the scatter of their gas and richness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from clusterscan.config.simulation import HaloSettings
+from clusterscan.simulate import cosmology, pressure
+from clusterscan.simulate.cells import (
+    GENERATION_AREA_DEG2,
+    Kind,
+    generator,
+    uniform_positions,
+)
+from clusterscan.simulate.richness import mean_richness
+
+
+@dataclass(frozen=True)
+class Halos:
+    """Columns of halos, each of shape (n,).
+
+    Attributes
+    ----------
+    cell, index : int64
+        Generation cell and the halo's number in it, in falling mass.
+    ra_deg, dec_deg, z : float64
+        Centre and redshift.
+    m500c_msun : float64
+        True mass.
+    r500_arcmin : float64
+        Angular R500c of the true mass.
+    theta500_arcmin : float64
+        Angular R500 of the pressure profile's mass, (1 - b) M.
+    compton_amplitude : float64
+        A of `pressure.compton_amplitude`, with scatter.
+    richness : float64
+        Expected richness, with intrinsic scatter and without counting noise.
+    """
+
+    cell: np.ndarray
+    index: np.ndarray
+    ra_deg: np.ndarray
+    dec_deg: np.ndarray
+    z: np.ndarray
+    m500c_msun: np.ndarray
+    r500_arcmin: np.ndarray
+    theta500_arcmin: np.ndarray
+    compton_amplitude: np.ndarray
+    richness: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def take(self, chosen: np.ndarray) -> Halos:
+        """Return the chosen rows (mask or indices)."""
+        return Halos(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    @property
+    def y0(self) -> np.ndarray:
+        """Central Compton parameter."""
+        return self.compton_amplitude * pressure.shape_at(0.0)
+
+    @property
+    def y500_arcmin2(self) -> np.ndarray:
+        """Compton parameter integrated over the disc of theta500 [arcmin2]."""
+        return self.compton_amplitude * self.theta500_arcmin**2 * pressure.disc_integral()
+
+    @staticmethod
+    def concatenate(parts: list[Halos]) -> Halos:
+        """Join the halos of several cells."""
+        return Halos(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Halos)}
+        )
+
+
+@lru_cache(maxsize=256)
+def halos_of_cell(cell: int, seed: int, settings: HaloSettings) -> Halos:
+    """Draw a cell's halos: Poisson in mass and redshift, uniform on the sky.
+
+    Two Gaussian numbers are drawn for every halo whatever the scatter, so the halos stay in
+    place when a scatter is changed.
+    """
+    table = cosmology.halo_table(settings.group_m500c_min_msun, settings.z_min, settings.z_max)
+    rng = generator(seed, Kind.HALOS, cell)
+    mass, z = table.draw(rng, GENERATION_AREA_DEG2)
+    ra, dec = uniform_positions(rng, cell, len(mass))
+    gas, galaxies = rng.standard_normal((2, len(mass)))
+    order = np.argsort(-mass, kind="stable")
+    mass, z, ra, dec, gas, galaxies = (a[order] for a in (mass, z, ra, dec, gas, galaxies))
+    hydrostatic = settings.hydrostatic_one_minus_b * mass
+    return Halos(
+        cell=np.full(len(mass), cell, dtype=np.int64),
+        index=np.arange(len(mass), dtype=np.int64),
+        ra_deg=ra,
+        dec_deg=dec,
+        z=z,
+        m500c_msun=mass,
+        r500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(mass, z), z),
+        theta500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(hydrostatic, z), z),
+        compton_amplitude=pressure.compton_amplitude(hydrostatic, z)
+        * np.exp(settings.y_scatter_ln * gas),
+        richness=mean_richness(mass, z) * np.exp(settings.richness_scatter_ln * galaxies),
+    )

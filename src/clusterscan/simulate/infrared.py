@@ -1,0 +1,162 @@
+"""Images of the simulated infrared sky: stars, galaxies, members of halos, in W1 and W2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.simulate import bright_stars
+from clusterscan.simulate.bright_stars import BrightStars
+from clusterscan.simulate.cells import Kind, generator
+from clusterscan.simulate.deposit import convolve_gaussians, deposit
+from clusterscan.simulate.frame import Frame
+from clusterscan.simulate.galaxies import field_galaxies_of_cell
+from clusterscan.simulate.members import members_of_cell
+from clusterscan.simulate.psf import PSFS
+from clusterscan.simulate.stars import bright_stars_of_cell, faint_stars_of_cell
+
+BANDS = ("W1", "W2")
+ZERO_POINT_MAG = 22.5
+"""Magnitude of a flux of 1 nanomaggy."""
+
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+SATURATED, BRIGHT_STAR = 2, 4
+"""Bit planes of the mask."""
+
+_BORDER_ARCSEC = 220.0  # 5.7 sigma of the PSF's widest Gaussian
+_HALO_REACH_ARCMIN = 30.0  # R200 of the largest halo at z = 0.05
+
+__all__ = ["BANDS", "BRIGHT_STAR", "SATURATED", "pixel_noise", "render_infrared"]
+
+
+def flux_nanomaggies(mag: np.ndarray) -> np.ndarray:
+    """Return fluxes of Vega magnitudes [Vega nanomaggies]."""
+    return 10 ** (0.4 * (ZERO_POINT_MAG - np.asarray(mag)))
+
+
+def pixel_noise(settings: SimulationSettings, scale_arcsec: float) -> tuple[float, float]:
+    """Return the noise of a pixel in W1 and W2 [nanomaggies] that gives the survey's depth."""
+    depth = settings.infrared.depth_5sigma_vega_mag
+    w1, w2 = (
+        float(flux_nanomaggies(np.array(mag)) / 5 / np.sqrt(psf.noise_pixels(scale_arcsec)))
+        for mag, psf in zip(depth, PSFS, strict=True)
+    )
+    return w1, w2
+
+
+def render_infrared(
+    wcs: WCS,
+    shape: tuple[int, int],
+    *,
+    seed: int,
+    settings: SimulationSettings,
+    noise_key: int | Sequence[int] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render an image of the simulated infrared sky.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Equatorial (ICRS) celestial WCS, 2.75 arcsec per pixel or thereabouts.
+    shape : (ny, nx)
+        Image shape [pixels].
+    seed : int
+        The sky's seed, >= 0.
+    settings : SimulationSettings
+        The sky's settings.
+    noise_key : int, sequence of int, or None
+        What the noise of this image is drawn from, beside the seed; None: no noise.
+
+    Returns
+    -------
+    image : float32 ndarray, shape (2, ny, nx)
+        W1 and W2 [Vega nanomaggies per pixel], PSF-convolved, clipped where saturated.
+    mask : uint8 ndarray, shape (ny, nx)
+        Bits 2 saturated in W1 or W2, 4 near a bright star.
+
+    Raises
+    ------
+    ImageError
+        If the WCS is not equatorial.
+    """
+    scale = Frame(wcs, shape, 0).scale_arcsec
+    frame = Frame(wcs, shape, int(np.ceil(_BORDER_ARCSEC / scale)))
+    sigma = pixel_noise(settings, scale)
+    stars = _bright_stars(frame, seed, settings)
+    grids = _point_sources(frame, stars, seed, settings, sigma[0])
+    image = np.empty((2, *frame.shape), dtype=np.float32)
+    mask = np.zeros(frame.shape, dtype=np.uint8)
+    for band, psf in enumerate(PSFS):
+        variances = psf.variances_px2(scale)
+        wide = convolve_gaussians(grids[band], psf.amplitudes, variances, spline=True)
+        bright_stars.add_stars(wide, frame, stars, band, psf, sigma[band])
+        image[band] = frame.inner(wide)
+        limit = flux_nanomaggies(np.array(settings.infrared.saturation_vega_mag[band]))
+        full_well = np.float32(limit * psf.peak(scale))
+        mask[image[band] > full_well] |= SATURATED
+        np.minimum(image[band], full_well, out=image[band])
+    radius = bright_stars.mask_radius_px(
+        stars.flux[0], sigma[0], PSFS[0], scale, settings.infrared.mask_level_sigma
+    )
+    b = frame.border_px
+    bright_stars.mark_circles(mask, BRIGHT_STAR, stars.x - b, stars.y - b, radius)
+    if noise_key is not None:
+        _add_noise(image, sigma, seed, noise_key)
+    return image, mask
+
+
+def _point_sources(
+    frame: Frame, stars: BrightStars, seed: int, settings: SimulationSettings, sigma: float
+) -> np.ndarray:
+    """Deposit all but the bright stars, and those stars' spikes; shape (2, ny, nx)."""
+    spike_x, spike_y, spike_flux = bright_stars.spike_sources(frame, stars, sigma)
+    parts: list[Columns] = [(spike_x, spike_y, spike_flux[0], spike_flux[1])]
+    infrared = settings.infrared
+    for cell in frame.cells().tolist():
+        if infrared.galaxies:
+            parts.append(_placed(frame, *field_galaxies_of_cell(cell, seed, settings)))
+        if infrared.stars:
+            parts.append(_placed(frame, *faint_stars_of_cell(cell, seed, infrared)))
+    if infrared.galaxies:
+        for cell in frame.cells(_HALO_REACH_ARCMIN).tolist():
+            m = members_of_cell(cell, seed, settings.halos)
+            keep = m.w1_mag < infrared.galaxy_limit_w1_mag
+            parts.append(
+                _placed(frame, m.ra_deg[keep], m.dec_deg[keep], m.w1_mag[keep], m.w2_mag[keep])
+            )
+    x, y, w1, w2 = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return deposit(x, y, np.stack([w1, w2]), frame.wide_shape)
+
+
+def _placed(frame: Frame, ra, dec, w1, w2) -> Columns:
+    x, y = frame.to_pixel(ra, dec)
+    near = frame.inside(x, y)
+    return x[near], y[near], flux_nanomaggies(w1[near]), flux_nanomaggies(w2[near])
+
+
+def _bright_stars(frame: Frame, seed: int, settings: SimulationSettings) -> BrightStars:
+    columns: tuple[np.ndarray, ...] = tuple(np.zeros((4, 0)))
+    if settings.infrared.stars:
+        cells = frame.cells(bright_stars.REACH_ARCMIN).tolist()
+        parts = [bright_stars_of_cell(cell, seed, settings.infrared) for cell in cells]
+        columns = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+    ra, dec, w1, w2 = columns
+    x, y = frame.to_pixel(ra, dec)
+    near = frame.inside(x, y, bright_stars.REACH_ARCMIN * 60.0 / frame.scale_arcsec)
+    flux = flux_nanomaggies(np.stack([w1[near], w2[near]]))
+    return BrightStars(ra[near], dec[near], x[near], y[near], flux)
+
+
+def _add_noise(
+    image: np.ndarray, sigma: Sequence[float], seed: int, noise_key: int | Sequence[int]
+) -> None:
+    key = (noise_key,) if isinstance(noise_key, int | np.integer) else tuple(noise_key)
+    rng = generator(seed, Kind.INFRARED_NOISE, *key)
+    for band in range(len(image)):
+        image[band] += np.float32(sigma[band]) * rng.standard_normal(
+            image[band].shape, dtype=np.float32
+        )

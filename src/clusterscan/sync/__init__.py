@@ -1,0 +1,1 @@
+"""What the sources hold now, written down before the workflow looks at its inputs."""

@@ -1,0 +1,88 @@
+"""Source manifests of sources that need no network.
+
+A manifest is rewritten only where its bytes differ, so that Snakemake reruns only the blocks
+whose source changed. This is quick: the Snakefile does it whenever it is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusterscan import sky
+from clusterscan.config.model import Config
+from clusterscan.config.paths import expand_path
+from clusterscan.config.sample import StampSampleSettings
+from clusterscan.config.stages import catalogue_source, image_spec
+from clusterscan.fetch.registry import open_source
+from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.stamps import Stamps
+from clusterscan.provenance.atomic import write_json_if_changed
+from clusterscan.provenance.fingerprint import file_sha256, fingerprint
+from clusterscan.workflow import Paths
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """How many source manifests there are, and how many changed."""
+
+    total: int
+    changed: int
+
+    def __str__(self) -> str:
+        return f"{self.total} manifests, {self.changed} new or changed"
+
+
+def sync_offline(config: Config) -> SyncReport:
+    """Write what changed of the source manifests; say how many did.
+
+    Raises
+    ------
+    SourceError
+        If a file that the configuration names is missing.
+    """
+    contents = source_manifests(config)
+    changed = [write_json_if_changed(path, content) for path, content in contents.items()]
+    return SyncReport(len(changed), sum(changed))
+
+
+def source_manifests(config: Config) -> dict[Path, Any]:
+    """Return every source manifest's path and content."""
+    paths = Paths(config)
+    contents: dict[Path, Any] = {}
+    for survey in config.surveys:
+        for block, tokens in _image_tokens(config, survey).items():
+            path = Path(paths.sources(survey, paths.block_name(block)))
+            contents[path] = {"survey": survey, "tiles": tokens}
+        sample = config.surveys[survey].sample
+        if isinstance(sample, StampSampleSettings):
+            token = Stamps(sample.stamps).token()
+            labels = file_sha256(expand_path(sample.labels))
+            contents[Path(paths.stamps_source(survey))] = {"stamps": token, "labels": labels}
+    for catalogue in config.catalogs:
+        contents[Path(paths.catalogue_source(catalogue.name))] = _catalogue_token(
+            config, catalogue.name
+        )
+    return contents
+
+
+def _image_tokens(config: Config, survey: str) -> dict[int, dict[str, list[str]]]:
+    """Return, for each block, each tile's source objects with their version tokens."""
+    settings = config.surveys[survey]
+    spec = ImageSpec(**{**image_spec(config, survey), "bands": settings.bands})
+    source = open_source(settings.source, spec, seed=config.seed, simulation=config.simulation)
+    tiles = config.sky.tiles()
+    by_block: dict[int, dict[str, list[str]]] = {}
+    for tile, tokens in tokens_by_tile(source.objects(tiles), tiles).items():
+        block = int(sky.ancestor(tile, config.sky.tile_order, config.sky.block_order))
+        by_block.setdefault(block, {})[str(tile)] = tokens
+    return by_block
+
+
+def _catalogue_token(config: Config, name: str) -> dict[str, str]:
+    settings = config.catalogue(name)
+    token = {"settings": fingerprint(catalogue_source(config, name))}
+    if settings.kind != "simulated":
+        token["sha256"] = file_sha256(expand_path(settings.path))
+    return token

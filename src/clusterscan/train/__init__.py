@@ -1,0 +1,1 @@
+"""Training: examples in, one model with its measures out."""

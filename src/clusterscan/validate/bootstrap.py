@@ -1,0 +1,126 @@
+"""Errors from the sky itself: cells resampled, the same for all methods that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from clusterscan.validate.recovery import Recovery, cells, completeness_at_purity
+
+
+def compare(
+    recoveries: Mapping[str, Recovery],
+    pairs: Sequence[tuple[str, str]],
+    purity: float,
+    *,
+    cell_order: int,
+    n_bootstrap: int,
+    confidence: float,
+    rng: np.random.Generator,
+) -> dict[str, object]:
+    """Return completeness at a purity with errors, and differences of methods.
+
+    Cells of the sky are drawn with replacement; every method sees the same draws, so what they
+    share cancels from their difference.
+
+    Parameters
+    ----------
+    recoveries : mapping of name to Recovery
+        Of the same region.
+    pairs : sequence of (name, name)
+        Differences (first - second) to measure.
+    purity : float
+        At which completeness is compared.
+    cell_order : int
+        HEALPix order of the cells.
+    n_bootstrap : int
+        Draws; 0: no errors.
+    confidence : float
+        Content of the intervals.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict
+        purity; methods: name -> {completeness, low, high}; differences: list of {first,
+        second, difference, ratio, low, high, p_better} (p_better: share of draws in which the
+        first finds more, ties half).
+    """
+    names = sorted(recoveries)
+    value = {
+        name: float(completeness_at_purity(recoveries[name].curve, purity)["completeness"] or 0.0)
+        for name in names
+    }
+    drawn = _draw(recoveries, names, purity, cell_order, n_bootstrap, rng)
+    levels = [0.5 - confidence / 2, 0.5 + confidence / 2]
+    methods = {}
+    for name in names:
+        low, high = _interval(drawn[name], levels)
+        methods[name] = {"completeness": value[name], "low": low, "high": high}
+    differences = []
+    for first, second in pairs:
+        change = drawn[first] - drawn[second]
+        low, high = _interval(change, levels)
+        better = np.mean(change > 0) + 0.5 * np.mean(change == 0) if change.size else np.nan
+        ratio = value[first] / value[second] if value[second] > 0 else np.nan
+        differences.append(
+            {
+                "first": first,
+                "second": second,
+                "difference": value[first] - value[second],
+                "ratio": ratio,
+                "low": low,
+                "high": high,
+                "p_better": float(better),
+            }
+        )
+    return {"purity": purity, "methods": methods, "differences": differences}
+
+
+def _interval(values: np.ndarray, levels: list[float]) -> tuple[float, float]:
+    if not values.size:
+        return np.nan, np.nan
+    low, high = np.quantile(values, levels)
+    return float(low), float(high)
+
+
+def _draw(
+    recoveries: Mapping[str, Recovery],
+    names: Sequence[str],
+    purity: float,
+    cell_order: int,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    where = {name: cells(recoveries[name], cell_order) for name in names}
+    present = [c for pair in where.values() for c in pair]
+    all_cells = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *present]))
+    if not all_cells.size:
+        return {name: np.empty(0) for name in names}
+    even = np.full(all_cells.size, 1.0 / all_cells.size)
+    weights = rng.multinomial(all_cells.size, even, size=n_bootstrap)
+    drawn = {}
+    for name in names:
+        objects, truth = (np.searchsorted(all_cells, c) for c in where[name])
+        drawn[name] = _resampled(recoveries[name], objects, truth, purity, weights)
+    return drawn
+
+
+def _resampled(
+    found: Recovery, cell: np.ndarray, truth_cell: np.ndarray, purity: float, weights: np.ndarray
+) -> np.ndarray:
+    """Return completeness at the purity under each row of cell weights (n_draws, n_cells)."""
+    order = np.argsort(-found.score, kind="stable")
+    score, cell, is_true = found.score[order], cell[order], found.is_true[order]
+    last = np.flatnonzero(np.diff(score, append=-np.inf) != 0)
+    result = np.zeros(len(weights))
+    for draw, weight in enumerate(weights):
+        total = np.cumsum(weight[cell])[last]
+        true = np.cumsum(weight[cell] * is_true)[last]
+        reached = np.flatnonzero((true >= purity * total) & (total > 0))
+        truths = weight[truth_cell]
+        if reached.size and truths.sum() > 0:
+            threshold = score[last[reached[-1]]]
+            result[draw] = truths[found.truth_score >= threshold].sum() / truths.sum()
+    return result

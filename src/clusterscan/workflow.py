@@ -1,0 +1,113 @@
+"""Where the workflow's files lie, and which jobs need which: no science, no reading."""
+
+from __future__ import annotations
+
+from clusterscan import sky
+from clusterscan.config.model import FILTER, Config
+
+PRODUCTS = (
+    "catalogue/clusters.fits",
+    "catalogue/clusters.vot",
+    "catalogue/clusters.parquet",
+    "report.html",
+    "summary.json",
+)
+
+
+class Paths:
+    """Paths of one run, below its output folder."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._root = config.output
+        self._order = config.sky.block_order
+        self._blocks = config.sky.blocks()
+
+    @property
+    def blocks(self) -> list[str]:
+        """The names of the footprint's blocks, such as ``o3-57``."""
+        return [self.block_name(block) for block in self._blocks]
+
+    def block_name(self, block: int) -> str:
+        """Return a block's name, which holds its order: manifests of two orders never mix."""
+        return f"o{self._order}-{block}"
+
+    def sources(self, survey: str, block: str) -> str:
+        """Return the source manifest of a survey and block (written by sync)."""
+        return f"{self._root}/sources/{survey}/{block}.json"
+
+    def catalogue_source(self, name: str) -> str:
+        """Return the source manifest of a catalogue (written by sync)."""
+        return f"{self._root}/sources/catalogues/{name}.json"
+
+    def stamps_source(self, survey: str) -> str:
+        """Return the source manifest of a survey's labelled stamps (written by sync)."""
+        return f"{self._root}/sources/stamps/{survey}.json"
+
+    def stamps(self, survey: str) -> list[str]:
+        """Return what examples depend on besides tiles: the labelled stamps, if any."""
+        uses_stamps = self._config.surveys[survey].sample.kind == "stamps"
+        return [self.stamps_source(survey)] if uses_stamps else []
+
+    def manifest(self, stage: str, key: str, block: str) -> str:
+        """Return the manifest of a stage for a survey (or survey/model) and block."""
+        return f"{self._root}/manifests/{stage}/{key}/{block}.json"
+
+    def manifests(self, stage: str, key: str) -> list[str]:
+        """Return the manifests of a stage for all blocks."""
+        return [self.manifest(stage, key, block) for block in self.blocks]
+
+    def survey_manifests(self, stage: str) -> list[str]:
+        """Return the manifests of a stage for all surveys and blocks."""
+        return [path for survey in self._config.surveys for path in self.manifests(stage, survey)]
+
+    def all_manifests(self, stage: str) -> list[str]:
+        """Return the manifests of a stage for all surveys, models and blocks."""
+        keys = [f"{survey}/{model}" for survey, model in self._config.scanned()]
+        return [path for key in keys for path in self.manifests(stage, key)]
+
+    def touching(self, stage: str, key: str, block: str) -> list[str]:
+        """Return the manifests of the footprint's blocks that touch a block."""
+        around = sky.neighbours(int(block.partition("-")[2]), self._order)
+        present = sorted(set(self._blocks) & {int(b) for b in around})
+        return [self.manifest(stage, key, self.block_name(b)) for b in present]
+
+    def catalogue(self, name: str) -> str:
+        """Return a reference catalogue's table."""
+        return f"{self._root}/catalogs/{name}.parquet"
+
+    def known_catalogues(self) -> list[str]:
+        """Return the catalogues of known clusters."""
+        return [self.catalogue(name) for name in self._config.catalogue_names("known")]
+
+    def all_catalogues(self) -> list[str]:
+        """Return all reference catalogues."""
+        return [self.catalogue(name) for name in sorted(c.name for c in self._config.catalogs)]
+
+    def model(self, survey: str, model: str) -> str:
+        """Return a trained network's card."""
+        return f"{self._root}/models/{survey}-{model}/model.json"
+
+    def trained(self, survey: str, model: str) -> list[str]:
+        """Return what a scan needs besides tiles: the network's card, nothing for a filter."""
+        return [] if model == FILTER else [self.model(survey, model)]
+
+    def all_models(self) -> list[str]:
+        """Return the cards of all networks."""
+        return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER]
+
+    def objects(self) -> str:
+        """Return the merged objects."""
+        return f"{self._root}/merged/objects.parquet"
+
+    def validation(self) -> str:
+        """Return the validation's numbers."""
+        return f"{self._root}/validation/validation.json"
+
+    def products(self) -> list[str]:
+        """Return the final products."""
+        return [f"{self._root}/{name}" for name in PRODUCTS]
+
+    def log(self, stage: str, key: str, block: str) -> str:
+        """Return a job's log file."""
+        return f"{self._root}/logs/{stage}/{key}/{block}.log"

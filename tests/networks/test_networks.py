@@ -1,0 +1,168 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from clusterscan.config.networks import NetworkSettings
+from clusterscan.errors import ModelError
+from clusterscan.networks.receptive_field import reach_px
+from clusterscan.networks.registry import build
+from clusterscan.networks.torchvision_repair import import_timm
+
+SMALL = {"size_px": 32, "window_px": 16, "output_stride": 8}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        NetworkSettings(**SMALL),
+        NetworkSettings(size_px=24, window_px=8, output_stride=4),
+        NetworkSettings(name="resnet18", stem_stride=4, size_px=64, window_px=32),
+        NetworkSettings(name="resnet18", stem_stride=2, **SMALL),
+        NetworkSettings(name="resnet18", stem_stride=1, stages=3, **SMALL | {"output_stride": 4}),
+        NetworkSettings(name="timm/mobilenetv3_small_050", size_px=64, window_px=32),
+    ],
+    ids=lambda s: f"{s.name}-{s.stem_stride}-{s.output_stride}",
+)
+def test_features_have_the_stride_that_the_settings_say(settings):
+    network = build(settings, bands=2, seed=3).eval()
+    crops = torch.randn(2, 2, settings.size_px, settings.size_px)
+    with torch.inference_mode():
+        features = network.features(crops)
+        assert features.shape[2:] == (settings.cells, settings.cells)
+        assert network(crops).shape == (2,)
+        torch.testing.assert_close(network(crops), network.pool_and_head(features))
+
+
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state_alone():
+    settings = NetworkSettings(name="resnet18", stages=2, stem_stride=4, **SMALL)
+    before = torch.random.get_rng_state()
+    first, second, other = (build(settings, 1, seed).state_dict() for seed in (5, 5, 6))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+def test_the_logit_grid_of_a_crop_holds_the_crops_own_logit_at_its_centre():
+    network = build(NetworkSettings(**SMALL), 2, 1).eval()
+    crops = torch.randn(3, 2, 32, 32)
+    with torch.inference_mode():
+        grid = network.logit_grid(network.features(crops))
+        assert grid.shape == (3, 3, 3)
+        torch.testing.assert_close(grid[:, 1, 1], network(crops))
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "alignment_error_px"), [("baseline", 8, 0.0), ("resnet18", 16, 0.5)]
+)
+def test_a_feature_cell_looks_at_the_middle_of_its_pixels(name, stride, alignment_error_px):
+    """Gradients of a linear stand-in: all weights positive, so nothing is cut off by ReLUs."""
+    settings = NetworkSettings(
+        name=name, size_px=256, window_px=256, output_stride=stride, stages=3
+    )
+    network = build(settings, 1, 1).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.constant_(module.weight, 1.0 / module.weight[0].numel())
+        if isinstance(module, torch.nn.MaxPool2d):
+            # The mean sees what the maximum may see.
+            module.forward = lambda x, m=module: torch.nn.functional.avg_pool2d(
+                x, m.kernel_size, m.stride, m.padding
+            )
+    image = torch.ones(1, 1, 256, 256, requires_grad=True)
+    cell = 128 // stride
+    network.features(image)[0, 0, cell, cell].backward()
+    weight = image.grad[0, 0].double()
+    pixels = torch.arange(256, dtype=torch.float64)
+    centre = float((weight.sum(0) * pixels).sum() / weight.sum())
+    assert abs(centre - (stride * cell + (stride - 1) / 2)) <= alignment_error_px + 1e-6
+    seen = torch.nonzero(weight.sum(0))[:, 0]
+    assert max(centre - seen.min(), seen.max() - centre) <= network.reach_px
+
+
+def test_the_reach_of_a_plain_chain_is_that_of_the_receptive_field_formula():
+    """Araujo et al. 2019, Distill: r = 1 + sum of (k - 1) * product of the strides before."""
+    chain = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 1, 7, stride=2, padding=3),
+        torch.nn.MaxPool2d(3, stride=2, padding=1),
+        torch.nn.Conv2d(1, 1, 3, padding=2, dilation=2),
+    )
+    field = 1 + 6 * 1 + 2 * 2 + 4 * 4
+    assert reach_px(chain, 1, 64) == (field - 1) / 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "resnet19"}, "unknown"),
+        ({"size_px": 36}, "give 32 or 40"),
+        ({"window_px": 24}, "is odd"),
+        ({"window_px": 40}, "larger than the crop"),
+        ({"name": "resnet18", "stem_stride": 1, "output_stride": 16, "window_px": 32}, "not 16"),
+        ({"pretrained": True}, "no pretrained"),
+        ({"name": "timm/x; import os"}, "unknown"),
+        ({"sizepx": 32}, "Extra inputs"),
+    ],
+)
+def test_impossible_settings_are_refused_with_a_way_out(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        NetworkSettings(**SMALL | changes)
+
+
+def test_unknown_timm_names_and_strides_are_refused():
+    with pytest.raises(ModelError, match="cannot make network 'no_such_net'"):
+        build(NetworkSettings(name="timm/no_such_net", **SMALL), 1, 1)
+    with pytest.raises(ModelError, match=r"not 8.*set output_stride"):
+        build(NetworkSettings(name="timm/vit_tiny_patch16_224", **SMALL), 1, 1)
+
+
+def test_pretrained_weights_must_be_safetensors(tmp_path):
+    pickle = tmp_path / "weights.pth"
+    pickle.write_bytes(b"x")
+    with pytest.raises(ModelError, match=r"give an existing .safetensors file"):
+        build(
+            NetworkSettings(name="resnet18", stem_stride=2, pretrained=str(pickle), **SMALL), 1, 1
+        )
+
+
+def test_pretrained_weights_of_three_bands_fit_any_number_of_bands(tmp_path):
+    from safetensors.torch import save_file
+
+    source = import_timm().create_model("resnet18", num_classes=0)
+    path = tmp_path / "resnet18.safetensors"
+    save_file(source.state_dict(), path)
+    settings = NetworkSettings(name="resnet18", stem_stride=2, pretrained=str(path), **SMALL)
+    network = build(settings, 2, 1)
+    torch.testing.assert_close(network.body[4][0].conv1.weight, source.layer1[0].conv1.weight)
+    assert network.body[0].weight.shape[1] == 2
+
+
+def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
+    code = (
+        "import sys\n"
+        "for name in ('astropy', 'healpy', 'snakemake', 'astroquery'): sys.modules[name] = None\n"
+        "import clusterscan.networks.registry, clusterscan.networks.card\n"
+        "import clusterscan.train.loop, clusterscan.train.plots, clusterscan.train.dataset\n"
+        "import clusterscan.scan.tile, clusterscan.scan.fused\n"
+        "assert 'timm' not in sys.modules, 'timm costs seconds that baseline need not pay'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_networks_see_no_difference_between_memory_formats():
+    network = build(NetworkSettings(**SMALL), 2, 1).eval()
+    crops = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 2, 32, 32)).astype("f4"))
+    with torch.inference_mode():
+        plain = network(crops)
+        last = network.to(memory_format=torch.channels_last)(
+            crops.to(memory_format=torch.channels_last)
+        )
+    torch.testing.assert_close(plain, last, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,67 @@
+"""The column specification and the page generated from it."""
+
+from pathlib import Path
+
+import pytest
+from astropy import units as u
+from astropy.io.votable.ucd import parse_ucd
+
+from clusterscan.publish.columns import FLAGS, catalogue_columns
+from clusterscan.publish.columns_doc import catalogue_markdown
+
+MODELS = [("unwise", "resnet18"), ("act", "baseline"), ("act", "filter")]
+PAGE = Path(__file__).parents[2] / "docs" / "catalogue.md"
+
+
+def all_columns():
+    return catalogue_columns(MODELS, ["ACT-DR5", "redMaPPer"], simulated=True)
+
+
+def test_the_page_is_what_the_specification_generates():
+    assert PAGE.read_text(encoding="utf-8") == catalogue_markdown()
+
+
+@pytest.mark.parametrize("column", all_columns(), ids=lambda c: c.name)
+def test_every_ucd_and_unit_is_one_of_the_standards(column):
+    parse_ucd(column.ucd, check_controlled_vocabulary=True)
+    u.Unit(column.unit, format="vounit")
+    u.Unit(column.unit, format="fits")
+    assert column.description
+    assert column.dtype in {"str", "float64", "float32", "int64", "int32"}
+
+
+def test_every_network_has_a_probability_and_the_filter_only_its_signal_to_noise():
+    names = {c.name for c in all_columns()}
+    assert {"prob_unwise_resnet18", "snr_unwise_resnet18", "prob_act_baseline"} <= names
+    assert "snr_act_filter" in names
+    assert "prob_act_filter" not in names
+    assert {"act_dr5_name", "act_dr5_sep_arcsec", "redmapper_name"} <= names
+
+
+def test_truth_is_called_simulated_and_is_absent_from_real_runs():
+    truth = [c for c in all_columns() if c.name.startswith("truth_")]
+    assert len(truth) == 4
+    assert all(c.description.startswith("SIMULATED TRUTH") for c in truth)
+    real = catalogue_columns(MODELS, simulated=False)
+    assert not [c for c in real if "truth" in c.name]
+
+
+def test_models_whose_columns_would_share_a_name_are_refused():
+    with pytest.raises(ValueError, match="rename the survey"):
+        catalogue_columns([("act", "net-1"), ("act", "net_1")])
+
+
+def test_flags_are_single_and_distinct_bits():
+    values = [value for value, _ in FLAGS.values()]
+    assert sorted(values) == [1 << n for n in range(len(values))]
+
+
+def test_flags_are_those_that_detection_sets():
+    from clusterscan.detect import peaks
+
+    assert {name: value for name, (value, _) in FLAGS.items()} == {
+        "edge": peaks.FLAG_EDGE,
+        "blended": peaks.FLAG_BLENDED,
+        "centroid": peaks.FLAG_CENTROID,
+        "saturated": peaks.FLAG_SATURATED,
+    }

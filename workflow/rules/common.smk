@@ -1,0 +1,54 @@
+"""The configuration, the sky's blocks, and where products lie: what all rules share."""
+
+import sys
+from pathlib import Path
+
+from clusterscan.config.load import load_config
+from clusterscan.config.stages import StageSettings
+from clusterscan.errors import ClusterscanError
+from clusterscan.sync.offline import sync_offline
+from clusterscan.workflow import Paths
+
+# A configuration named on the command line stands alone: it is not laid over config.yaml.
+CONFIG_FILES = workflow.overwrite_configfiles or [
+    Path(workflow.basedir) / "config.yaml"
+]
+
+try:
+    CFG = load_config(CONFIG_FILES, workflow.config_settings.config)
+    # Sources that need no network are listed here; remote ones by `clusterscan sync`, before.
+    sync_offline(CFG)
+except ClusterscanError as error:
+    sys.exit(f"\n{error}\n")
+
+ROOT = CFG.output
+PATHS = Paths(CFG)
+SETTINGS = StageSettings(CFG)
+ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "cpu.yaml")  # used with --sdm conda
+
+
+def script(name):
+    """Return a params function that gives a script's path.
+
+    It takes `input`, so Snakemake counts it as derived: moving the checkout reruns nothing.
+    """
+    return (
+        lambda wildcards, input: Path(workflow.basedir) / "workflow" / "scripts" / name
+    )
+
+
+wildcard_constraints:
+    survey="[A-Za-z0-9_]+",
+    model="[A-Za-z0-9_]+",
+    name="[a-z0-9_-]+",
+    block=r"o\d+-\d+",
+
+
+def root(wildcards, input):
+    """Return the run's folder."""
+    return ROOT
+
+
+def block_number(wildcards):
+    """Return the NESTED index in a block's name."""
+    return wildcards.block.partition("-")[2]

@@ -1,0 +1,25 @@
+"""Map tiles of a block and of the blocks it touches to the block's candidates."""
+
+
+rule detect:
+    input:
+        own=PATHS.manifest("scan", "{survey}/{model}", "{block}"),
+        around=lambda w: PATHS.touching("scan", f"{w.survey}/{w.model}", w.block),
+    output:
+        PATHS.manifest("detect", "{survey}/{model}", "{block}"),
+    log:
+        PATHS.log("detect", "{survey}-{model}", "{block}"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 1500 * attempt,
+    params:
+        script=script("detect.py"),
+        root=root,
+        settings=lambda w: SETTINGS.detect(w.survey, w.model),
+        block=block_number,
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
+        " --maps {input.own:q} --around {input.around:q}"
+        " --output {output:q} --log {log:q}"

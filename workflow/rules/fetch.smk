@@ -1,0 +1,48 @@
+"""Raw images of each block, and the reference catalogues."""
+
+
+rule fetch:
+    input:
+        PATHS.sources("{survey}", "{block}"),
+    output:
+        PATHS.manifest("fetch", "{survey}", "{block}"),
+    log:
+        PATHS.log("fetch", "{survey}", "{block}"),
+    retries: 1
+    conda:
+        ENVIRONMENT
+    threads: CFG.execution.workers
+    resources:
+        mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
+        download_slots=1,
+    params:
+        script=script("fetch.py"),
+        root=root,
+        settings=lambda w: SETTINGS.fetch(w.survey),
+        block=block_number,
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey} --block {params.block} --workers {threads}"
+        " --sources {input:q} --output {output:q} --log {log:q}"
+
+
+rule fetch_catalogue:
+    input:
+        PATHS.catalogue_source("{name}"),
+    output:
+        PATHS.catalogue("{name}"),
+    log:
+        PATHS.log("catalogue", "{name}", "all"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        download_slots=1,
+    params:
+        script=script("fetch_catalogue.py"),
+        root=root,
+        settings=lambda w: SETTINGS.catalogue(w.name),
+    shell:
+        "python {params.script:q} --root {params.root:q}"
+        " --settings {params.settings:q} --key {wildcards.name}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,23 @@
+"""Candidates of all models and the known catalogues to one list of objects."""
+
+
+rule merge:
+    input:
+        candidates=PATHS.all_manifests("detect"),
+        maps=PATHS.all_manifests("scan"),
+        catalogues=PATHS.known_catalogues(),
+    output:
+        PATHS.objects(),
+    log:
+        PATHS.log("merge", "all", "all"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 3000 * attempt,
+    params:
+        script=script("merge.py"),
+        root=root,
+        settings=SETTINGS.merge(),
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"

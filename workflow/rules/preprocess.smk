@@ -1,0 +1,24 @@
+"""Raw images to calibrated, masked tile images."""
+
+
+rule preprocess:
+    input:
+        PATHS.manifest("fetch", "{survey}", "{block}"),
+    output:
+        PATHS.manifest("preprocess", "{survey}", "{block}"),
+    log:
+        PATHS.log("preprocess", "{survey}", "{block}"),
+    conda:
+        ENVIRONMENT
+    threads: CFG.execution.workers
+    resources:
+        mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
+    params:
+        script=script("preprocess.py"),
+        root=root,
+        settings=lambda w: SETTINGS.preprocess(w.survey),
+        block=block_number,
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey} --block {params.block} --workers {threads}"
+        " --raw {input:q} --output {output:q} --log {log:q}"

@@ -1,0 +1,27 @@
+"""The products: tables, finished HiPS maps, report, summary."""
+
+
+rule publish:
+    input:
+        objects=PATHS.objects(),
+        validation=PATHS.validation(),
+        maps=PATHS.all_manifests("scan"),
+        tiles=PATHS.survey_manifests("preprocess"),
+        models=PATHS.all_models(),
+        catalogues=PATHS.all_catalogues(),
+    output:
+        PATHS.products()[:-1],
+        summary=PATHS.products()[-1],
+    log:
+        PATHS.log("publish", "all", "all"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 3000 * attempt,
+    params:
+        script=script("publish.py"),
+        root=root,
+        settings=SETTINGS.publish(),
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --output {output.summary:q} --log {log:q}"

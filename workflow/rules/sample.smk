@@ -1,0 +1,28 @@
+"""Reference catalogues and tile images (or stamps) to labelled examples."""
+
+
+rule sample:
+    input:
+        tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
+        catalogues=PATHS.known_catalogues(),
+        stamps=lambda w: PATHS.stamps(w.survey),
+    output:
+        PATHS.manifest("sample", "{survey}", "{block}"),
+    log:
+        PATHS.log("sample", "{survey}", "{block}"),
+    conda:
+        ENVIRONMENT
+    threads: CFG.execution.workers
+    resources:
+        mem_mb=lambda w, threads, attempt: 1500 * threads * attempt,
+    params:
+        script=script("sample.py"),
+        root=root,
+        settings=lambda w: SETTINGS.sample(w.survey),
+        block=block_number,
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey} --block {params.block} --workers {threads}"
+        " --tiles {input.tiles:q} --catalogues {input.catalogues:q}"
+        " --stamps {input.stamps:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,27 @@
+"""Tile images and a network (or the plain filter) to probability map tiles."""
+
+
+rule scan:
+    input:
+        tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
+        model=lambda w: PATHS.trained(w.survey, w.model),
+    output:
+        PATHS.manifest("scan", "{survey}/{model}", "{block}"),
+    log:
+        PATHS.log("scan", "{survey}-{model}", "{block}"),
+    conda:
+        ENVIRONMENT
+    threads: lambda w: CFG.surveys[w.survey].scan.threads
+    resources:
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        gpu=lambda w: CFG.execution.gpus_per_job,
+    params:
+        script=script("scan.py"),
+        root=root,
+        settings=lambda w: SETTINGS.scan(w.survey, w.model),
+        block=block_number,
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
+        " --tiles {input.tiles:q} --model {input.model:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,24 @@
+"""Examples to one network a job: weights, model card, history, plots."""
+
+
+rule train:
+    input:
+        lambda w: PATHS.manifests("sample", w.survey),
+    output:
+        PATHS.model("{survey}", "{model}"),
+    log:
+        PATHS.log("train", "{survey}-{model}", "all"),
+    conda:
+        ENVIRONMENT
+    threads: lambda w: CFG.surveys[w.survey].models[w.model].train.threads
+    resources:
+        mem_mb=lambda w, attempt: 4000 * attempt,
+        gpu=lambda w: CFG.execution.gpus_per_job,
+    params:
+        script=script("train.py"),
+        root=root,
+        settings=lambda w: SETTINGS.train(w.survey, w.model),
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey}/{wildcards.model} --samples {input:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,23 @@
+"""How complete and how pure the objects are, beside the plain filter's."""
+
+
+rule validate:
+    input:
+        objects=PATHS.objects(),
+        maps=PATHS.all_manifests("scan"),
+        catalogues=PATHS.all_catalogues(),
+    output:
+        PATHS.validation(),
+    log:
+        PATHS.log("validate", "all", "all"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=lambda w, attempt: 3000 * attempt,
+    params:
+        script=script("validate.py"),
+        root=root,
+        settings=SETTINGS.validate(),
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,0 +1,59 @@
+"""Stage fetch: bring a block's raw images to this disk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.config.source import SourceSettings
+from clusterscan.fetch.registry import open_source
+from clusterscan.fetch.source import ImageSpec, Source
+from clusterscan.progress import Progress
+from clusterscan.stage import block_arguments, run_stage
+
+
+def fetch_tile(
+    source: Source, offered: dict[int, list[str]], tile: int, shard: Path
+) -> TileOutcome:
+    """Fetch one tile's raw image, where the source offers any."""
+    if not offered[tile]:
+        return TileOutcome("no_coverage", "the source has nothing here")
+    return source.fetch_tile(tile, shard)
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Fetch the block named by the arguments."""
+    settings = args.settings["stage"]
+    manifest = json.loads(args.sources.read_text(encoding="utf-8"))
+    offered = {int(tile): tokens for tile, tokens in manifest["tiles"].items()}
+    spec = settings["spec"]
+    source = open_source(
+        TypeAdapter(SourceSettings).validate_python(settings["source"]),
+        ImageSpec(**{**spec, "bands": tuple(spec["bands"])}),
+        seed=settings.get("seed", 0),
+        simulation=SimulationSettings(**settings["simulation"])
+        if "simulation" in settings
+        else None,
+    )
+    job = BlockJob.of(args, "fetch", "raw", ".fits")
+    run_block(
+        job,
+        offered,
+        partial(fetch_tile, source, offered),
+        manifest=args.output,
+        workers=args.workers,
+        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    parser = block_arguments("fetch", __doc__)
+    parser.add_argument("--sources", type=Path, required=True, help="the block's source manifest")
+    run_stage(parser, main)

@@ -1,0 +1,52 @@
+"""Stage preprocess: raw images to calibrated, masked tile images."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.fetch.source import ImageSpec
+from clusterscan.preprocess.stage import preprocess_file
+from clusterscan.progress import Progress
+from clusterscan.provenance.records import TileRecord, records_of
+from clusterscan.stage import block_arguments, run_stage
+
+
+def preprocess_tile(
+    root: Path,
+    raw: dict[int, TileRecord],
+    settings: PreprocessSettings,
+    spec: ImageSpec,
+    tile: int,
+    shard: Path,
+) -> TileOutcome:
+    """Make one tile image, where there is a raw one."""
+    if not raw[tile].has_shard:
+        return TileOutcome("no_coverage", raw[tile].reason)
+    return preprocess_file(root / raw[tile].path, shard, settings, spec)
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Preprocess the block named by the arguments."""
+    stage = args.settings["stage"]
+    raw = records_of([args.raw])
+    spec = ImageSpec(**{**stage["spec"], "bands": tuple(stage["spec"]["bands"])})
+    settings = PreprocessSettings(**stage["preprocess"])
+    run_block(
+        BlockJob.of(args, "preprocess", "tiles", ".fits"),
+        {tile: record.identity for tile, record in raw.items()},
+        partial(preprocess_tile, args.root, raw, settings, spec),
+        manifest=args.output,
+        workers=args.workers,
+        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    parser = block_arguments("preprocess", __doc__)
+    parser.add_argument("--raw", type=Path, required=True, help="the block's manifest of fetch")
+    run_stage(parser, main)

@@ -1,0 +1,101 @@
+"""Stage sample: reference catalogues and tile images (or stamps) to labelled examples."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.catalogs.unite import unite_known
+from clusterscan.config.sample import SampleSettings, SplitSettings, StampSampleSettings
+from clusterscan.fetch.stamps import Stamps
+from clusterscan.preprocess.tile_image import read_tile
+from clusterscan.progress import Progress
+from clusterscan.provenance.fingerprint import file_sha256
+from clusterscan.provenance.records import TileRecord, records_of
+from clusterscan.provenance.tables import read_table
+from clusterscan.sample.examples import write_examples
+from clusterscan.sample.split import SkySplit
+from clusterscan.sample.stamps import read_labels, sample_stamps
+from clusterscan.sample.tiles import as_objects, sample_tile
+from clusterscan.stage import block_arguments, run_stage
+
+
+def compute(
+    root: Path,
+    tile_order: int,
+    stage: dict,
+    tiles: dict[int, TileRecord],
+    objects: pd.DataFrame,
+    tile: int,
+    shard: Path,
+) -> TileOutcome:
+    """Write one tile's examples."""
+    settings = TypeAdapter(SampleSettings).validate_python(stage["sample"])
+    split = SkySplit(TypeAdapter(SplitSettings).validate_python(stage["regions"]))
+    record = tiles[tile]
+    image = read_tile(root / record.path) if record.has_shard else None
+    if isinstance(settings, StampSampleSettings):
+        examples = sample_stamps(
+            tile,
+            tile_order,
+            image,
+            objects,
+            Stamps(settings.stamps),
+            split,
+            settings,
+            bands=tuple(stage["bands"]),
+            pixel_scale_arcsec=stage["pixel_scale_arcsec"],
+            seed=stage["seed"],
+        )
+    elif image is not None:
+        examples = sample_tile(
+            tile, tile_order, image, objects, split, settings, seed=stage["seed"]
+        )
+    else:
+        return TileOutcome("no_coverage", record.reason)
+    write_examples(shard, examples)
+    return TileOutcome(counts=examples.counts)
+
+
+def labelled_objects(args: argparse.Namespace, stage: dict) -> tuple[pd.DataFrame, list[str]]:
+    """Return the objects that label the sky, and the hashes of the files they come from."""
+    settings = TypeAdapter(SampleSettings).validate_python(stage["sample"])
+    if isinstance(settings, StampSampleSettings):
+        return read_labels(settings), [file_sha256(path) for path in args.stamps]
+    catalogues = {path.stem: read_table(path) for path in sorted(args.catalogues)}
+    united = unite_known(catalogues, stage["duplicate_radius_arcmin"])
+    listed = [f"{name}_name" for name in settings.catalogues or catalogues]
+    objects = as_objects(united).assign(is_label=(united[listed] != "").any(axis=1).to_numpy())
+    return objects, [file_sha256(path) for path in sorted(args.catalogues)]
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Sample the block named by the arguments."""
+    stage = args.settings["stage"]
+    tiles = records_of([args.tiles])
+    objects, hashes = labelled_objects(args, stage)
+    job = BlockJob.of(args, "sample", "samples", ".parquet")
+    run_block(
+        job,
+        {tile: [record.identity, hashes] for tile, record in tiles.items()},
+        partial(compute, args.root, job.tile_order, stage, tiles, objects),
+        manifest=args.output,
+        workers=args.workers,
+        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    parser = block_arguments("sample", __doc__)
+    parser.add_argument("--tiles", type=Path, required=True, help="the block's tile manifest")
+    parser.add_argument("--catalogues", type=Path, nargs="+", required=True)
+    parser.add_argument(
+        "--stamps", type=Path, nargs="*", default=[], help="stamps' source manifest"
+    )
+    run_stage(parser, main)

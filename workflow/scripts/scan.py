@@ -1,0 +1,89 @@
+"""Stage scan: slide a network, or the survey's plain filter, over a block's tiles."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from clusterscan import sky
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.filter import FilterSettings
+from clusterscan.config.scan import ScanSettings
+from clusterscan.preprocess.tile_image import TileImage, read_tile
+from clusterscan.progress import Progress
+from clusterscan.provenance.records import records_of
+from clusterscan.publish.hips import write_map_tile
+from clusterscan.stage import block_arguments, run_stage
+
+Values = tuple[np.ndarray, np.ndarray]
+Scanner = Callable[[TileImage, np.ndarray, np.ndarray], Values]
+
+
+def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
+    """Return what slides a trained network over a tile."""
+    from clusterscan.networks.card import load_model
+    from clusterscan.scan.fused import fused
+    from clusterscan.scan.tile import scan_tile
+
+    network, card = load_model(card_path.parent)
+    network = fused(network)
+    settings = ScanSettings(**how)
+    return lambda tile, x, y: scan_tile(network, card, tile.image, tile.mask, x, y, settings)
+
+
+def filter_scanner(how: dict[str, Any]) -> Scanner:
+    """Return what runs the plain filter over a tile."""
+    from clusterscan.scan.plain_filter import filter_tile
+
+    settings = TypeAdapter(FilterSettings).validate_python(how)
+    return lambda tile, x, y: filter_tile(
+        tile.image, tile.mask, tile.pixel_scale_arcsec, x, y, settings
+    )
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Scan the block named by the arguments."""
+    stage = args.settings["stage"]
+    job = BlockJob.of(args, "scan", "maps", ".fits")
+    tiles = records_of([args.tiles])
+    if args.model:
+        weights = json.loads(args.model[0].read_text(encoding="utf-8"))["weights"]["sha256"]
+        scanner = network_scanner(args.model[0], stage["how"])
+    else:
+        weights, scanner = "", filter_scanner(stage["how"])
+
+    def scan(number: int, shard: Path) -> TileOutcome:
+        record = tiles[number]
+        if not record.has_shard:
+            return TileOutcome("no_coverage", record.reason)
+        tile = read_tile(args.root / record.path)
+        ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
+        values, reason = scanner(tile, *tile.to_pixel(ra, dec))
+        if not np.isfinite(values).any():
+            return TileOutcome("no_coverage", "no map pixel has a window of good image")
+        header = {"TTYPE": "S/N" if stage["kind"] == "filter" else "probability"}
+        write_map_tile(shard, values, reason, header)
+        counts = np.bincount(reason, minlength=4)
+        return TileOutcome(counts={f"reason_{code}": int(n) for code, n in enumerate(counts)})
+
+    run_block(
+        job,
+        {n: [r.identity, weights] for n, r in tiles.items()},
+        scan,
+        manifest=args.output,
+        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    parser = block_arguments("scan", __doc__)
+    parser.add_argument("--tiles", type=Path, required=True, help="the block's tile manifest")
+    parser.add_argument("--model", type=Path, nargs="*", default=[], help="a network's card")
+    run_stage(parser, main)

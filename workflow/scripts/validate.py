@@ -1,0 +1,97 @@
+"""Stage validate: completeness and purity on the test region, networks beside plain filters."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from clusterscan.config.model import FILTER
+from clusterscan.config.sample import SplitSettings
+from clusterscan.config.validate import ValidateSettings
+from clusterscan.merge.forced import forced
+from clusterscan.products import Products
+from clusterscan.progress import Progress
+from clusterscan.provenance.atomic import write_json
+from clusterscan.provenance.tables import read_table
+from clusterscan.sample.split import SkySplit
+from clusterscan.stage import arguments, run_stage
+from clusterscan.validate.report import validate
+
+NETWORKS, FILTERS = "networks", "filters"
+
+
+def methods_of(
+    products: Products, args: argparse.Namespace, models: list
+) -> dict[str, pd.DataFrame]:
+    """Return every method's objects with their scores: merged ones, then each model alone."""
+    merged = args.output.parent.parent / "merged"
+    methods = {}
+    for name, file in ((NETWORKS, "objects"), (FILTERS, "filters")):
+        path = merged / f"{file}.parquet"
+        if name == NETWORKS or any(model == FILTER for _, model in models):
+            table = read_table(path)
+            methods[name] = table.assign(score=table["prob"])
+    for survey, model in models:
+        methods[f"{survey}/{model}"] = products.table("detect", f"{survey}/{model}")
+    return methods
+
+
+def comparisons_of(models: list) -> list[tuple[str, str]]:
+    """Return the pairs to compare: networks with filters, merged and survey by survey."""
+    filtered = {survey for survey, model in models if model == FILTER}
+    pairs = [(NETWORKS, FILTERS)] if filtered else []
+    pairs += [
+        (f"{survey}/{model}", f"{survey}/{FILTER}")
+        for survey, model in models
+        if survey in filtered and model != FILTER
+    ]
+    return pairs
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Validate the run named by the arguments."""
+    stage = args.settings["stage"]
+    products = Products.of(args)
+    split = SkySplit(TypeAdapter(SplitSettings).validate_python(stage["regions"]))
+    truth = pd.concat([products.catalogue(n) for n in stage["truth"] or stage["known"]])
+    models = [tuple(model) for model in stage["models"]]
+
+    def in_test(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        return (split.part_of(ra_deg, dec_deg) == "test") & searched(
+            products, models, ra_deg, dec_deg
+        )
+
+    report = validate(
+        methods_of(products, args, models),
+        truth.reset_index(drop=True),
+        settings=ValidateSettings(**stage["validate"]),
+        in_region=in_test,
+        known={name: products.catalogue(name) for name in stage["known"]},
+        comparisons=comparisons_of(models),
+        seed=stage["seed"],
+    )
+    write_json(args.output, report)
+
+
+def searched(
+    products: Products, models: list[tuple[str, str]], ra_deg: np.ndarray, dec_deg: np.ndarray
+) -> np.ndarray:
+    """Return which positions were searched: some model's map has a value there."""
+    found = np.zeros(len(ra_deg), dtype=bool)
+    for survey, model in models:
+        values = forced(
+            products.map_values(f"{survey}/{model}"),
+            ra_deg,
+            dec_deg,
+            products.tile_order,
+            products.map_order,
+        )
+        found |= np.isfinite(values)
+    return found
+
+
+if __name__ == "__main__":
+    run_stage(arguments("validate", __doc__), main)
