@@ -1,7 +1,9 @@
 """Shared fixtures: where the real data lie, single-threaded libraries, a small footprint."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before numpy and torch are imported: tests run side by side, one thread each.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -9,6 +11,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import matplotlib
 import pytest
+import yaml
 
 matplotlib.use("Agg")
 
@@ -22,3 +25,21 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set CLUSTERSCAN_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mini_text() -> Callable[..., str]:
+    """Return what gives the mini configuration, changed: ``mini_text(sky__block_order=5)``."""
+    text = (PROJECT / "tests" / "mini.yaml").read_text(encoding="utf-8")
+
+    def changed(**changes: Any) -> str:
+        values = yaml.safe_load(text)
+        for dotted, value in changes.items():
+            *path, last = dotted.split("__")
+            place = values
+            for name in path:
+                place = place.setdefault(name, {})
+            place[last] = value
+        return yaml.safe_dump(values, sort_keys=False)
+
+    return changed

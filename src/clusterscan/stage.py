@@ -66,11 +66,13 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
         raise
     finally:
         progress.close()
+    _failure_path(args, name).unlink(missing_ok=True)  # a retry mended it
     _note_cost(args, stage, name, time.monotonic() - started)
 
 
 def _title(stage: str, args: argparse.Namespace) -> str:
-    parts = [stage, args.key, f"block {args.block}" if getattr(args, "block", None) else ""]
+    block = getattr(args, "block", None)
+    parts = [stage, args.key, "" if block is None else f"block {block}"]
     return " ".join(part for part in parts if part)
 
 
@@ -91,11 +93,15 @@ def _note_failure(args: argparse.Namespace, stage: str, name: str, message: str)
     """Leave the message where `clusterscan run` and `status` find it, and return it."""
     text = f"{_title(stage, args)} failed:\n{message}\nThe job's log: {args.log}"
     try:
-        with atomic_path(args.root / "failures" / f"{name}.txt") as temporary:
+        with atomic_path(_failure_path(args, name)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     except OSError:
         pass  # a full disk: the message still goes to the terminal
     return text
+
+
+def _failure_path(args: argparse.Namespace, name: str) -> Path:
+    return args.root / "failures" / f"{name}.txt"
 
 
 def _note_cost(args: argparse.Namespace, stage: str, name: str, seconds: float) -> None:

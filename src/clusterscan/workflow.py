@@ -14,6 +14,10 @@ PRODUCTS = (
 )
 
 
+BLOCK_STAGES = ("fetch", "preprocess", "sample", "scan", "detect")
+"""The stages that work block by block and leave block manifests."""
+
+
 class Paths:
     """Paths of one run, below its output folder."""
 

@@ -17,7 +17,7 @@ rule merge:
     params:
         script=script("merge.py"),
         root=root,
-        settings=SETTINGS.merge(),
+        settings=lambda w: SETTINGS.merge(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output:q} --log {log:q}"

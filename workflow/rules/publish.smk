@@ -21,7 +21,7 @@ rule publish:
     params:
         script=script("publish.py"),
         root=root,
-        settings=SETTINGS.publish(),
+        settings=lambda w: SETTINGS.publish(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output.summary:q} --log {log:q}"

@@ -164,7 +164,14 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "wittmann": Layout(
         "csv",
-        {"name": "id", "ra_deg": "ra", "dec_deg": "dec", "rmag": "rmag", "class7": "class7"},
+        {
+            "name": "id",
+            "ra_deg": "ra",
+            "dec_deg": "dec",
+            "rmag": "rmag",
+            "class7": "class7",
+            "member": "member",
+        },
         "Wittmann et al. 2019, ApJS 245, 10",
     ),
 }

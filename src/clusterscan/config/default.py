@@ -40,7 +40,7 @@ def default_config() -> Config:
                 kind="simulated", name="richness", role="known", selection="richness"
             ),
         ),
-        detect=DetectSettings(radius_arcmin=2.0),
+        detect=DetectSettings(radius_arcmin=2.0, min_probability=0.15),
         merge=MergeSettings(radius_arcmin=2.5),
         validate=ValidateSettings(radius_arcmin=2.5),
     )
@@ -84,7 +84,7 @@ def _infrared() -> SurveySettings:
                 network=NetworkSettings(
                     name="baseline", output_stride=16, size_px=64, window_px=32
                 ),
-                train=TrainSettings(epochs=7, batch_size=32, keep_best_by="average_precision"),
+                train=TrainSettings(epochs=6, batch_size=32, keep_best_by="average_precision"),
             ),
             "resnet18": ModelSettings(
                 network=NetworkSettings(
@@ -93,7 +93,7 @@ def _infrared() -> SurveySettings:
                 train=TrainSettings(epochs=6, batch_size=32, keep_best_by="average_precision"),
             ),
         },
-        scan=ScanSettings(step_px=16),
+        scan=ScanSettings(step_px=8),
         filter=MultiscaleFilterSettings(),
     )
 
@@ -130,7 +130,7 @@ def _microwave() -> SurveySettings:
         models={
             "baseline": ModelSettings(
                 network=NetworkSettings(name="baseline", output_stride=4, size_px=32, window_px=16),
-                train=_microwave_training(epochs=10),
+                train=_microwave_training(epochs=8),
             ),
             "resnet18": ModelSettings(
                 network=NetworkSettings(
@@ -141,7 +141,7 @@ def _microwave() -> SurveySettings:
                     size_px=32,
                     window_px=16,
                 ),
-                train=_microwave_training(epochs=6),
+                train=_microwave_training(epochs=5),
             ),
         },
         scan=ScanSettings(step_px=4),

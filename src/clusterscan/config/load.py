@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from clusterscan.config.model import Config
 from clusterscan.errors import ConfigError
@@ -47,7 +48,10 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple, int]]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as text ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{file}: cannot be read as text ({reason}); name a YAML file such as config.yaml"
+        ) from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -57,7 +61,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple, int]]:
         problem = getattr(error, "problem", None) or error
         raise ConfigError(f"{file}{line}: not valid YAML: {problem}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{file}: holds no settings; start from the shipped config.yaml")
+        raise ConfigError(f"{file}:1: holds no settings; start from the shipped config.yaml")
     lines: dict[tuple, int] = {}
     assert node is not None  # a mapping was read from it
     _note_lines(node, (), lines, file)
@@ -91,33 +95,88 @@ def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
 
 
 def _explain(error: ValidationError, places: dict[tuple, str]) -> str:
-    return "\n".join(_one_fault(fault, places) for fault in error.errors())
+    """Return one line a fault: a typo is one fault, and so are a union's several refusals."""
+    lines: dict[tuple, list[str]] = {}
+    meant = {
+        (*key[:-1], near) for key in _unknown_keys(error) if (near := _near(key, _keys_beside(key)))
+    }
+    for fault in error.errors():
+        key = tuple(fault["loc"])
+        if fault["type"] == "missing" and key in meant:
+            continue  # it is there, misspelt: the other line says so
+        name = _name(fault, key, places)
+        where = places.get(_written_part(name, places), "configuration")
+        text = f"{where}: {_dotted(name) or 'configuration'}"
+        lines.setdefault((text, _got(fault)), []).append(_fault_text(fault, key, places))
+    return "\n".join(
+        f"{text}: {' or '.join(dict.fromkeys(faults))}{got}"
+        for (text, got), faults in lines.items()
+    )
 
 
-def _one_fault(fault: Any, places: dict[tuple, str]) -> str:
-    key = tuple(fault["loc"])
-    known = _written_part(key, places)
-    where = places.get(known, "configuration")
-    name = _dotted(_without_tags(key, places)) or "configuration"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: {name}: no such setting{_suggestion(key, places)}"
-    if fault["type"] == "missing":
-        return f"{where}: {name}: this setting is missing; add it"
-    if fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
-        kinds = fault.get("ctx", {}).get("expected_tags")
-        return f"{where}: {name}.kind: give one of {kinds or _kinds_at(key)}"
-    got = fault.get("input")
-    shown = "" if isinstance(got, dict | list | BaseModel) else f" (got {got!r})"
-    return f"{where}: {name}: {_plain(fault['msg'])}{shown}"
+def _unknown_keys(error: ValidationError) -> list[tuple]:
+    return [tuple(f["loc"]) for f in error.errors() if f["type"] == "extra_forbidden"]
 
 
-def _plain(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should be", "should be")
+def _name(fault: Any, key: tuple, places: dict[tuple, str]) -> tuple:
+    """Return the key as a user would write it."""
+    if key and key[-1] == "[key]":  # pydantic's word for a mapping's own key
+        key = key[:-1]
+    name = _without_tags(key, places)
+    if fault["type"].startswith("union_tag"):
+        return (*name, "kind")
+    # Members of a plain union, such as `float`, end a location too.
+    is_tag = name not in places and fault["type"] not in ("missing", "extra_forbidden")
+    too_short = fault["type"] == "missing" and isinstance(key[-1], int)
+    return name[:-1] if (is_tag and name[:-1] in places) or too_short else name
+
+
+def _got(fault: Any) -> str:
+    value = fault.get("input")
+    silent = fault["type"] in ("missing", "extra_forbidden", "union_tag_invalid")
+    if silent or value is None or isinstance(value, dict | list | tuple | BaseModel):
+        return ""
+    return f" (got {value!r})" if isinstance(value, str | int | float) else f" (got {value})"
+
+
+def _fault_text(fault: Any, key: tuple, places: dict[tuple, str]) -> str:
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return f"no such setting{_suggestion(key)}"
+    if kind == "missing" and isinstance(key[-1], int):
+        return f"too few values; give at least {key[-1] + 1}"
+    if kind == "missing":
+        meaning = _meaning(key)
+        return f"this setting is missing; add it{f' ({meaning})' if meaning else ''}"
+    if kind == "union_tag_invalid":
+        given = str(fault["ctx"]["tag"])
+        kinds = _kinds_at(key)
+        near = difflib.get_close_matches(given, kinds, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{given!r} is none of {', '.join(kinds)}{hint}"
+    if kind == "union_tag_not_found":
+        return f"this setting is missing; give one of {', '.join(_kinds_at(key))}"
+    if key[-1:] == ("[key]",):
+        return f"{key[-2]!r} is no possible name; use letters, digits and _ only"
+    if fault.get("input", "") is None:
+        return "has no value; give one, or remove the line"
+    return _plain(kind, fault["msg"])
+
+
+def _plain(kind: str, message: str) -> str:
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "should be a section: lines `key: value`, further in"
+    if kind in ("tuple_type", "list_type"):
+        return "should be a list, such as [a, b]"
+    if kind == "string_type":
+        return "should be text; put it in quotes"
+    message = message.removeprefix("Value error, ").removeprefix("String ")
+    message = message.replace("Tuple should", "should").replace("List should", "should")
+    return message.removeprefix("Input ")
 
 
 def _written_part(key: tuple, places: dict[tuple, str]) -> tuple:
     """Return the longest part of a key that stands in a file (defaults stand in none)."""
-    key = _without_tags(key, places)
     while key and key not in places:
         key = key[:-1]
     return key
@@ -133,47 +192,68 @@ def _without_tags(key: tuple, places: dict[tuple, str]) -> tuple:
     return kept
 
 
-def _suggestion(key: tuple, places: dict[tuple, str]) -> str:
+def _suggestion(key: tuple) -> str:
     names = _keys_beside(key)
-    near = difflib.get_close_matches(str(key[-1]), names, n=1, cutoff=0.6)
+    near = _near(key, names)
     if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; here stand: {', '.join(sorted(names))}" if names else ""
+        unit = near.rpartition("_")[2]
+        other_unit = _stem(near) == _stem(str(key[-1])) and unit in _UNITS
+        return f"; did you mean {near!r}?" + (f" (the unit is {unit})" if other_unit else "")
+    return f"; here stand: {', '.join(names)}" if names else ""
+
+
+_UNITS = ("arcmin", "arcsec", "deg", "deg2", "px", "mag", "ghz", "msun", "s", "ell", "uk2")
+
+
+def _stem(name: str) -> str:
+    """Return a key without its unit."""
+    return name.rpartition("_")[0] if name.rpartition("_")[2] in _UNITS else name
+
+
+def _near(key: tuple, names: list[str]) -> str:
+    """Return the allowed key that a wrong one was probably meant to be, or nothing."""
+    written = str(key[-1])
+    same_but_for_the_unit = [name for name in names if _stem(name) == _stem(written)]
+    near = difflib.get_close_matches(written, names, n=1, cutoff=0.6)
+    return (same_but_for_the_unit + near + [""])[0]
 
 
 def _keys_beside(key: tuple) -> list[str]:
-    """Return the settings allowed where an unknown one was found, by walking the models."""
-    models: list[type[BaseModel]] = [Config]
-    for part in key[:-1]:
-        inner = [
-            _models_in(m.model_fields[part].annotation) for m in models if part in m.model_fields
-        ]
-        found = [model for group in inner for model in group]
-        # A part that is no field is a mapping's own key or a union's tag: stay at these models.
-        models = found or [m for m in models if _tag(m) in (None, part)] or models
-    return sorted({name for model in models for name in model.model_fields})
+    """Return the settings allowed where an unknown one was found."""
+    return sorted({name for model in _models_at(key[:-1]) for name in _fields(model)})
 
 
-def _kinds_at(key: tuple) -> str:
+def _kinds_at(key: tuple) -> list[str]:
     """Return the kinds that a tagged union at a key offers."""
+    kinds = [tag for model in _models_at(key) for tag in _tags(model)]
+    return list(dict.fromkeys(kinds))
+
+
+def _meaning(key: tuple) -> str:
+    """Return a setting's description."""
+    fields = [_fields(model).get(str(key[-1])) for model in _models_at(key[:-1])]
+    return next((f.description.rstrip(".") for f in fields if f and f.description), "")
+
+
+def _models_at(key: tuple) -> list[type[BaseModel]]:
+    """Return the models that may stand at a location, by walking down from the whole."""
     models: list[type[BaseModel]] = [Config]
     for part in key:
-        inner = [
-            _models_in(m.model_fields[part].annotation) for m in models if part in m.model_fields
-        ]
-        models = [model for group in inner for model in group] or models
-    return ", ".join(sorted({tag for m in models if (tag := _tag(m))})) or "its kinds"
+        fields = [_fields(model)[part] for model in models if part in _fields(model)]
+        found = [inner for field in fields for inner in _models_in(field.annotation)]
+        # A part that is no field is a mapping's own key or a union's tag: stay at these models.
+        models = found or [m for m in models if not _tags(m) or part in _tags(m)] or models
+    return models
 
 
-def _models_at(models: list[type[BaseModel]], part: Any) -> list[type[BaseModel]]:
-    fields = [model.model_fields[part] for model in models if part in model.model_fields]
-    return [inner for field in fields for inner in _models_in(field.annotation)]
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a model's fields under the names that stand in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _tag(model: type[BaseModel]) -> str | None:
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
     field = model.model_fields.get("kind")
-    choices = get_args(field.annotation) if field is not None else ()
-    return str(choices[0]) if choices else None
+    return tuple(map(str, get_args(field.annotation))) if field is not None else ()
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

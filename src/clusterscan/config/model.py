@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field, model_validator
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.detect import DetectSettings
-from clusterscan.config.filter import FilterSettings
+from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.publish import PublishSettings
-from clusterscan.config.sample import SampleSettings
+from clusterscan.config.sample import SampleSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.sky import SkySettings
@@ -33,7 +33,13 @@ def _relative_and_inside(path: str) -> str:
         raise ValueError("'~' is not expanded; write the folder's path")
     if any(part == ".." for part in path.split("/")):
         raise ValueError("give a folder without '..'")
+    if not path.strip("/ "):
+        raise ValueError("name a folder of its own, such as results")
     return path.rstrip("/")
+
+
+def _divisor_near(step: int, stride: int) -> int:
+    return max(n for n in range(1, step + 1) if stride % n == 0)
 
 
 class ModelSettings(Settings):
@@ -71,6 +77,14 @@ class SurveySettings(Settings):
                 f"beam_fwhm_arcsec has {len(self.beam_fwhm_arcsec)} values for "
                 f"{len(self.bands)} bands {list(self.bands)}; give one each"
             )
+        if len(set(self.bands)) < len(self.bands):
+            raise ValueError(f"bands = {list(self.bands)} names a band twice")
+        for key, bands in self._bands_elsewhere().items():
+            if bands != len(self.bands):
+                raise ValueError(
+                    f"{key} has {bands} values for {len(self.bands)} bands "
+                    f"{list(self.bands)}; give one each"
+                )
         if FILTER in self.models:
             raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
         for name, model in self.models.items():
@@ -79,7 +93,22 @@ class SurveySettings(Settings):
                     f"models.{name}.network.size_px = {model.network.size_px} is larger than "
                     f"the examples, sample.size_px = {self.sample.size_px}; raise the latter"
                 )
+            stride, step = model.network.output_stride, self.scan.step_px or 1
+            if self.scan.engine == "dense" and step < stride and stride % step:
+                raise ValueError(
+                    f"scan.step_px = {step} does not divide models.{name}.network.output_stride "
+                    f"= {stride}; give {_divisor_near(step, stride)}"
+                )
         return self
+
+    def _bands_elsewhere(self) -> dict[str, int]:
+        """Return the settings that hold one value a band, and how many they hold."""
+        found = {}
+        if isinstance(self.sample, TileSampleSettings) and self.sample.inject is not None:
+            found["sample.inject.frequencies_ghz"] = len(self.sample.inject.frequencies_ghz)
+        if isinstance(self.filter, MatchedFilterSettings):
+            found["filter.frequencies_ghz"] = len(self.filter.frequencies_ghz)
+        return found
 
     @property
     def tile_pixel_scale_arcsec(self) -> float:
@@ -138,6 +167,18 @@ class Config(Settings):
             raise ValueError(f"catalogs: {again} stand more than once; names must differ")
         if not self.catalogue_names("known"):
             raise ValueError("catalogs: none has role 'known', so nothing labels the training")
+        return self
+
+    @model_validator(mode="after")
+    def _named_catalogues_exist(self):
+        known = self.catalogue_names("known")
+        for name, survey in self.surveys.items():
+            wanted = getattr(survey.sample, "catalogues", None) or ()
+            if missing := sorted(set(wanted) - set(known)):
+                raise ValueError(
+                    f"surveys.{name}.sample.catalogues: {missing} are no known catalogues; "
+                    f"choose from {known}"
+                )
         return self
 
     @property

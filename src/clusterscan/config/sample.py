@@ -95,7 +95,7 @@ class InjectionSettings(Settings):
 
     per_deg2: float = Field(gt=0, description="Injected clusters on the sky.")
     m500c_msun: tuple[float, float] = Field(
-        (2e14, 1.2e15), description="Least and largest mass, drawn log-uniformly [Msun]."
+        (1.5e14, 8e14), description="Least and largest mass, drawn log-uniformly [Msun]."
     )
     z: tuple[float, float] = Field((0.1, 1.2), description="Redshifts, drawn uniformly.")
     hydrostatic_one_minus_b: float = Field(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from clusterscan import sky
 from clusterscan.config.base import Settings
-from clusterscan.config.sample import SplitSettings
+from clusterscan.config.sample import CellSplit, SplitSettings
 
 
 class Cells(Settings):
@@ -77,6 +77,21 @@ class SkySettings(Settings):
             )
         if self.regions.order > self.map_order:
             raise ValueError("regions.order is finer than map_order; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_lie_in_the_footprint(self):
+        if not isinstance(self.regions, CellSplit):
+            return self
+        order = min(self.regions.order, self.tile_order)
+        searched = {int(sky.ancestor(t, self.tile_order, order)) for t in self.tiles()}
+        for part in ("validation", "test"):
+            cells = getattr(self.regions, part)
+            if not any(int(sky.ancestor(c, self.regions.order, order)) in searched for c in cells):
+                raise ValueError(
+                    f"regions.{part} = {cells}: none of these cells of order {self.regions.order} "
+                    "lies in the footprint; choose cells inside"
+                )
         return self
 
     def tiles(self) -> list[int]:

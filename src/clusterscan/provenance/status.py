@@ -29,5 +29,6 @@ def status_text(root: Path) -> str:
     lines += reasons[:50]
     failures = sorted((root / "failures").glob("*.txt"))
     lines += [path.read_text(encoding="utf-8") for path in failures]
-    lines.append("finished" if (root / "summary.json").is_file() else "not finished")
+    finished = not failures and (root / "summary.json").is_file()
+    lines.append("finished" if finished else "not finished")
     return "\n".join(lines)

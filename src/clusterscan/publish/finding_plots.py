@@ -17,6 +17,7 @@ SCALES = {"m500c_msun": 1e14}  # numbers of another size are unreadable
 AXES = {
     "z": ("Redshift", "", False),
     "m500c_msun": ("Mass M500c", "10¹⁴ solar masses", True),
+    "rmag": ("r magnitude", "", False),
 }
 UNITS = ("mag", "deg", "arcmin", "arcsec", "msun", "mpc", "kpc")
 
@@ -29,7 +30,7 @@ def finding_section(scores: Scores, *, simulated: bool) -> Section:
             "Completeness and purity",
             notes=["There is no validation to show: validation.json is missing or empty."],
         )
-    against = "true clusters" if simulated else "reference catalogue's clusters"
+    against = "true clusters" if simulated else "reference catalogue's objects"
     count = "" if scores.n_truth is None else f"{scores.n_truth:,} "
     lead = (
         f"Completeness is the share of the {count}{against} of the {scores.region} region that a "
@@ -149,10 +150,10 @@ def _offsets(offsets: Offsets) -> Picture:
         inner = np.exp(-0.5 * (edges / sigma) ** 2)
         expected = offsets.counts.sum() * (inner[:-1] - inner[1:])
         axes.plot((edges[:-1] + edges[1:]) / 2, expected, color=figures.INK,
-                  label=f"Rayleigh, {sigma:.0f}″ each axis")  # fmt: skip
-        axes.set(xlabel="Separation [arcsec]", ylabel="Clusters", title="Position errors")
+                  label=f"Rayleigh, {sigma:.2g}″ each axis")  # fmt: skip
+        axes.set(xlabel="Separation [arcsec]", ylabel="Found", title="Position errors")
         figure.legend(loc="outside lower center", ncols=2)
-        return figures.svg(figure, "Separations of found clusters from their true positions")
+        return figures.svg(figure, "Separations of what is found from the reference positions")
 
 
 def _styled(scores: Scores) -> list[tuple[Finder, dict]]:
@@ -210,23 +211,43 @@ def _comparison_table(scores: Scores) -> Table:
 
 
 def _bin_tables(scores: Scores) -> list[Table]:
+    """Return completeness and purity in bins, of all networks and of all filters together."""
     shown = [f for f in (scores.combined, scores.finder("filters")) if f is not None]
     tables = []
     for binned in shown[0].completeness_bins if shown else ():
         name, unit, _ = axis_of(binned.column)
         edges = binned.edges / SCALES.get(binned.column, 1.0)
-        columns = [f.bins(binned.column) for f in shown]
-        rows = []
-        for n, (low, high) in enumerate(pairwise(edges)):
-            fractions = [c.fractions[n] for c in columns if c is not None and n < len(c.fractions)]
-            count = fractions[0].n if fractions else 0
-            rows.append([f"{low:.3g} to {high:.3g}", f"{count:,}", *map(_text, fractions)])
-        header = [f"{name} [{unit}]" if unit else name, "Clusters", *(f.label for f in shown)]
+        complete = [_of_column(f.completeness_bins, binned.column) for f in shown]
+        pure = [_of_column(f.purity_bins, binned.column) for f in shown]
+        rows = [
+            [
+                f"{low:.3g} to {high:.3g}",
+                f"{binned.fractions[n].n:,}",
+                *(_text_in_bin(c, n) for c in complete),
+                *(_text_in_bin(p, n, counted=True) for p in pure),
+            ]
+            for n, (low, high) in enumerate(pairwise(edges))
+        ]
+        header = [
+            f"{name} [{unit}]" if unit else name,
+            "In reference",
+            *(f"Completeness, {f.label}" for f in shown),
+            *(f"Purity, {f.label}" for f in shown),
+        ]
         caption = (
-            f"Completeness by {name[0].lower()}{name[1:]} at purity {scores.reference_purity:.0%}"
+            f"Completeness and purity by {name[0].lower()}{name[1:]}, at the threshold of purity "
+            f"{scores.reference_purity:.0%}. A false candidate counts in the bin of the reference "
+            "object next to it; those with none near are in no bin."
         )
         tables.append(Table(header, rows, caption))
     return tables
+
+
+def _text_in_bin(binned: Binned | None, n: int, *, counted: bool = False) -> str:
+    if binned is None or n >= len(binned.fractions):
+        return "–"
+    fraction = binned.fractions[n]
+    return _text(fraction) + (f" of {fraction.n}" if counted and fraction.n else "")
 
 
 def _known_table(scores: Scores) -> Table | None:

@@ -26,7 +26,8 @@ SIDE_PX = 112
 SMOOTHING_PX = 1.5  # of microwave maps, whose pixels are all noise to the eye
 DEFAULT_WIDTH_PX = 120  # pixels of the survey across a gallery image, where the config says nothing
 LARGEST_WIDTH_ARCMIN = 24.0  # ... but no more than this: halos of tiles end somewhere
-BAR_ARCMIN = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+BAR_ARCMIN = (1 / 30, 1 / 12, 1 / 6, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+DISPLAY = "display"  # unit of images that are stretched for the eye already, 0 to 255
 NO_DATA = np.array([200, 204, 209], dtype=np.uint8)
 
 
@@ -88,8 +89,10 @@ def _kinds(inputs: ReportInputs, scores: Scores) -> list[Kind]:
 
     if "truth_name" not in catalogue:
         return [
-            Kind("New candidates", f"Match no known cluster; {where}.", rows(~known)),
-            Kind("Known clusters found", f"Match a known cluster; {where}.", rows(known)),
+            Kind("New candidates", f"Match no object of the known lists; {where}.", rows(~known)),
+            Kind(
+                "Known objects found", f"Match an object of the known lists; {where}.", rows(known)
+            ),
         ]
     true = catalogue["truth_name"] != ""
     return [
@@ -151,7 +154,8 @@ class _Painter:
             facts.append(f"M500c = {c['m500c_msun'][row] / 1e14:.1f} × 10¹⁴ M☉")
         if c["known_name"][row]:
             apart = c["known_sep_arcsec"][row]
-            where = f" at {apart:.0f}″" if np.isfinite(apart) else ""
+            digits = ".1f" if apart < 10 else ".0f"
+            where = f" at {apart:{digits}}″" if np.isfinite(apart) else ""
             facts.append(f"{c['known_name'][row]}{where}")
         if "truth_name" in c and c["truth_name"][row]:
             facts.append(
@@ -169,6 +173,11 @@ class _Painter:
         sky_ra, sky_dec = _grid(ra, dec, width)
         x, y = image.to_pixel(sky_ra.ravel(), sky_dec.ravel())
         covered = _sampled(image.covered.astype(np.float32), x, y, order=0) > 0.5
+        if image.unit == DISPLAY and len(image.bands) == 3:
+            rgb = np.stack([_sampled(plane, x, y, order=1) for plane in image.image], axis=-1)
+            rgb[~covered] = np.nan
+            title = f"{survey} {', '.join(image.bands)}"
+            return [_finished(_displayed(rgb.reshape(SIDE_PX, SIDE_PX, 3)), title, width, name)]
         pictures = []
         for band, plane in zip(image.bands, image.image, strict=True):
             temperature = "K" in image.unit.split("_")[0]
@@ -271,6 +280,13 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     return _coloured(scaled, "gray")
 
 
+def _displayed(values: np.ndarray) -> np.ndarray:
+    """Return colours (ny, nx, 3) of an image whose bands are red, green and blue already."""
+    rgb = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
+    rgb[~np.isfinite(values).all(axis=-1)] = NO_DATA
+    return rgb
+
+
 def _diverging(values: np.ndarray) -> np.ndarray:
     return _coloured((np.arcsinh(values / 2) / np.arcsinh(2.5) + 1) / 2, "RdBu_r")
 
@@ -296,5 +312,9 @@ def _finished(rgb: np.ndarray, title: str, width_arcmin: float, name: str) -> Pi
     length = max(round(bar / width_arcmin * SIDE_PX), 2)
     rgb[SIDE_PX - 10 : SIDE_PX - 5, 5 : length + 7] = (20, 20, 20)
     rgb[SIDE_PX - 9 : SIDE_PX - 6, 6 : length + 6] = (255, 255, 255)
-    alt = f"{title} around {name}, {width_arcmin:.1f} arcmin wide, north up, east left"
-    return figures.image_png(rgb, alt, f"{title}, bar {bar:g}′")
+    alt = f"{title} around {name}, {_length(width_arcmin)} wide, north up, east left"
+    return figures.image_png(rgb, alt, f"{title}, bar {_length(bar)}")
+
+
+def _length(arcmin: float) -> str:
+    return f"{arcmin:.3g}′" if arcmin >= 0.5 else f"{60 * arcmin:.3g}″"

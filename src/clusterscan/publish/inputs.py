@@ -65,6 +65,11 @@ class ReportInputs:
     region_of: RegionOf | None = None
 
     @property
+    def noun(self) -> str:
+        """What is looked for: real runs may look for anything that a catalogue lists."""
+        return "cluster" if self.release.simulated else "listed object"
+
+    @property
     def surveys(self) -> list[str]:
         """Surveys, in the models' order."""
         return list(dict.fromkeys(survey for survey, _ in self.models))

@@ -36,6 +36,11 @@ class Release:
     map_order: int = 12
     release_date: str = "2026-01-01T00:00Z"
 
+    @property
+    def area_text(self) -> str:
+        """The area for people: small ones need more digits."""
+        return f"{self.area_deg2:.1f}" if self.area_deg2 >= 1 else f"{self.area_deg2:.2g}"
+
     def cards(self) -> dict[str, tuple[str | int | float | bool, str]]:
         """Return the header cards: keyword -> (value, meaning); keywords fit FITS."""
         return {

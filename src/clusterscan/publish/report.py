@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def render_report(inputs: ReportInputs, *, gallery_count: int = 8) -> str:
         inputs=inputs,
         release=inputs.release,
         headline=headline_figures(inputs, scores),
+        reference=reference_text(inputs),
         config_text=config_text(inputs),
         sections=[s for s in sections if not s.is_empty or s.notes],
     )
@@ -99,7 +100,7 @@ def headline_figures(inputs: ReportInputs, scores: Scores) -> list[Figure]:
     new = np.asarray(catalogue["class"]) == "new"
     surveys = ", ".join(inputs.surveys)
     found = [
-        Figure(f"{inputs.release.area_deg2:.1f} deg²", "searched", f"in {surveys}"),
+        Figure(f"{inputs.release.area_text} deg²", "searched", f"in {surveys}"),
         Figure(
             f"{above.sum():,}",
             "candidates",
@@ -120,6 +121,16 @@ def headline_figures(inputs: ReportInputs, scores: Scores) -> list[Figure]:
             )
         )
     return found
+
+
+def reference_text(inputs: ReportInputs) -> str:
+    """Return which catalogues the validation took for the truth."""
+    listed = [c for c in inputs.config.get("catalogs", ()) if isinstance(c, Mapping)]
+    truths = [c for c in listed if c.get("role") == "truth"]
+    names = [str(c.get("name")) for c in truths or listed if c.get("role") != "reference"]
+    if not names:
+        return "a reference catalogue"
+    return f"the catalogue{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def problems_section(inputs: ReportInputs) -> Section:

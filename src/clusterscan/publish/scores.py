@@ -89,10 +89,6 @@ class Finder:
         """Return what it reaches at a purity, None where that was not measured."""
         return next((a for a in self.at_purity if abs(a.purity - purity) < 1e-6), None)
 
-    def bins(self, column: str) -> Binned | None:
-        """Return completeness in bins of a column."""
-        return next((b for b in self.completeness_bins if b.column == column), None)
-
 
 @dataclass(frozen=True)
 class Comparison:

@@ -27,6 +27,8 @@ REGION_COLOURS = {"train": "#d6dee8", "validation": "#f3d9a4", "test": "#a9dcc8"
 FRAME_ORDERS = 4  # frames are fitted to cells this many orders below tiles
 UNSEARCHED = "#9aa3ad"
 MOST_MARKS = 1500
+MOST_SQUARES = 100
+UNCROWDED = 100
 MOST_TRUTH = 60
 
 
@@ -95,14 +97,20 @@ class SkyViews:
         return Section(
             "maps",
             "Maps",
-            "One map for each model: a network's map is its probability that a cluster is at the "
-            "window's centre, a filter's its signal-to-noise ratio. Each drawn pixel shows the "
-            "largest value in it; what was not searched is white. White circles: candidates; blue "
-            f"squares: known clusters; orange crosses: the {MOST_TRUTH} most massive true clusters "
-            "of a simulation.",
+            f"One map for each model: a network's map is its probability that a {self.inputs.noun} "
+            "is at the window's centre, a filter's its signal-to-noise ratio. Each drawn pixel "
+            "shows the largest value in it; what was not searched is white. White circles: "
+            "candidates; blue "
+            f"squares: known {self.inputs.noun}s, where there are no more than {MOST_SQUARES}"
+            + self._crosses(),
             [picture for picture in drawn if picture is not None],
             notes=notes,
         )
+
+    def _crosses(self) -> str:
+        if self.truth is None:
+            return "."
+        return f"; orange crosses: the {MOST_TRUTH} most massive true clusters of the simulation."
 
     def _coverage(self, frame: SkyFrame, number: int) -> Picture:
         with figures.style():
@@ -170,7 +178,7 @@ class SkyViews:
             truth = truth.sort_values(["m500c_msun", "ra_deg"], ascending=False)[:MOST_TRUTH]
         layers = [
             (above, "o", candidate, catalogue["ra_deg"][best], catalogue["dec_deg"][best], 6),
-            ("known cluster", "s", known, *_positions(self.known), 9),
+            (f"known {self.inputs.noun}", "s", known, *_positions(self.known), 9),
             ("true cluster", "x", "#D55E00" if dark_background else "#1d2733",
              *_positions(truth), 3.5),
         ]  # fmt: skip
@@ -178,8 +186,10 @@ class SkyViews:
         for label, marker, colour, ra, dec, size in layers:
             inside = frame.contains(ra, dec)
             ra, dec = ra[inside][:MOST_MARKS], dec[inside][:MOST_MARKS]
-            if not ra.size:
+            if not ra.size or (dark_background and ra.size > MOST_SQUARES and marker == "s"):
                 continue
+            # Many marks shrink, or they would hide each other and the map.
+            size = max(size * min(1.0, np.sqrt(UNCROWDED / ra.size)), 2.0)
             x, y = frame.wcs.world_to_pixel_values(ra, dec)
             style: dict[str, Any] = {
                 "marker": marker,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from clusterscan.provenance.atomic import write_json
 from clusterscan.publish.release import Release
-from clusterscan.publish.scores import AtPurity, Finder, Scores
+from clusterscan.publish.scores import AtPurity, Binned, Finder, Scores
 
 
 def read_costs(root: Path) -> list[dict[str, Any]]:
@@ -120,7 +121,23 @@ def _finder(finder: Finder) -> dict[str, Any]:
         "label": finder.label,
         "kind": finder.kind,
         "at_purity": {f"{a.purity:.2f}": _at(a) for a in finder.at_purity},
+        "threshold": _rounded(finder.threshold),
+        "completeness_in_bins": {b.column: _bins(b) for b in finder.completeness_bins},
+        "purity_in_bins": {b.column: _bins(b) for b in finder.purity_bins},
     }
+
+
+def _bins(binned: Binned) -> list[dict[str, Any]]:
+    """Return a fraction in each bin, at the finder's threshold; None where nothing is in it."""
+    return [
+        {
+            "from": _rounded(low),
+            "to": _rounded(high),
+            "n": f.n,
+            **{key: _rounded(getattr(f, key)) for key in ("value", "low", "high")},
+        }
+        for (low, high), f in zip(pairwise(binned.edges), binned.fractions, strict=False)
+    ]
 
 
 def _at_reference(finder: Finder | None, scores: Scores) -> dict[str, Any] | None:
@@ -145,9 +162,9 @@ def _rounded(value: float) -> float | None:
 
 
 def _headline(release: Release, scores: Scores, counts: Mapping[str, Any]) -> list[str]:
-    kind = "SIMULATED sky" if release.simulated else "sky"
+    kind = "SIMULATED sky" if release.simulated else "real (observed) sky"
     lines = [
-        f"{release.area_deg2:.1f} deg² of {kind} searched: {counts['objects']:,} objects, "
+        f"{release.area_text} deg² of {kind} searched: {counts['objects']:,} objects, "
         f"{counts['above_threshold']:,} with probability ≥ {scores.threshold:.2f}, "
         f"{counts['new_above_threshold']:,} of them new"
     ]

@@ -67,15 +67,15 @@ def examples_section(inputs: ReportInputs) -> Section:
         for (survey, model), value in tests.items()
     ]
     header = (
-        "Network", "Examples", "Clusters", "ROC area", "Average precision",
+        "Network", "Examples", "Positives", "ROC area", "Average precision",
         "Precision at 0.5", "Recall at 0.5", "Brier score",
     )  # fmt: skip
     return Section(
         "examples",
         "Telling examples apart",
-        "Labelled examples of the test region, which no network has seen. Their share of clusters "
-        "is that of the examples, not of the sky: what this means for a catalogue is the next "
-        "section's subject.",
+        "Labelled examples of the test region, which no network has seen. Their share of "
+        "positives is that of the examples, not of the sky: completeness and purity above say "
+        "what this means for a catalogue.",
         pictures,
         [Table(header, rows)] if rows else [],
     )

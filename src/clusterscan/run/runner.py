@@ -7,13 +7,16 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from clusterscan.errors import ClusterscanError
 from clusterscan.run.display import Display
@@ -21,6 +24,8 @@ from clusterscan.run.events import EventReader, JobCounts, JobFinished, JobStart
 from clusterscan.run.forecast import Forecast
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_END = 5.0
+_RULES = {"catalogue": "fetch_catalogue"}  # where a rule is not named as its stage
 
 
 @contextmanager
@@ -76,9 +81,10 @@ def run_workflow(
     ClusterscanError
         If a job failed, with each failure's message.
     """
-    shutil.rmtree(root / ".progress", ignore_errors=True)
-    shutil.rmtree(root / "failures", ignore_errors=True)
     with only_run(root) as lock:
+        # Only now: another run's files are not ours to remove.
+        shutil.rmtree(root / ".progress", ignore_errors=True)
+        shutil.rmtree(root / "failures", ignore_errors=True)
         log_path = root / "logs" / "snakemake.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
         follower = _Follower(root, cores)
@@ -116,11 +122,36 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
                 log_file.flush()
             follower.take(line)
     except KeyboardInterrupt:
-        child.wait()  # Snakemake got the same signal and ends its jobs
+        _end(child)
         follower.end()
         raise
     follower.end()
     return child.wait()
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Wait until Snakemake and its jobs have ended; see to it where they were not told.
+
+    Ctrl-C in a terminal reaches them all, a signal to this process alone reaches none of them.
+    """
+    for number in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in _family(child.pid) if number else []:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        try:
+            child.wait(timeout=_SECONDS_TO_END)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it, leaves first: a shell must not outlive its job."""
+    try:
+        process = psutil.Process(pid)
+        return [*reversed(process.children(recursive=True)), process]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _pump(stream, lines: queue.Queue) -> None:
@@ -185,15 +216,16 @@ class _Follower:
 
 
 def earlier_costs(root: Path) -> dict[str, float]:
-    """Return the mean seconds of each stage's jobs in earlier runs in this folder."""
+    """Return the mean seconds of each rule's jobs in earlier runs in this folder."""
     seen: dict[str, list[float]] = {}
     for path in sorted((root / "costs").glob("*.json")):
         try:
             cost = json.loads(path.read_text(encoding="utf-8"))
-            seen.setdefault(cost["stage"], []).append(float(cost["wall_s"]))
+            rule = _RULES.get(cost["stage"], cost["stage"])
+            seen.setdefault(rule, []).append(float(cost["wall_s"]))
         except (OSError, ValueError, KeyError):
             continue
-    return {stage: sum(values) / len(values) for stage, values in seen.items()}
+    return {rule: sum(values) / len(values) for rule, values in seen.items()}
 
 
 def _failure_text(root: Path, log_path: Path, code: int) -> str:

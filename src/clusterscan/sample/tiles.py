@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from clusterscan import sky
-from clusterscan.config.sample import TileSampleSettings
+from clusterscan.config.sample import InjectionSettings, TileSampleSettings
 from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.sample.crops import cut_crops
+from clusterscan.sample.crops import crop_start, cut_crops, to_half
 from clusterscan.sample.examples import Examples, count_examples
+from clusterscan.sample.inject import decrement_uk, draw_clusters
 from clusterscan.sample.positions import (
     injected_positions,
     known_positions,
@@ -77,7 +78,36 @@ def sample_tile(
     counts = {"dropped_near_known": int((~away).sum())}
     wanted = pd.concat([objects, free[away]], ignore_index=True)
     wanted["redshift"] = _redshifts(wanted, near)
-    return cut_examples(wanted, tile, tile_order, image, split, settings, counts)
+    examples = cut_examples(wanted, tile, tile_order, image, split, settings, counts)
+    if settings.inject is not None:
+        add_clusters(examples, image, tile, tile_order, settings.inject, seed)
+    return examples
+
+
+def add_clusters(
+    examples: Examples,
+    image: TileImage,
+    tile: int,
+    tile_order: int,
+    settings: InjectionSettings,
+    seed: int,
+) -> None:
+    """Add a model cluster's signal, in place, to each crop of kind ``injected``."""
+    rows = np.flatnonzero(examples.table["kind"] == "injected")
+    clusters = draw_clusters(rows.size, tile, tile_order, seed, settings)
+    place = examples.table.iloc[rows]
+    x, y = image.to_pixel(place["ra_deg"].to_numpy(), place["dec_deg"].to_numpy())
+    size = examples.size_px
+    for index, row in enumerate(rows):
+        centre = [crop_start(p[index], size) + (size - 1) / 2 for p in (y, x)]
+        signal = decrement_uk(
+            clusters.iloc[index],
+            (float(y[index] - centre[0]), float(x[index] - centre[1])),
+            size,
+            examples.pixel_scale_arcsec / 60.0,
+            settings,
+        )
+        examples.images[row] = to_half(examples.images[row] + signal)
 
 
 def as_objects(clusters: pd.DataFrame) -> pd.DataFrame:

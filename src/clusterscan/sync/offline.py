@@ -20,7 +20,7 @@ from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.fetch.stamps import Stamps
 from clusterscan.provenance.atomic import write_json_if_changed
 from clusterscan.provenance.fingerprint import file_sha256, fingerprint
-from clusterscan.workflow import Paths
+from clusterscan.workflow import BLOCK_STAGES, Paths
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,25 @@ def sync_offline(config: Config) -> SyncReport:
     SourceError
         If a file that the configuration names is missing.
     """
+    _drop_other_orders(config)
     contents = source_manifests(config)
     changed = [write_json_if_changed(path, content) for path, content in contents.items()]
     return SyncReport(len(changed), sum(changed))
+
+
+def _drop_other_orders(config: Config) -> None:
+    """Remove block manifests of another block order; shards and records stay.
+
+    Shards belong to tiles, so a run at another block order may since have replaced them: an old
+    manifest would name bytes that are gone, and Snakemake would take it for current.
+    """
+    folders = {*config.surveys, *map("/".join, config.scanned())}
+    current = f"o{config.sky.block_order}-"
+    for stage in BLOCK_STAGES:
+        for key in sorted(folders):
+            for path in Path(config.output, "manifests", stage, key).glob("o*-*.json"):
+                if not path.name.startswith(current):
+                    path.unlink()
 
 
 def source_manifests(config: Config) -> dict[Path, Any]:

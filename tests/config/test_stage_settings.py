@@ -1,0 +1,93 @@
+"""Each stage sees its own settings alone, so a change reruns that stage and later ones only."""
+
+import json
+
+import pytest
+import yaml
+
+from clusterscan.config.load import load_config
+from clusterscan.config.stages import StageSettings
+
+
+@pytest.fixture
+def parts(tmp_path, mini_text):
+    """Return a function: a changed configuration to each stage's settings."""
+
+    def read(**changes):
+        file = tmp_path / "config.yaml"
+        file.write_text(mini_text(**changes))
+        settings = StageSettings(load_config([file]))
+        texts = {
+            "fetch": settings.fetch("act"),
+            "catalogue": settings.catalogue("richness"),
+            "preprocess": settings.preprocess("act"),
+            "sample": settings.sample("act"),
+            "train": settings.train("act", "baseline"),
+            "scan": settings.scan("act", "baseline"),
+            "scan filter": settings.scan("act", "filter"),
+            "detect": settings.detect("act", "baseline"),
+            "detect filter": settings.detect("act", "filter"),
+            "merge": settings.merge(),
+            "validate": settings.validate(),
+            "publish": settings.publish(),
+        }
+        return {name: json.loads(text) for name, text in texts.items()}
+
+    return read
+
+
+CHANGES = [
+    ({"merge__radius_arcmin": 3.0}, ["merge"]),
+    ({"merge__unite_radius_arcmin": 3.0}, ["sample", "merge"]),
+    ({"validate__n_bootstrap": 30}, ["validate"]),
+    ({"publish__gallery_count": 3}, []),
+    ({"title": "Another"}, []),
+    ({"detect__min_snr": 3.0}, ["detect", "detect filter"]),
+    ({"surveys__act__scan__min_valid_fraction": 0.5}, ["scan"]),
+    ({"surveys__act__filter__point_source_snr": 4.0}, ["scan filter"]),
+    ({"surveys__act__models__baseline__train__epochs": 2}, ["train"]),
+    ({"surveys__act__sample__random_per_deg2": 50.0}, ["sample"]),
+    ({"surveys__act__title": "Another"}, []),
+    ({"surveys__act__preprocess__min_finite_fraction": 0.1}, ["preprocess"]),
+    ({"simulation__known__richness_min": 7.0}, ["fetch", "catalogue"]),
+    ({"simulation__microwave__cmb": False}, ["fetch", "catalogue"]),
+]
+
+
+@pytest.mark.parametrize(("change", "stages"), CHANGES, ids=lambda x: str(x))
+def test_a_setting_stands_in_its_own_stage_and_in_the_published_whole(parts, change, stages):
+    before, after = parts(), parts(**change)
+    differing = [name for name in before if before[name]["stage"] != after[name]["stage"]]
+    assert differing == [*stages, "publish"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"execution__workers": 2},
+        {"execution__max_failed_fraction": 0.5},
+        {"execution__gpus_per_job": 1},
+        {"sky__block_order": 6},
+        {"output": "elsewhere"},
+    ],
+    ids=lambda x: str(x),
+)
+def test_how_a_run_is_cut_and_where_it_lies_determine_no_result(parts, change):
+    before, after = parts(), parts(**change)
+    for name in before:
+        if name != "publish":  # shows the whole configuration
+            assert before[name]["stage"] == after[name]["stage"], name
+
+
+def test_workers_and_gpus_rerun_nothing(parts):
+    assert parts() == parts(execution__workers=2, execution__gpus_per_job=1)
+
+
+def test_settings_are_one_text_whatever_the_order_of_the_file(tmp_path, mini_text):
+    values = yaml.safe_load(mini_text())
+    texts = []
+    for turned in (False, True):
+        items = list(values.items())[:: -1 if turned else 1]
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(dict(items), sort_keys=False))
+        texts.append(StageSettings(load_config([tmp_path / "c.yaml"])).publish())
+    assert texts[0] == texts[1]
