@@ -28,4 +28,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{ROOT}/summary.json",
+        PATHS.everything(),

@@ -40,6 +40,12 @@ def block_arguments(stage: str, description: str) -> argparse.ArgumentParser:
     """Return a parser for a stage that works on blocks."""
     parser = arguments(stage, description)
     parser.add_argument("--block", type=int, required=True, help="NESTED index of the block")
+    parser.add_argument(
+        "--max-failed-fraction",
+        type=float,
+        default=0.0,
+        help="the job fails where more of its tiles fail",
+    )
     return parser
 
 

@@ -112,6 +112,17 @@ class Paths:
         """Return the final products."""
         return [f"{self._root}/{name}" for name in PRODUCTS]
 
+    def everything(self) -> list[str]:
+        """Return all that a finished run declares.
+
+        Snakemake does not miss a file in the middle while what comes after it is there, so a
+        run asks for all of them: a manifest that was forgotten or removed is made anew.
+        """
+        by_survey = [p for s in ("fetch", "preprocess", "sample") for p in self.survey_manifests(s)]
+        by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
+        late = [self.objects(), self.validation(), *self.products()]
+        return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
+
     def log(self, stage: str, key: str, block: str) -> str:
         """Return a job's log file."""
         return f"{self._root}/logs/{stage}/{key}/{block}.log"

@@ -132,4 +132,5 @@ def test_members_of_perseus_are_selected_by_class_and_keep_their_magnitudes(real
     table = read_catalogue(TypeAdapter(CatalogueSettings).validate_python(values)).table
     assert len(table) == 398 + 98
     assert set(table["class7"]) == {3, 5}
+    assert (table["member"] == 1).all()
     assert table["rmag"].between(14, 24.5).all()

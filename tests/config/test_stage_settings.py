@@ -79,8 +79,9 @@ def test_how_a_run_is_cut_and_where_it_lies_determine_no_result(parts, change):
             assert before[name]["stage"] == after[name]["stage"], name
 
 
-def test_workers_and_gpus_rerun_nothing(parts):
-    assert parts() == parts(execution__workers=2, execution__gpus_per_job=1)
+def test_how_jobs_run_reruns_nothing(parts):
+    how = {"workers": 2, "gpus_per_job": 1, "max_failed_fraction": 0.5}
+    assert parts() == parts(execution=how)
 
 
 def test_settings_are_one_text_whatever_the_order_of_the_file(tmp_path, mini_text):

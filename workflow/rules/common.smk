@@ -49,6 +49,15 @@ def root(wildcards, input):
     return ROOT
 
 
+def may_fail(wildcards, input):
+    """Return the fraction of tiles that may fail.
+
+    It takes `input` for the reason that `script` does: it changes no result, so raising it
+    after a failure must not train again.
+    """
+    return CFG.execution.max_failed_fraction
+
+
 def block_number(wildcards):
     """Return the NESTED index in a block's name."""
     return wildcards.block.partition("-")[2]

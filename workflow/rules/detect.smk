@@ -18,8 +18,10 @@ rule detect:
         root=root,
         settings=lambda w: SETTINGS.detect(w.survey, w.model),
         block=block_number,
+        may_fail=may_fail,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --maps {input.own:q} --around {input.around:q}"
+        " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

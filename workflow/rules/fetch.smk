@@ -20,10 +20,12 @@ rule fetch:
         root=root,
         settings=lambda w: SETTINGS.fetch(w.survey),
         block=block_number,
+        may_fail=may_fail,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
-        " --sources {input:q} --output {output:q} --log {log:q}"
+        " --sources {input:q} --max-failed-fraction {params.may_fail}"
+        " --output {output:q} --log {log:q}"
 
 
 rule fetch_catalogue:

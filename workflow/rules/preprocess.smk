@@ -18,7 +18,9 @@ rule preprocess:
         root=root,
         settings=lambda w: SETTINGS.preprocess(w.survey),
         block=block_number,
+        may_fail=may_fail,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
-        " --raw {input:q} --output {output:q} --log {log:q}"
+        " --raw {input:q} --max-failed-fraction {params.may_fail}"
+        " --output {output:q} --log {log:q}"

@@ -20,9 +20,11 @@ rule sample:
         root=root,
         settings=lambda w: SETTINGS.sample(w.survey),
         block=block_number,
+        may_fail=may_fail,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
         " --tiles {input.tiles:q} --catalogues {input.catalogues:q}"
         " --stamps {input.stamps:q}"
+        " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

@@ -20,8 +20,10 @@ rule scan:
         root=root,
         settings=lambda w: SETTINGS.scan(w.survey, w.model),
         block=block_number,
+        may_fail=may_fail,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --tiles {input.tiles:q} --model {input.model:q}"
+        " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

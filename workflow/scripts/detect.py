@@ -55,7 +55,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         {tile: [[t, maps[t].identity] for t in seen_from(tile)] for tile in own},
         detect,
         manifest=args.output,
-        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
 

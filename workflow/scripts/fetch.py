@@ -48,7 +48,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         partial(fetch_tile, source, offered),
         manifest=args.output,
         workers=args.workers,
-        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
 

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         partial(preprocess_tile, args.root, raw, settings, spec),
         manifest=args.output,
         workers=args.workers,
-        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
 

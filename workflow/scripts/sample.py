@@ -86,7 +86,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         partial(compute, args.root, job.tile_order, stage, tiles, objects),
         manifest=args.output,
         workers=args.workers,
-        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
 

@@ -28,12 +28,13 @@ Scanner = Callable[[TileImage, np.ndarray, np.ndarray], Values]
 def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     """Return what slides a trained network over a tile."""
     from clusterscan.networks.card import load_model
+    from clusterscan.scan.finer import finer
     from clusterscan.scan.fused import fused
     from clusterscan.scan.tile import scan_tile
 
     network, card = load_model(card_path.parent)
-    network = fused(network)
     settings = ScanSettings(**how)
+    network = fused(finer(network, settings.step_px))
     return lambda tile, x, y: scan_tile(network, card, tile.image, tile.mask, x, y, settings)
 
 
@@ -77,7 +78,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         {n: [r.identity, weights] for n, r in tiles.items()},
         scan,
         manifest=args.output,
-        max_failed_fraction=args.settings["execution"]["max_failed_fraction"],
+        max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
 

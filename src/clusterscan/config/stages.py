@@ -1,8 +1,8 @@
 """What each stage sees of the configuration: its own settings and nothing else, as JSON.
 
-A stage's JSON has four parts: ``stage`` and ``version`` determine the result (and go into the
-tiles' fingerprints), ``sky`` says how the sky is cut, ``execution`` how the job runs. So
-changing a setting of one stage never reruns an earlier one.
+A stage's JSON has three parts: ``stage`` and ``version`` determine the result (and go into the
+tiles' fingerprints), ``sky`` says how the sky is cut. How jobs run is not in it. So changing a
+setting of one stage never reruns an earlier one.
 """
 
 from __future__ import annotations
@@ -141,7 +141,6 @@ class StageSettings:
                 "map_order": orders.map_order,
                 **sky,
             },
-            "execution": {"max_failed_fraction": self._config.execution.max_failed_fraction},
         }
         return json.dumps(content, sort_keys=True)
 

@@ -1,0 +1,184 @@
+"""One run a folder, and what a failed run says."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from argparse import Namespace
+
+import psutil
+import pytest
+
+from clusterscan.errors import ClusterscanError, ImageError
+from clusterscan.run import runner
+from clusterscan.stage import block_arguments, run_stage
+
+
+def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
+    with (
+        runner.only_run(tmp_path / "results"),
+        pytest.raises(ClusterscanError, match=r"another run is at work in .*results; wait"),
+        runner.only_run(tmp_path / "results"),
+    ):
+        pass
+    with runner.only_run(tmp_path / "results"):
+        pass
+
+
+def test_a_killed_run_leaves_no_lock(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from clusterscan.run.runner import only_run\n"
+        "with only_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "held\n"
+    with pytest.raises(ClusterscanError, match="another run"), runner.only_run(tmp_path):
+        pass
+    child.kill()
+    child.communicate()
+    with runner.only_run(tmp_path):
+        pass
+
+
+def test_the_lock_is_held_as_long_as_a_child_that_got_it_lives(tmp_path):
+    with runner.only_run(tmp_path) as lock:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
+    with pytest.raises(ClusterscanError, match="another run"), runner.only_run(tmp_path):
+        pass
+    child.kill()
+    child.wait()
+    with runner.only_run(tmp_path):
+        pass
+
+
+@pytest.fixture
+def snakemake_says(monkeypatch):
+    """Return a function that replaces Snakemake by a Python text."""
+
+    def replace(code):
+        monkeypatch.setattr(runner, "_command", lambda *_: [sys.executable, "-c", code])
+
+    return replace
+
+
+def test_a_refused_run_leaves_the_first_ones_messages_alone(tmp_path, snakemake_says):
+    snakemake_says("raise SystemExit('must not start')")
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures/fetch.txt").write_text("of the first run")
+    (tmp_path / ".progress").mkdir()
+    with runner.only_run(tmp_path), pytest.raises(ClusterscanError, match="another run"):
+        runner.run_workflow(tmp_path, [], 1)
+    assert (tmp_path / "failures/fetch.txt").exists()
+    assert (tmp_path / ".progress").exists()
+
+
+def test_a_failed_run_shows_every_jobs_own_message_and_how_to_go_on(tmp_path, snakemake_says):
+    folder = tmp_path / "failures"
+    snakemake_says(
+        f"import pathlib; p = pathlib.Path({str(folder)!r}); p.mkdir()\n"
+        "(p / 'a.txt').write_text('fetch act block 1 failed:\\ntile 4: cut short')\n"
+        "(p / 'b.txt').write_text('scan act/baseline block 2 failed:\\nno weights')\n"
+        "raise SystemExit(1)"
+    )
+    with pytest.raises(ClusterscanError) as caught:
+        runner.run_workflow(tmp_path, [], 1)
+    text = str(caught.value)
+    assert text.startswith("2 jobs failed (Snakemake ended with 1).")
+    for part in ("tile 4: cut short", "no weights", "mend the cause and run again"):
+        assert part in text
+    assert text.endswith(f"Full log: {tmp_path / 'logs/snakemake.log'}")
+
+
+def test_a_failure_outside_any_job_shows_snakemakes_last_lines(tmp_path, snakemake_says):
+    snakemake_says("[print('line', n) for n in range(40)]; raise SystemExit(3)")
+    with pytest.raises(ClusterscanError, match=r"(?s)ended with 3.*at last:\nline 25\n.*line 39\n"):
+        runner.run_workflow(tmp_path, [], 1)
+
+
+def test_a_run_says_whether_there_was_anything_to_do(tmp_path, snakemake_says):
+    snakemake_says("print('Nothing to be done (all requested files are present).')")
+    assert not runner.run_workflow(tmp_path, [], 1)
+    snakemake_says("print('Job stats:')\nprint('total   0')")
+    assert runner.run_workflow(tmp_path, [], 1)
+
+
+def test_ending_a_child_that_was_not_told_ends_all_below_it_too(monkeypatch):
+    monkeypatch.setattr(runner, "_SECONDS_TO_END", 0.5)
+    code = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "subprocess.Popen(['sleep', '60']); print('started', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "started\n"
+    below = psutil.Process(child.pid).children()
+    runner._end(child)
+    child.stdout.close()
+    gone, alive = psutil.wait_procs(below, timeout=5)
+    assert (child.poll() is not None, len(gone), alive) == (True, 1, [])
+
+
+def test_earlier_costs_are_means_by_rule_and_survive_damaged_files(tmp_path):
+    costs = tmp_path / "costs"
+    costs.mkdir()
+    for name, stage, seconds in (("a", "scan", 2.0), ("b", "scan", 4.0), ("c", "catalogue", 3.0)):
+        (costs / f"{name}.json").write_text(json.dumps({"stage": stage, "wall_s": seconds}))
+    (costs / "d.json").write_text("{")
+    assert runner.earlier_costs(tmp_path) == {"scan": 3.0, "fetch_catalogue": 3.0}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Return a function that runs a stage script's body and gives its exit."""
+    parser = block_arguments("scan", "a test")
+    arguments = ["--root", tmp_path, "--settings", "{}", "--output", tmp_path / "out.json"]
+    arguments += ["--log", tmp_path / "logs/scan.log", "--key", "act/filter", "--block", "0"]
+
+    def run(main):
+        run_stage(parser, main, [str(a) for a in arguments])
+
+    yield run
+    logging.captureWarnings(False)  # a job's settings of logging must not outlast the test
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, logging.FileHandler):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+
+def fail_with(error):
+    def main(args: Namespace, progress) -> None:
+        raise error
+
+    return main
+
+
+def test_a_mendable_error_ends_a_job_with_its_message_block_and_log(tmp_path, stage):
+    with pytest.raises(SystemExit) as caught:
+        stage(fail_with(ImageError("tile 7: cut short; fetch it anew")))
+    text = str(caught.value)
+    assert text.startswith("scan act/filter block 0 failed:\ntile 7: cut short; fetch it anew\n")
+    assert text.endswith(f"The job's log: {tmp_path / 'logs/scan.log'}")
+    assert (tmp_path / "failures/scan-act-filter-0.txt").read_text() == text + "\n"
+    assert "cut short" in (tmp_path / "logs/scan.log").read_text()
+    assert not list((tmp_path / ".progress").glob("*"))
+
+
+def test_a_bug_keeps_its_traceback_and_is_noted_too(tmp_path, stage):
+    with pytest.raises(ZeroDivisionError):
+        stage(fail_with(ZeroDivisionError("division by zero")))
+    noted = (tmp_path / "failures/scan-act-filter-0.txt").read_text()
+    assert "ZeroDivisionError: division by zero" in noted
+    assert "Traceback" in (tmp_path / "logs/scan.log").read_text()
+
+
+def test_a_retry_that_works_removes_the_message_and_notes_the_cost(tmp_path, stage):
+    with pytest.raises(SystemExit):
+        stage(fail_with(ImageError("a passing fault")))
+    stage(lambda args, progress: time.sleep(0.01))
+    assert not list((tmp_path / "failures").glob("*"))
+    cost = json.loads((tmp_path / "costs/scan-act-filter-0.json").read_text())
+    assert (cost["stage"], cost["block"]) == ("scan", 0)
+    assert cost["peak_mib"] > 1

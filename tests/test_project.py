@@ -1,0 +1,70 @@
+"""The project's own files agree with each other: environments, documents, links."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "snakemake": "snakemake-minimal",
+}
+
+
+def requirements() -> set[str]:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {re.match(r"[A-Za-z0-9-]+", line)[0] for line in project["dependencies"]}
+
+
+@pytest.mark.parametrize("name", ["cpu.yaml", "gpu.yaml"])
+def test_a_conda_environment_holds_every_requirement(name):
+    content = yaml.safe_load((PROJECT / "envs" / name).read_text(encoding="utf-8"))
+    flat = [
+        item
+        for entry in content["dependencies"]
+        for item in (entry["pip"] if isinstance(entry, dict) else [entry])
+    ]
+    names = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in flat if not line.startswith("-e")}
+    for wanted in requirements():
+        conda = CONDA_NAMES.get(wanted, wanted)
+        assert any(n == conda or n.startswith(f"{conda}-") for n in names), wanted
+
+
+def test_every_requirement_is_pinned_among_the_versions_tested_together():
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (PROJECT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert {name.lower() for name in requirements()} <= pinned
+
+
+def test_the_container_copies_files_that_exist():
+    text = (PROJECT / "envs" / "apptainer.def").read_text(encoding="utf-8")
+    section = text.partition("%files")[2].partition("%post")[0]
+    copied = [line.split()[0] for line in section.splitlines() if line.strip()]
+    assert copied
+    assert all((PROJECT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize(
+    "document",
+    sorted(p.relative_to(PROJECT) for p in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")]),
+    ids=str,
+)
+def test_local_links_of_a_document_lead_somewhere(document):
+    text = (PROJECT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (PROJECT / document.parent / target).exists(), target
+
+
+def test_every_run_file_is_valid():
+    from clusterscan.config.load import load_config
+
+    for path in [PROJECT / "config.yaml", *sorted(PROJECT.glob("resources/runs/*.yaml"))]:
+        assert load_config([path]).surveys

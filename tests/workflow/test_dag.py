@@ -1,0 +1,147 @@
+"""Exactly the jobs that a change asks for run again.
+
+Snakemake is given a finished run cheaply: every output is a small file and is declared made.
+"""
+
+import json
+import re
+
+import pytest
+
+from clusterscan.config.load import load_config
+from clusterscan.run.runner import find_snakefile
+from clusterscan.sync.offline import sync_offline
+from clusterscan.workflow import Paths
+
+BLOCKS = ("o5-4420", "o5-4421")
+LATER = {"merge": 1, "validate": 1, "publish": 1}
+
+
+@pytest.fixture(scope="module")
+def declared_once(tmp_path_factory, mini_text, run_in):
+    """Return a run at block order 5 that Snakemake holds for finished."""
+    run = run_in(tmp_path_factory.mktemp("declared"))
+    run.configure(mini_text(sky__block_order=5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run.folder)
+        config = load_config(["config.yaml"])
+        sync_offline(config)
+    paths = Paths(config)
+    for path in paths.everything():
+        place = run.folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(path)
+    run.snakemake("--touch", "--forceall", "--quiet")
+    return run
+
+
+@pytest.fixture
+def declared(declared_once, tmp_path):
+    """Return a copy of that run."""
+    return declared_once.copy(tmp_path / "declared")
+
+
+def jobs(run):
+    """Return how many jobs of each rule a dry run would run."""
+    text = run.snakemake("-n", "--quiet", "rules")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE))
+    return {rule: int(n) for rule, n in counts.items() if rule not in ("all", "total")}
+
+
+def test_a_fresh_run_has_a_job_a_block_for_each_survey_and_map_and_one_of_each_late_stage(
+    fresh, mini_text
+):
+    surveys, models, blocks, catalogues = 1, 1, 4, 2
+    maps = models + surveys  # each survey's plain filter is scanned too
+    fresh.configure(mini_text(sky__block_order=6))
+    assert jobs(fresh) == {
+        "fetch_catalogue": catalogues,
+        **dict.fromkeys(("fetch", "preprocess", "sample"), surveys * blocks),
+        "train": models,
+        **dict.fromkeys(("scan", "detect"), maps * blocks),
+        **LATER,
+    }
+    assert not (fresh.root / "manifests").exists()
+
+
+def test_a_finished_run_and_a_touched_manifest_leave_nothing_to_do(declared):
+    (declared.root / "manifests/preprocess/act/o5-4420.json").touch()
+    (declared.root / "sources/act/o5-4420.json").touch()
+    assert jobs(declared) == {}
+
+
+def test_a_forgotten_manifest_or_a_removed_product_is_made_anew(declared):
+    (declared.root / "report.html").unlink()
+    assert jobs(declared) == {"publish": 1}
+    (declared.root / "manifests/detect/act/filter/o5-4420.json").unlink()
+    assert jobs(declared) == {"detect": 1, **LATER}
+
+
+def test_new_raw_data_of_a_block_rerun_it_and_what_is_made_of_it(declared):
+    manifest = declared.root / "manifests/fetch/act/o5-4420.json"
+    manifest.write_text("new raw images")
+    # The network is trained on both blocks' examples, so it scans the other block again too;
+    # that block's filter maps stay, but detection there looks across the border.
+    assert jobs(declared) == {
+        "preprocess": 1, "sample": 1, "train": 1, "scan": 3, "detect": 4, **LATER,
+    }  # fmt: skip
+
+
+def test_a_new_tile_in_the_footprint_has_the_images_of_its_block_alone_made(declared, mini_text):
+    cells = {"kind": "cells", "order": 6, "ipix": [17681, 17683, 17684, 17686, 17687]}
+    declared.configure(mini_text(sky__block_order=5, sky__footprint=cells))
+    before = (declared.root / "sources/act/o5-4420.json").read_bytes()
+    found = jobs(declared)
+    assert (found["fetch"], found["preprocess"]) == (1, 1)
+    # Simulated catalogues cover the footprint, and they label the examples of all blocks.
+    assert (found["fetch_catalogue"], found["sample"]) == (2, 2)
+    assert (declared.root / "sources/act/o5-4420.json").read_bytes() == before
+    assert "17687" in json.loads((declared.root / "sources/act/o5-4421.json").read_text())["tiles"]
+
+
+CHANGES = {
+    "merge": ({"merge__radius_arcmin": 3.0}, LATER),
+    "validate": ({"validate__n_bootstrap": 30}, {"validate": 1, "publish": 1}),
+    "publish": ({"title": "Another title"}, {"publish": 1}),
+    "detect": ({"detect__min_snr": 3.0}, {"detect": 4, **LATER}),
+    "a filter": ({"surveys__act__filter__taper_arcmin": 9.0}, {"scan": 2, "detect": 2, **LATER}),
+    "execution": ({"execution": {"workers": 2, "max_failed_fraction": 0.5}}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_setting_reruns_its_stage_and_later_ones_alone(declared, mini_text, name):
+    change, expected = CHANGES[name]
+    declared.configure(mini_text(sky__block_order=5, **change))
+    assert jobs(declared) == expected
+
+
+def test_a_raised_stage_version_reruns_that_stage_and_later_ones(declared):
+    # Another Python process reads versions.py: a sitecustomize raises the number in it alone.
+    (declared.folder / "sitecustomize.py").write_text(
+        "from clusterscan.config.versions import STAGE_VERSIONS\nSTAGE_VERSIONS['detect'] += 1\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(declared.folder))
+        assert jobs(declared) == {"detect": 4, **LATER}
+
+
+def test_a_wrong_configuration_ends_snakemake_with_the_line_and_no_traceback(fresh, mini_text):
+    fresh.configure(mini_text(merge__radius_arcmn=3.0))
+    text = fresh.do(
+        "snakemake", "-n", "--snakefile", str(find_snakefile()), "--configfile", "config.yaml",
+        expect=1,
+    )  # fmt: skip
+    assert "merge.radius_arcmn: no such setting; did you mean 'radius_arcmin'?" in text
+    assert "Traceback" not in text
+
+
+def test_another_block_order_drops_the_old_lists_so_that_none_outlives_its_shards(
+    declared, mini_text
+):
+    assert {p.stem for p in declared.root.glob("manifests/scan/act/filter/*")} == set(BLOCKS)
+    declared.configure(mini_text(sky__block_order=6))
+    found = jobs(declared)
+    assert found["scan"] == 8
+    assert "train" in found
+    assert list(declared.root.glob("manifests/*/**/o5-*.json")) == []
