@@ -217,30 +217,35 @@ def _bin_tables(scores: Scores) -> list[Table]:
     for binned in shown[0].completeness_bins if shown else ():
         name, unit, _ = axis_of(binned.column)
         edges = binned.edges / SCALES.get(binned.column, 1.0)
+        bins = list(enumerate(pairwise(edges)))
+        first = f"{name} [{unit}]" if unit else name
+        by = f"by {name[0].lower()}{name[1:]} at purity {scores.reference_purity:.0%}"
         complete = [_of_column(f.completeness_bins, binned.column) for f in shown]
-        pure = [_of_column(f.purity_bins, binned.column) for f in shown]
         rows = [
             [
-                f"{low:.3g} to {high:.3g}",
+                _range(low, high),
                 f"{binned.fractions[n].n:,}",
                 *(_text_in_bin(c, n) for c in complete),
-                *(_text_in_bin(p, n, counted=True) for p in pure),
             ]
-            for n, (low, high) in enumerate(pairwise(edges))
+            for n, (low, high) in bins
         ]
-        header = [
-            f"{name} [{unit}]" if unit else name,
-            "In reference",
-            *(f"Completeness, {f.label}" for f in shown),
-            *(f"Purity, {f.label}" for f in shown),
+        header = [first, "In reference", *(f.label for f in shown)]
+        tables.append(Table(header, rows, f"Completeness {by}"))
+        pure = [_of_column(f.purity_bins, binned.column) for f in shown]
+        rows = [
+            [_range(low, high), *(_text_in_bin(p, n, counted=True) for p in pure)]
+            for n, (low, high) in bins
         ]
         caption = (
-            f"Completeness and purity by {name[0].lower()}{name[1:]}, at the threshold of purity "
-            f"{scores.reference_purity:.0%}. A false candidate counts in the bin of the reference "
-            "object next to it; those with none near are in no bin."
+            f"Purity {by}. A false candidate counts in the bin of the reference object next to "
+            "it; those with none near are in no bin, but count in the purity of the whole."
         )
-        tables.append(Table(header, rows, caption))
+        tables.append(Table([first, *(f.label for f in shown)], rows, caption))
     return tables
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.3g} to {high:.3g}"
 
 
 def _text_in_bin(binned: Binned | None, n: int, *, counted: bool = False) -> str:
@@ -255,8 +260,8 @@ def _known_table(scores: Scores) -> Table | None:
     if combined is None:
         return None
     rows = [[name, f"{f.n:,}", _text(f)] for name, f in combined.known.items()]
-    header = ("Known catalogue", "Clusters", "Found again by all networks")
-    return Table(header, rows, f"Known clusters of the {scores.region} region")
+    header = ("Known catalogue", "Listed", "Found again by all networks")
+    return Table(header, rows, f"Known objects of the {scores.region} region")
 
 
 def _text(fraction: Fraction) -> str:

@@ -67,7 +67,7 @@ class ReportInputs:
     @property
     def noun(self) -> str:
         """What is looked for: real runs may look for anything that a catalogue lists."""
-        return "cluster" if self.release.simulated else "listed object"
+        return "cluster" if self.release.simulated else "catalogued object"
 
     @property
     def surveys(self) -> list[str]:

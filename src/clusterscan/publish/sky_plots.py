@@ -178,7 +178,7 @@ class SkyViews:
             truth = truth.sort_values(["m500c_msun", "ra_deg"], ascending=False)[:MOST_TRUTH]
         layers = [
             (above, "o", candidate, catalogue["ra_deg"][best], catalogue["dec_deg"][best], 6),
-            (f"known {self.inputs.noun}", "s", known, *_positions(self.known), 9),
+            ("known cluster" if self.truth is not None else "known object", "s", known, *_positions(self.known), 9),
             ("true cluster", "x", "#D55E00" if dark_background else "#1d2733",
              *_positions(truth), 3.5),
         ]  # fmt: skip
