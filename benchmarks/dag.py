@@ -1,7 +1,7 @@
 """What the workflow engine costs at full-sky scale: the dry run, and the sync before it.
 
-Prints one JSON object a line. Needs no arguments and about two minutes; `--full` adds a case with four
-times as many blocks.
+Prints one JSON object a line. Needs no arguments and about two minutes; `--full` adds a case with
+four times as many blocks.
 """
 
 from __future__ import annotations
@@ -34,11 +34,24 @@ def full_sky_config(folder: Path, block_order: int) -> Path:
 def dry_run(config: Path) -> tuple[int, float, float]:
     """Return jobs, CPU seconds and peak MiB of `snakemake -n`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--configfile", str(config)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--quiet",
+        "rules",
+        "--configfile",
+        str(config),
+    ]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    total = [line.split() for line in (done.stdout + done.stderr).splitlines() if line.startswith("total")]
+    total = [
+        line.split()
+        for line in (done.stdout + done.stderr).splitlines()
+        if line.startswith("total")
+    ]
     return int(total[0][1]), cpu, after.ru_maxrss / 1024
 
 
@@ -62,7 +75,9 @@ def main() -> None:
         ]
         for measure, key, value, limit, unit in rows:
             line = {"measure": measure, "case": case, key: round(value, 2), "limit": limit}
-            print(json.dumps({**line, "unit": unit, "conditions": {"wall_s": round(first_wall, 1)}}))
+            print(
+                json.dumps({**line, "unit": unit, "conditions": {"wall_s": round(first_wall, 1)}})
+            )
 
 
 if __name__ == "__main__":

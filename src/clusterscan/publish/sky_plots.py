@@ -176,9 +176,10 @@ class SkyViews:
         truth = self.truth
         if dark_background and truth is not None:  # a map under all of them could not be seen
             truth = truth.sort_values(["m500c_msun", "ra_deg"], ascending=False)[:MOST_TRUTH]
+        known_label = "known cluster" if self.truth is not None else "known object"
         layers = [
             (above, "o", candidate, catalogue["ra_deg"][best], catalogue["dec_deg"][best], 6),
-            ("known cluster" if self.truth is not None else "known object", "s", known, *_positions(self.known), 9),
+            (known_label, "s", known, *_positions(self.known), 9),
             ("true cluster", "x", "#D55E00" if dark_background else "#1d2733",
              *_positions(truth), 3.5),
         ]  # fmt: skip

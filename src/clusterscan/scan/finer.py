@@ -27,7 +27,9 @@ def finer(network: ScanNetwork, step_px: int | None) -> ScanNetwork:
     Chen et al. 2018, IEEE TPAMI 40, 834 (dilated convolutions for dense features).
     """
     settings = network.settings
-    if settings.name != "resnet18" or step_px not in resnet_strides(settings.stem_stride, settings.stages):
+    if settings.name != "resnet18" or step_px not in resnet_strides(
+        settings.stem_stride, settings.stages
+    ):
         return network
     if step_px >= network.stride:
         return network
