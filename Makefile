@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help run test check bench clean
+.PHONY: help run study test check bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -13,6 +13,10 @@ help: ## show this help
 
 run: $(READY) ## run the main job (config.yaml; CONFIG=FILE for another, CORES=N)
 	@clusterscan run $(or $(CONFIG),config.yaml) $(if $(CORES),--cores $(CORES))
+
+study: $(READY) ## run a shipped named run: make study NAME=perseus
+	@test -f "resources/runs/$(NAME).yaml" || { echo "make study NAME=...: there are $(patsubst resources/runs/%.yaml,%,$(wildcard resources/runs/*.yaml))"; exit 1; }
+	@clusterscan run resources/runs/$(NAME).yaml $(if $(CORES),--cores $(CORES))
 
 test: $(READY) ## run the tests
 	@python -m pytest -n auto --dist worksteal
