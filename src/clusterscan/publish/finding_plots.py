@@ -229,7 +229,8 @@ def _bin_tables(scores: Scores) -> list[Table]:
             ]
             for n, (low, high) in bins
         ]
-        header = [first, "In reference", *(f.label for f in shown)]
+        labels = [_label_in_bins(f, scores) for f in shown]
+        header = [first, "In reference", *labels]
         tables.append(Table(header, rows, f"Completeness {by}"))
         pure = [_of_column(f.purity_bins, binned.column) for f in shown]
         rows = [
@@ -240,8 +241,16 @@ def _bin_tables(scores: Scores) -> list[Table]:
             f"Purity {by}. A false candidate counts in the bin of the reference object next to "
             "it; those with none near are in no bin, but count in the purity of the whole."
         )
-        tables.append(Table([first, *(f.label for f in shown)], rows, caption))
+        tables.append(Table([first, *labels], rows, caption))
     return tables
+
+
+def _label_in_bins(finder: Finder, scores: Scores) -> str:
+    """Return a finder's label, saying so where its bins are at another purity than asked for."""
+    at = finder.at(scores.reference_purity)
+    if at is None or at.reached:
+        return finder.label
+    return f"{finder.label} (never so pure: best balance)"
 
 
 def _range(low: float, high: float) -> str:
