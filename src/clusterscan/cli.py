@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -46,12 +47,18 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(act=act)
         if name == "run":
-            command.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+            command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
         if name == "verify":
             command.add_argument(
                 "--forget", action="store_true", help="make the next run compute bad tiles anew"
             )
     return parser
+
+
+def _cores(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; give 1 or more")
+    return int(text)
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -60,6 +67,8 @@ def _run(args: argparse.Namespace) -> None:
     from clusterscan.run.runner import run_workflow
     from clusterscan.sync.offline import sync_offline
 
+    # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     config = load_config([args.config])
     root = Path(config.output)

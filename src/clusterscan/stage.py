@@ -7,6 +7,7 @@ without Snakemake.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import resource
@@ -22,6 +23,8 @@ from clusterscan.progress import Progress
 from clusterscan.provenance.atomic import atomic_path, write_json
 
 log = logging.getLogger(__name__)
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def arguments(stage: str, description: str) -> argparse.ArgumentParser:
@@ -67,6 +70,10 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
         log.error("%s", error)
         sys.exit(_note_failure(args, stage, name, str(error)))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            log.error("%s", error)
+            hint = "make room on that disk (df -h), or name another folder as `output`"
+            sys.exit(_note_failure(args, stage, name, f"{args.root}: {error}; {hint}"))
         log.exception("a bug, or something unforeseen")
         _note_failure(args, stage, name, f"{type(error).__name__}: {error}")
         raise

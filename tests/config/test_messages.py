@@ -255,3 +255,24 @@ def test_later_files_and_the_command_line_win_key_by_key(tmp_path):
         1.0,
         2.5,
     )
+
+
+@pytest.mark.parametrize("name", ["a{b}", "-x", ".", "./", '"a\\nb"'])
+def test_an_output_that_snakemake_or_a_shell_would_misread_is_refused(tmp_path, name):
+    fault = fault_of(tmp_path, changed("output: results", f"output: {name}"))
+    assert fault.startswith("my.yaml:3: output: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("      baseline:\n", "      Filter:\n"),
+        ("name: richness,", "name: known,"),
+        ("name: richness,", "name: truth,"),
+    ],
+)
+def test_names_that_would_share_a_column_are_refused_before_anything_runs(tmp_path, old, new):
+    text = changed(old, new)
+    if "name: truth, role: known" in text:
+        text = text.replace("name: truth, role: truth", "name: halos, role: truth")
+    assert "two columns of the catalogue would be called" in fault_of(tmp_path, text)

@@ -135,3 +135,28 @@ def test_every_perseus_label_has_its_stamp(real_data):
     labels = pd.read_csv(folder / "pcc_labels.csv")
     source = stamps(folder / "stamps200.zip", size_px=200)
     assert set(labels["stamp200"]) == set(source.members())
+
+
+def test_a_member_that_cannot_be_unpacked_is_named(tmp_path):
+    whole = archive(tmp_path / "a.zip", {"a.png": png()[0]}).read_bytes()
+    entry = whole.rfind(b"PK\x01\x02")
+    for local, central, value in ((6, 8, 1), (8, 10, 99)):  # encrypted; an unknown method
+        data = bytearray(whole)
+        data[local] = data[entry + central] = value
+        (tmp_path / "a.zip").write_bytes(data)
+        with pytest.raises(SourceError, match=r"a\.png cannot be unpacked"):
+            stamps(tmp_path / "a.zip").read("a.png")
+    data = bytearray(whole)
+    data[36:42] = b"\xff" * 6
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.png cannot be unpacked"):
+        stamps(tmp_path / "a.zip").read("a.png")
+
+
+def test_a_member_that_claims_to_be_packed_into_nothing_is_refused(tmp_path):
+    data = bytearray(archive(tmp_path / "a.zip", {"a.png": png()[0]}).read_bytes())
+    entry = data.rfind(b"PK\x01\x02")
+    data[entry + 20 : entry + 28] = (0).to_bytes(4, "little") + (50_000).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(SourceError, match="damaged or hostile"):
+        stamps(tmp_path / "a.zip").members()

@@ -72,3 +72,15 @@ def test_cards_that_do_not_fit_their_weights_are_refused(saved, key, value, mess
     (folder / CARD).write_text(json.dumps(card))
     with pytest.raises(ModelError, match=message):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("weights", "x"), ("bands", 3), ("network", None), ("network", {"name": "evil"})],
+)
+def test_a_card_of_wrong_types_is_refused(saved, key, value):
+    folder, _ = saved
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, key: value}))
+    with pytest.raises(ModelError, match="no model card of this version"):
+        load_model(folder)

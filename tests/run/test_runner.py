@@ -6,13 +6,17 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import psutil
 import pytest
 
+from clusterscan.cli import main
+from clusterscan.config.load import load_config
 from clusterscan.errors import ClusterscanError, ImageError
 from clusterscan.run import runner
 from clusterscan.stage import block_arguments, run_stage
+from clusterscan.sync.offline import sync_offline
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -182,3 +186,45 @@ def test_a_retry_that_works_removes_the_message_and_notes_the_cost(tmp_path, sta
     cost = json.loads((tmp_path / "costs/scan-act-filter-0.json").read_text())
     assert (cost["stage"], cost["block"]) == ("scan", 0)
     assert cost["peak_mib"] > 1
+
+
+def test_a_full_disk_ends_snakemake_too_and_is_named(tmp_path, snakemake_says, monkeypatch):
+    monkeypatch.setattr(runner, "_SECONDS_TO_END", 0.5)
+    mark = tmp_path / "pid"
+    snakemake_says(
+        f"import os, time; open({str(mark)!r}, 'w').write(str(os.getpid()))\n"
+        "print('hello', flush=True); time.sleep(60)"
+    )
+
+    def full(self, line):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner._Follower, "take", full)
+    with pytest.raises(ClusterscanError, match="No space left on device"):
+        runner.run_workflow(tmp_path, [], 1)
+    assert not psutil.pid_exists(int(mark.read_text()))
+
+
+@pytest.mark.parametrize("cores", ["0", "-3", "x"])
+def test_impossible_cores_are_refused(cores, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "config.yaml", f"--cores={cores}"])
+    assert caught.value.code == 2
+    assert "no number of cores" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    mini = Path(__file__).parents[1] / "mini.yaml"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ClusterscanError, match="file/run: cannot be written to"):
+        sync_offline(load_config([mini], {"output": str(tmp_path / "file/run")}))
+
+
+def test_a_job_that_finds_the_disk_full_says_so_without_a_traceback(tmp_path):
+    def stage_main(args, progress):
+        raise OSError(28, "No space left on device")
+
+    argv = ["--root", str(tmp_path), "--settings", "{}", "--block", "3"]
+    argv += ["--output", str(tmp_path / "out"), "--log", str(tmp_path / "job.log")]
+    with pytest.raises(SystemExit, match="No space left on device; make room on that disk"):
+        run_stage(block_arguments("fetch", ""), stage_main, argv)

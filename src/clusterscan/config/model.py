@@ -33,7 +33,11 @@ def _relative_and_inside(path: str) -> str:
         raise ValueError("'~' is not expanded; write the folder's path")
     if any(part == ".." for part in path.split("/")):
         raise ValueError("give a folder without '..'")
-    if not path.strip("/ "):
+    if any(c in "{}" or not c.isprintable() for c in path):
+        raise ValueError("Snakemake reads braces as wildcards: name a folder without { or }")
+    if path.startswith("-"):
+        raise ValueError("give a folder that does not begin with '-', which marks options")
+    if not path.strip("./ "):
         raise ValueError("name a folder of its own, such as results")
     return path.rstrip("/")
 
@@ -179,6 +183,15 @@ class Config(Settings):
                     f"surveys.{name}.sample.catalogues: {missing} are no known catalogues; "
                     f"choose from {known}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_unique(self):
+        from clusterscan.publish.columns import catalogue_columns
+
+        simulated = self.is_simulated and bool(self.catalogue_names("truth"))
+        # Publishing would find it out as well, but last of all.
+        catalogue_columns(self.scanned(), self.catalogue_names("known"), simulated=simulated)
         return self
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -86,9 +87,10 @@ class Stamps:
                 f"max_member_bytes: {self.settings.max_member_bytes}; raise it if that is right"
             )
         if info.file_size > _MAX_RATIO * max(info.compress_size, 100):
+            times = info.file_size // max(info.compress_size, 1)
             raise SourceError(
-                f"{self.path}: {info.filename} unpacks {info.file_size // info.compress_size} "
-                "times its size, as no image does; the archive is damaged or hostile"
+                f"{self.path}: {info.filename} unpacks {times} times its size, as no "
+                "image does; the archive is damaged or hostile"
             )
 
     def read(self, member: str) -> np.ndarray:
@@ -121,8 +123,11 @@ class Stamps:
                 with self._archive.open(member) as handle:
                     # The directory's size is a claim: read no more than the limit.
                     data = handle.read(limit + 1)
-            except (zipfile.BadZipFile, OSError, EOFError) as error:
-                raise SourceError(f"{self.path}: {member} is damaged ({error})") from error
+            # RuntimeError: encrypted, or packed by a method that Python does not know.
+            except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+                raise SourceError(
+                    f"{self.path}: {member} cannot be unpacked ({error}); restore the archive"
+                ) from error
         if len(data) > limit:
             raise SourceError(f"{self.path}: {member} is larger than max_member_bytes: {limit}")
         return data

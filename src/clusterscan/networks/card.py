@@ -72,15 +72,25 @@ def load_model(folder: Path) -> tuple[ScanNetwork, dict[str, Any]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error}); train the model again") from error
+        raise ModelError(
+            f"{path} cannot be read ({error}); delete {folder / CARD} and run again to "
+            "train the model again"
+        ) from error
     sha = hashlib.sha256(data).hexdigest()
-    if sha != card["weights"]["sha256"]:
+    try:
+        said, bands = str(card["weights"]["sha256"]), len(card["bands"])
+        settings = NetworkSettings.model_validate({**card["network"], "pretrained": False})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder / CARD} is no model card of this version ({type(error).__name__}: {error}); "
+            "delete it and run again to train the model anew"
+        ) from error
+    if sha != said:
         raise ModelError(
             f"{path} is not the file its card describes (sha256 {sha[:12]}..., the card says "
-            f"{card['weights']['sha256'][:12]}...); train the model again or restore both files"
+            f"{said[:12]}...); train the model again or restore both files"
         )
-    settings = NetworkSettings.model_validate({**card["network"], "pretrained": False})
-    network = build(settings, len(card["bands"]), seed=0)
+    network = build(settings, bands, seed=0)
     try:
         network.load_state_dict(tensors_from_bytes(data), strict=True)
     except (RuntimeError, SafetensorError) as error:

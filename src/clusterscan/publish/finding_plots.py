@@ -100,7 +100,9 @@ def _by_column(
         axes = figure.subplots()
         for finder, style in _styled(scores):
             binned = _of_column(bins_of(finder), column)
-            if binned is None:
+            at = finder.at(scores.reference_purity)
+            # One that is never so pure would stand here at another threshold than the rest.
+            if binned is None or (at is not None and not at.reached):
                 continue
             middle, fractions = _points(binned, logarithmic)
             if middle.size:

@@ -88,8 +88,14 @@ def run_workflow(
         log_path = root / "logs" / "snakemake.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
         follower = _Follower(root, cores)
-        with log_path.open("w", encoding="utf-8") as log_file:
-            code = _follow(_command(config_files, cores, extra), lock, follower, log_file)
+        try:
+            with log_path.open("w", encoding="utf-8") as log_file:
+                code = _follow(_command(config_files, cores, extra), lock, follower, log_file)
+        except OSError as error:
+            raise ClusterscanError(
+                f"{root}: the run cannot be followed ({error}); see that the folder is writable "
+                "and its disk not full, and run again: what was computed is kept"
+            ) from error
     if code != 0:
         raise ClusterscanError(_failure_text(root, log_path, code))
     return not follower.nothing_to_do
@@ -121,7 +127,7 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
                 log_file.write(line)
                 log_file.flush()
             follower.take(line)
-    except KeyboardInterrupt:
+    except BaseException:  # whatever ends this process must not leave Snakemake behind
         _end(child)
         follower.end()
         raise

@@ -15,6 +15,7 @@ from clusterscan.config.model import Config
 from clusterscan.config.paths import expand_path
 from clusterscan.config.sample import StampSampleSettings
 from clusterscan.config.stages import catalogue_source, image_spec
+from clusterscan.errors import ProductError
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.fetch.stamps import Stamps
@@ -41,10 +42,18 @@ def sync_offline(config: Config) -> SyncReport:
     ------
     SourceError
         If a file that the configuration names is missing.
+    ProductError
+        If the output folder cannot be written to.
     """
-    _drop_other_orders(config)
     contents = source_manifests(config)
-    changed = [write_json_if_changed(path, content) for path, content in contents.items()]
+    try:
+        _drop_other_orders(config)
+        changed = [write_json_if_changed(path, content) for path, content in contents.items()]
+    except OSError as error:
+        raise ProductError(
+            f"{config.output}: cannot be written to ({error}); name another folder as `output` "
+            "in the config, or make it writable and free some of its disk"
+        ) from error
     return SyncReport(len(changed), sum(changed))
 
 
