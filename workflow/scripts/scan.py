@@ -17,6 +17,7 @@ from clusterscan.config.filter import FilterSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.preprocess.tile_image import TileImage, read_tile
 from clusterscan.progress import Progress
+from clusterscan.provenance.fingerprint import fingerprint
 from clusterscan.provenance.records import records_of
 from clusterscan.publish.hips import write_map_tile
 from clusterscan.stage import block_arguments, run_stage
@@ -54,10 +55,11 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     job = BlockJob.of(args, "scan", "maps", ".fits")
     tiles = records_of([args.tiles])
     if args.model:
-        weights = json.loads(args.model[0].read_text(encoding="utf-8"))["weights"]["sha256"]
+        card = json.loads(args.model[0].read_text(encoding="utf-8"))
+        model = fingerprint({key: card[key] for key in ("weights", "network", "normalisation")})
         scanner = network_scanner(args.model[0], stage["how"])
     else:
-        weights, scanner = "", filter_scanner(stage["how"])
+        model, scanner = "", filter_scanner(stage["how"])
 
     def scan(number: int, shard: Path) -> TileOutcome:
         record = tiles[number]
@@ -75,7 +77,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
 
     run_block(
         job,
-        {n: [r.identity, weights] for n, r in tiles.items()},
+        {n: [r.identity, model] for n, r in tiles.items()},
         scan,
         manifest=args.output,
         max_failed_fraction=args.max_failed_fraction,

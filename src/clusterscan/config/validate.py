@@ -44,6 +44,9 @@ class ValidateSettings(Settings):
     reference_purity: float = Field(
         0.8, gt=0, lt=1, description="bins and comparisons use the threshold of this purity"
     )
+    min_objects: PositiveInt = Field(
+        10, description="a purity measured on fewer objects counts as not reached"
+    )
     bins: tuple[Binning, ...] = Field(
         default=(
             Binning(column="z", edges=(0.05, 0.3, 0.5, 0.7, 1.0, 1.5)),

@@ -39,6 +39,11 @@ def finding_section(scores: Scores, *, simulated: bool) -> Section:
     )
     if np.isfinite(scores.confidence):
         lead += f" Intervals are at {scores.confidence:.0%} confidence."
+    if scores.combined is not None and np.isfinite(scores.combined.chance_rate):
+        lead += (
+            f" Moved to other sky, {scores.combined.chance_rate:.0%} of the candidates match by "
+            "chance; this raises the purity of all finders alike."
+        )
     pictures: list[Picture | None] = [_completeness_purity(scores)]
     for column in dict.fromkeys(b.column for f in scores.finders for b in f.completeness_bins):
         pictures.append(_by_column(scores, column, "Completeness", lambda f: f.completeness_bins))

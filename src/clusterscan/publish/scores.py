@@ -79,6 +79,7 @@ class Finder:
     purity_bins: Sequence[Binned] = ()
     known: Mapping[str, Fraction] = field(default_factory=dict)
     offsets: Offsets | None = None
+    chance_rate: float = np.nan  # share of shifted candidates that match all the same
 
     @property
     def is_filter(self) -> bool:
@@ -174,6 +175,7 @@ def _finder(name: str, raw: Mapping[str, Any]) -> Finder:
         purity_bins=[_binned(b) for b in _list(bins.get("purity"))],
         known={str(k): _fraction(v) for k, v in sorted(_mapping(raw.get("known")).items())},
         offsets=_offsets(_mapping(raw.get("offsets"))),
+        chance_rate=_number(raw.get("chance_rate"), np.nan),
     )
 
 

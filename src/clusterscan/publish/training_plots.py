@@ -78,6 +78,13 @@ def examples_section(inputs: ReportInputs) -> Section:
         "what this means for a catalogue.",
         pictures,
         [Table(header, rows)] if rows else [],
+        notes=[
+            f"Nearly all positives of {survey} are model clusters injected into its images, as "
+            "real ones are too few there: these curves say how well injections are told from "
+            "other sky. Completeness and purity above count true objects alone."
+            for survey in inputs.surveys
+            if inputs.survey_settings(survey).get("sample", {}).get("inject")
+        ],
     )
 
 

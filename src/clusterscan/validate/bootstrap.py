@@ -18,6 +18,7 @@ def compare(
     n_bootstrap: int,
     confidence: float,
     rng: np.random.Generator,
+    min_objects: int = 1,
 ) -> dict[str, object]:
     """Return completeness at a purity with errors, and differences of methods.
 
@@ -39,6 +40,8 @@ def compare(
     confidence : float
         Content of the intervals.
     rng : numpy.random.Generator
+    min_objects : int
+        Fewer objects measure no purity.
 
     Returns
     -------
@@ -49,10 +52,13 @@ def compare(
     """
     names = sorted(recoveries)
     value = {
-        name: float(completeness_at_purity(recoveries[name].curve, purity)["completeness"] or 0.0)
-        for name in names
+        name: float(
+            completeness_at_purity(recovery.curve, purity, min_objects=min_objects)["completeness"]
+            or 0.0
+        )
+        for name, recovery in sorted(recoveries.items())
     }
-    drawn = _draw(recoveries, names, purity, cell_order, n_bootstrap, rng)
+    drawn = _draw(recoveries, names, purity, cell_order, n_bootstrap, rng, min_objects)
     levels = [0.5 - confidence / 2, 0.5 + confidence / 2]
     methods = {}
     for name in names:
@@ -92,6 +98,7 @@ def _draw(
     cell_order: int,
     n_bootstrap: int,
     rng: np.random.Generator,
+    min_objects: int,
 ) -> dict[str, np.ndarray]:
     where = {name: cells(recoveries[name], cell_order) for name in names}
     present = [c for pair in where.values() for c in pair]
@@ -103,12 +110,17 @@ def _draw(
     drawn = {}
     for name in names:
         objects, truth = (np.searchsorted(all_cells, c) for c in where[name])
-        drawn[name] = _resampled(recoveries[name], objects, truth, purity, weights)
+        drawn[name] = _resampled(recoveries[name], objects, truth, purity, weights, min_objects)
     return drawn
 
 
 def _resampled(
-    found: Recovery, cell: np.ndarray, truth_cell: np.ndarray, purity: float, weights: np.ndarray
+    found: Recovery,
+    cell: np.ndarray,
+    truth_cell: np.ndarray,
+    purity: float,
+    weights: np.ndarray,
+    min_objects: int,
 ) -> np.ndarray:
     """Return completeness at the purity under each row of cell weights (n_draws, n_cells)."""
     order = np.argsort(-found.score, kind="stable")
@@ -118,7 +130,7 @@ def _resampled(
     for draw, weight in enumerate(weights):
         total = np.cumsum(weight[cell])[last]
         true = np.cumsum(weight[cell] * is_true)[last]
-        reached = np.flatnonzero((true >= purity * total) & (total > 0))
+        reached = np.flatnonzero((true >= purity * total) & (total >= min_objects))
         truths = weight[truth_cell]
         if reached.size and truths.sum() > 0:
             threshold = score[last[reached[-1]]]

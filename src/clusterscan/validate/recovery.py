@@ -212,11 +212,14 @@ def passes(table: pd.DataFrame, cut: Mapping[str, Range]) -> np.ndarray:
     return good
 
 
-def completeness_at_purity(curve: Curve, purity: float) -> dict[str, float | int | None]:
+def completeness_at_purity(
+    curve: Curve, purity: float, *, min_objects: int = 1
+) -> dict[str, float | int | None]:
     """Return the best completeness of a threshold whose objects reach a purity.
 
     Completeness only grows as the threshold falls, so it is that of the lowest such threshold;
-    dips of the purity on the way do not matter.
+    dips of the purity on the way do not matter. Thresholds with fewer than ``min_objects``
+    objects are left out: the purity of a handful is no measurement.
 
     Returns
     -------
@@ -224,7 +227,7 @@ def completeness_at_purity(curve: Curve, purity: float) -> dict[str, float | int
         purity asked for, threshold, n, n_true, n_found, n_truth, completeness; where no
         threshold reaches the purity, threshold is None and the counts and completeness are 0.
     """
-    reached = np.flatnonzero(curve.purity >= purity)
+    reached = np.flatnonzero((curve.purity >= purity) & (curve.n >= min_objects))
     result: dict[str, float | int | None] = {"purity": purity, "n_truth": curve.n_truth}
     if not reached.size:
         return result | {"threshold": None, "n": 0, "n_true": 0, "n_found": 0, "completeness": 0.0}

@@ -86,6 +86,7 @@ def validate(
             cell_order=settings.bootstrap_order,
             n_bootstrap=settings.n_bootstrap,
             confidence=settings.confidence,
+            min_objects=settings.min_objects,
             rng=np.random.default_rng([seed, number]),
         )
         for number, purity in enumerate(purities)
@@ -121,7 +122,9 @@ def _describe(
     in_region: Region,
 ) -> dict[str, Any]:
     curve = found.curve
-    threshold, reached = reference_threshold(curve, settings.reference_purity)
+    threshold, reached = reference_threshold(
+        curve, settings.reference_purity, min_objects=settings.min_objects
+    )
     inside = objects.iloc[found.rows]
     chosen = found.score >= threshold
     n_true = int(found.is_true[chosen].sum())
@@ -134,12 +137,14 @@ def _describe(
         "purity": [
             breakdown.purity_in_bins(found, objects, truth, b, threshold, settings)
             for b in settings.bins
+            # In bins of a column that makes an object real, purity is one by construction.
+            if b.column not in settings.purity_cut
         ],
     }
     return {
         "n_objects": int(found.rows.size),
         "average_precision": curve.average_precision,
-        "at_purity": [_at_purity(curve, p, settings.confidence) for p in settings.purities],
+        "at_purity": [_at_purity(curve, p, settings) for p in settings.purities],
         "reference": {
             "threshold": threshold,
             "reached": reached,
@@ -154,12 +159,12 @@ def _describe(
     }
 
 
-def reference_threshold(curve: Curve, purity: float) -> tuple[float, bool]:
+def reference_threshold(curve: Curve, purity: float, *, min_objects: int = 1) -> tuple[float, bool]:
     """Return the lowest score that reaches a purity, or the best balance where none does.
 
     The best balance is the largest harmonic mean of purity and completeness.
     """
-    at = completeness_at_purity(curve, purity)
+    at = completeness_at_purity(curve, purity, min_objects=min_objects)
     if at["threshold"] is not None:
         return float(at["threshold"]), True
     if not curve.threshold.size:
@@ -200,7 +205,7 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def _at_purity(curve: Curve, purity: float, confidence: float) -> dict[str, Any]:
-    at = completeness_at_purity(curve, purity)
-    interval = fraction(int(at["n_found"] or 0), curve.n_truth, confidence)
+def _at_purity(curve: Curve, purity: float, settings: ValidateSettings) -> dict[str, Any]:
+    at = completeness_at_purity(curve, purity, min_objects=settings.min_objects)
+    interval = fraction(int(at["n_found"] or 0), curve.n_truth, settings.confidence)
     return {**at, "completeness_low": interval["low"], "completeness_high": interval["high"]}
