@@ -7,7 +7,7 @@ from astropy.table import Table
 from pydantic import TypeAdapter, ValidationError
 
 from clusterscan.catalogs.layouts import LAYOUTS
-from clusterscan.catalogs.read import load_catalogue, read_catalogue, write_catalogue
+from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings, PublishedKind
 from clusterscan.errors import CatalogueError, SourceError
 
@@ -91,17 +91,3 @@ def test_every_published_kind_has_a_layout_with_positions_and_a_reference():
     for layout in LAYOUTS.values():
         assert {"ra_deg", "dec_deg"} <= set(layout.columns)
         assert layout.reference
-
-
-def test_a_catalogue_survives_writing_with_the_same_bytes_every_time(tmp_path):
-    table = pd.DataFrame({"name": ["a"], "ra_deg": [1.0], "dec_deg": [2.0], "z": [np.nan]})
-    write_catalogue(tmp_path / "1.parquet", table)
-    write_catalogue(tmp_path / "2.parquet", table)
-    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
-    pd.testing.assert_frame_equal(load_catalogue(tmp_path / "1.parquet"), table, check_dtype=False)
-
-
-def test_a_damaged_catalogue_says_what_to_do(tmp_path):
-    (tmp_path / "1.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(CatalogueError, match="delete it and run again"):
-        load_catalogue(tmp_path / "1.parquet")

@@ -7,11 +7,12 @@ import logging
 
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.read import read_catalogue, write_catalogue
+from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.sky import Footprint, footprint_tiles
 from clusterscan.progress import Progress
+from clusterscan.provenance.tables import write_table
 from clusterscan.stage import arguments, run_stage
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     settings = TypeAdapter(CatalogueSettings).validate_python(stage["catalogue"])
     result = read_catalogue(settings, **extra)
     log.info("%s: %d rows", settings.name, len(result.table))
-    write_catalogue(args.output, result.table)
+    write_table(args.output, result.table)
     progress(1, 1)
 
 

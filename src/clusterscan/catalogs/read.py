@@ -20,7 +20,6 @@ from clusterscan.config.catalogs import (
 )
 from clusterscan.config.paths import expand_path
 from clusterscan.errors import CatalogueError, ConfigError
-from clusterscan.provenance.atomic import atomic_path
 from clusterscan.provenance.fingerprint import file_sha256
 
 if TYPE_CHECKING:
@@ -131,29 +130,3 @@ def _ours(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
             names = names.str.replace(*layout.mend_names, regex=True)
         table["name"] = layout.name_prefix + names
     return table
-
-
-def write_catalogue(path: Path, table: pd.DataFrame) -> None:
-    """Write a catalogue as Parquet, atomically; the same table always gives the same bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary)
-
-
-def load_catalogue(path: Path) -> pd.DataFrame:
-    """Read a catalogue that `write_catalogue` wrote.
-
-    Raises
-    ------
-    CatalogueError
-        If the file is missing or damaged.
-    """
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise CatalogueError(
-            f"{path}: not a readable catalogue ({error}); delete it and run again"
-        ) from error

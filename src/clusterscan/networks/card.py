@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.errors import ModelError
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.registry import build
+from clusterscan.provenance.atomic import atomic_path
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
@@ -53,8 +53,9 @@ def save_model(folder: Path, network: ScanNetwork, card: dict[str, Any]) -> dict
     }
     text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, weights)
-    _replace(folder / CARD, text.encode())
+    for name, content in ((WEIGHTS, weights), (CARD, text.encode())):  # the card last
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
     return full
 
 
@@ -128,9 +129,3 @@ def read_card(folder: Path) -> dict[str, Any]:
 def _state(network: ScanNetwork) -> dict[str, torch.Tensor]:
     state = network.state_dict()
     return {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
