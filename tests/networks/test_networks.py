@@ -10,14 +10,8 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.errors import ModelError
 from clusterscan.networks.receptive_field import reach_px
 from clusterscan.networks.registry import build
-from clusterscan.networks.torchvision_repair import import_timm
 
 SMALL = {"size_px": 32, "window_px": 16, "output_stride": 8}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +22,13 @@ def _one_thread():
         NetworkSettings(name="resnet18", stem_stride=4, size_px=64, window_px=32),
         NetworkSettings(name="resnet18", stem_stride=2, **SMALL),
         NetworkSettings(name="resnet18", stem_stride=1, stages=3, **SMALL | {"output_stride": 4}),
-        NetworkSettings(name="timm/mobilenetv3_small_050", size_px=64, window_px=32),
+        NetworkSettings(name="resnet34", stem_stride=2, stages=2, **SMALL | {"output_stride": 4}),
+        NetworkSettings(name="resnet50", stem_stride=2, stages=3, **SMALL),
+        NetworkSettings(name="efficientnet_b0", **SMALL),
+        NetworkSettings(name="densenet121", **SMALL),
+        NetworkSettings(name="mobilenet", **SMALL),
+        NetworkSettings(name="mobilenetv3", size_px=64, window_px=32),
+        NetworkSettings(name="timm/regnetx_002", size_px=64, window_px=32),
     ],
     ids=lambda s: f"{s.name}-{s.stem_stride}-{s.output_stride}",
 )
@@ -39,6 +39,7 @@ def test_features_have_the_stride_that_the_settings_say(settings):
         features = network.features(crops)
         assert features.shape[2:] == (settings.cells, settings.cells)
         assert network(crops).shape == (2,)
+        assert network.embed(crops).shape == (2, network.width)
         torch.testing.assert_close(network(crops), network.pool_and_head(features))
 
 
@@ -108,6 +109,10 @@ def test_the_reach_of_a_plain_chain_is_that_of_the_receptive_field_formula():
         ({"window_px": 40}, "larger than the crop"),
         ({"name": "resnet18", "stem_stride": 1, "output_stride": 16, "window_px": 32}, "not 16"),
         ({"pretrained": True}, "no pretrained"),
+        ({"classes": 3, "form": "dense"}, "set form: whole for several classes"),
+        ({"name": "vgg16", "form": "dense"}, "has no dense form"),
+        ({"form": "whole"}, "leave window_px out"),
+        ({"name": "timm/vit tiny"}, "unknown"),
         ({"name": "timm/x; import os"}, "unknown"),
         ({"sizepx": 32}, "Extra inputs"),
     ],
@@ -117,32 +122,61 @@ def test_impossible_settings_are_refused_with_a_way_out(changes, message):
         NetworkSettings(**SMALL | changes)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "vit_tiny", "size_px": 40}, "give 32 or 48"),
+        ({"name": "inception_v3", "size_px": 64}, "below 75 px"),
+        ({"name": "alexnet_vgg", "size_px": 32}, "below 63 px"),
+        ({"name": "vgg16", "size_px": 64, "window_px": 32}, "leave window_px out"),
+        ({"name": "custom_net", "pretrained": True}, "no pretrained"),
+        ({"name": "alexnet_vgg", "pretrained": True}, "no pretrained"),
+    ],
+)
+def test_crops_that_a_whole_network_cannot_take_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        NetworkSettings(**settings)
+
+
+def test_networks_are_dense_where_they_can_be():
+    """One class and a body with a dense form; anything else is the published network."""
+    for name in ("baseline", "resnet34", "densenet121", "timm/convnext_tiny"):
+        assert NetworkSettings(name=name).is_dense
+        assert not NetworkSettings(name=name, classes=2).is_dense
+        assert not NetworkSettings(name=name, form="whole").is_dense
+    for name in ("vgg16", "custom_net", "vit_tiny", "cnn_mlp", "spinalnet_resnet"):
+        assert not NetworkSettings(name=name).is_dense
+    whole = NetworkSettings(name="resnet18", classes=2, size_px=100)
+    assert whole.window_px == whole.size_px == 100
+    assert NetworkSettings.model_validate(whole.model_dump(mode="json")) == whole
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet50", "efficientnet_b0", "densenet121", "mobilenet", "mobilenetv3"],
+)
+def test_a_gradient_reaches_every_weight_of_a_dense_network_and_it_learns(name, separable, learn):
+    settings = NetworkSettings(name=name, size_px=48, window_px=16, output_stride=16, stages=3)
+    network = build(settings, 1, seed=0)
+    images, label = separable(1, 48, count=6)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    network(images).square().sum().backward()
+    optimiser.step()  # residual branches begin as nothing: see the first step's gradients
+    optimiser.zero_grad()
+    network(images).sum().backward()
+    assert [n for n, p in network.named_parameters() if not p.grad.abs().max() > 0] == []
+    assert learn(network, [images], label, optimiser=optimiser, steps=25) < 0.35
+    ids = [id(p) for group in network.layer_groups() for p in group]
+    assert sorted(ids) == sorted(id(p) for p in network.parameters())
+
+
 def test_unknown_timm_names_and_strides_are_refused():
     with pytest.raises(ModelError, match="cannot make network 'no_such_net'"):
         build(NetworkSettings(name="timm/no_such_net", **SMALL), 1, 1)
-    with pytest.raises(ModelError, match=r"not 8.*set output_stride"):
+    with pytest.raises(ModelError, match=r"not 2.*set output_stride"):
+        build(NetworkSettings(name="timm/convnext_atto", **SMALL | {"output_stride": 2}), 1, 1)
+    with pytest.raises(ModelError, match=r"one size only.*set form: whole"):
         build(NetworkSettings(name="timm/vit_tiny_patch16_224", **SMALL), 1, 1)
-
-
-def test_pretrained_weights_must_be_safetensors(tmp_path):
-    pickle = tmp_path / "weights.pth"
-    pickle.write_bytes(b"x")
-    with pytest.raises(ModelError, match=r"give an existing .safetensors file"):
-        build(
-            NetworkSettings(name="resnet18", stem_stride=2, pretrained=str(pickle), **SMALL), 1, 1
-        )
-
-
-def test_pretrained_weights_of_three_bands_fit_any_number_of_bands(tmp_path):
-    from safetensors.torch import save_file
-
-    source = import_timm().create_model("resnet18", num_classes=0)
-    path = tmp_path / "resnet18.safetensors"
-    save_file(source.state_dict(), path)
-    settings = NetworkSettings(name="resnet18", stem_stride=2, pretrained=str(path), **SMALL)
-    network = build(settings, 2, 1)
-    torch.testing.assert_close(network.body[4][0].conv1.weight, source.layer1[0].conv1.weight)
-    assert network.body[0].weight.shape[1] == 2
 
 
 def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
@@ -150,7 +184,7 @@ def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
         "import sys\n"
         "for name in ('astropy', 'healpy', 'snakemake', 'astroquery'): sys.modules[name] = None\n"
         "import clusterscan.networks.registry, clusterscan.networks.card\n"
-        "import clusterscan.train.loop, clusterscan.train.plots, clusterscan.train.dataset\n"
+        "import clusterscan.train.loop, clusterscan.measure.plots, clusterscan.train.dataset\n"
         "import clusterscan.scan.tile, clusterscan.scan.fused\n"
         "assert 'timm' not in sys.modules, 'timm costs seconds that baseline need not pay'\n"
     )

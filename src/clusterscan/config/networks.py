@@ -1,100 +1,258 @@
-"""Settings of a network: its body, its strides, and the crop that it sees."""
+"""Settings of a network: its architecture, its strides, and the crop that it sees."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from clusterscan.config.base import Settings
 
-OWN_NETWORKS = ("baseline", "resnet18")
+Form = Literal["dense", "whole"]
+
+RESNETS = ("resnet18", "resnet34", "resnet50")
+"""Residual networks whose dense form can have a finer stem and fewer stages."""
+
+DENSE_NAMES = ("baseline", *RESNETS, "efficientnet_b0", "densenet121", "mobilenet", "mobilenetv3")
+"""Networks that have a dense form, which is then the one that is meant by default."""
+
+SMALLEST_PX = {
+    "baseline": 16,
+    "resnet18": 32,
+    "resnet34": 32,
+    "resnet50": 32,
+    "efficientnet_b0": 32,
+    "densenet121": 32,
+    "mobilenet": 32,
+    "mobilenetv3": 32,
+    "vgg16": 32,
+    "inception_v3": 75,
+    "spinalnet_resnet": 32,
+    "spinalnet_vgg": 32,
+    "spinalnet_efficientnet": 32,
+    "spinalnet_densenet": 32,
+    "alexnet_vgg": 63,
+    "cnn_mlp": 16,
+    "custom_net": 16,
+    "vit_tiny": 16,
+    "vit_base": 16,
+    "vit_large_patch16_224": 16,
+}
+"""Every named network, and the smallest crop [px] that its whole form can take."""
+
+_PATCH_PX = 16
+OWN_BODIES = ("baseline", "cnn_mlp", "custom_net")
+"""Networks that only this package has weights of."""
 
 
 class NetworkSettings(Settings):
-    """One network. A crop of ``size_px`` is a window of ``window_px`` with its surroundings."""
+    """One network, in one of two forms.
+
+    Dense: a crop of ``size_px`` is a window of ``window_px`` with its surroundings; features are
+    pooled over the window and one linear layer makes the logit, so that whole tiles are scanned at
+    once. Whole: the published architecture as it stands; the window is the crop, and a scan takes
+    one crop after the other.
+    """
 
     name: str = Field(
         "baseline",
-        description="Architecture: 'baseline', 'resnet18', or 'timm/<any timm name with "
-        "feature maps>'.",
+        description=f"Architecture: one of {', '.join(sorted(SMALLEST_PX))}, or "
+        "'timm/<any timm name>'.",
+    )
+    form: Form | None = Field(
+        None,
+        description="'dense' or 'whole'. null: dense for one class and "
+        f"{', '.join(DENSE_NAMES)} and timm/<name>; whole for the rest.",
+    )
+    classes: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="1: one logit, for the second of two classes; K: a softmax over K classes "
+        "(whole form only).",
     )
     stem_stride: Literal[1, 2, 4] = Field(
         4,
-        description="Pixels that resnet18's stem merges: 4 as published, 2 without the stride "
-        "of its convolution, 1 without its pooling as well. Other networks ignore it.",
+        description="Pixels that a dense residual network's stem merges: 4 as published, 2 without "
+        "the stride of its convolution, 1 without its pooling as well. Other networks ignore it.",
     )
     output_stride: Literal[2, 4, 8, 16, 32] = Field(
-        16, description="Pixels between two cells of the feature map."
+        16,
+        description="Pixels between two cells of the feature map. Whole networks ignore it.",
     )
     stages: Literal[2, 3, 4] = Field(
         4,
-        description="Stages of resnet18 to keep: 4 as published; without the last, which sees "
-        "furthest, it takes half the time at the same stride. Other networks ignore it.",
+        description="Stages of a dense residual network to keep: 4 as published; without the last, "
+        "which sees furthest, it takes half the time at the same stride. Other networks ignore it.",
     )
     size_px: int = Field(80, ge=8, le=1024, description="Crop size: window and surroundings [px].")
     window_px: int = Field(
-        48, ge=2, le=1024, description="Central part of the crop whose features are pooled [px]."
+        48,
+        ge=2,
+        le=1024,
+        description="Central part of the crop whose features are pooled [px]; of a whole network "
+        "the crop itself, which need not be said.",
     )
-    dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Dropout before the last layer.")
+    dropout: float | None = Field(
+        None,
+        ge=0.0,
+        lt=1.0,
+        description="Dropout before the last layer, or of all layers of a head of several. "
+        "null: as published; 0.2 for dense networks.",
+    )
     pretrained: bool | str = Field(
         False,
-        description="Start from timm's published weights (true; needs the network) or from a "
-        "local .safetensors file (its path) instead of random numbers.",
+        description="Start from timm's published weights (true; needs the internet) or from a "
+        "local .safetensors file (its path) instead of random numbers. The last layers are new.",
     )
 
     @field_validator("name")
     @classmethod
     def _name_is_known(cls, name: str) -> str:
-        if name not in OWN_NETWORKS and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
+        if name not in SMALLEST_PX and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
             raise ValueError(
-                f"network {name!r} is unknown; give one of {', '.join(OWN_NETWORKS)}, "
-                "or timm/<name> such as timm/efficientnet_b0"
+                f"network {name!r} is unknown; give one of {', '.join(sorted(SMALLEST_PX))}, "
+                "or timm/<name> such as timm/convnext_tiny"
             )
         return name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_networks_pool_all(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "window_px" not in data:
+            name, classes = data.get("name", "baseline"), data.get("classes", 1)
+            if _form(data.get("form"), name, classes) == "whole":
+                return {
+                    **data,
+                    "window_px": data.get("size_px", cls.model_fields["size_px"].default),
+                }
+        return data
+
     @model_validator(mode="after")
-    def _strides_fit(self) -> NetworkSettings:
-        S, N, p = self.output_stride, self.size_px, self.window_px
-        for key, value in (("size_px", N), ("window_px", p)):
-            if value % S:
-                lower = max(value // S, 1) * S
-                raise ValueError(
-                    f"{key} = {value} is not a multiple of output_stride = {S}; "
-                    f"give {lower} or {lower + S}"
-                )
-        if p > N:
-            raise ValueError(f"window_px = {p} is larger than the crop, size_px = {N}")
-        if (N - p) // S % 2:
-            # An odd rest would put the pooled cells half a cell off the crop's centre.
+    def _form_fits(self) -> NetworkSettings:
+        if self.pretrained is True and self.name in (*OWN_BODIES, "alexnet_vgg"):
             raise ValueError(
-                f"(size_px - window_px) / output_stride = {(N - p) // S} is odd, so the window "
-                f"has no place at the crop's centre; give size_px = {N + S} or "
-                f"window_px = {p + S if p + S <= N else p - S}"
+                f"there are no pretrained weights of {self.name} to fetch; set pretrained: false "
+                "or give the path of a .safetensors file"
             )
-        if self.name == "resnet18" and S not in (
+        if self.is_dense:
+            self._check_dense()
+        else:
+            self._check_whole()
+        return self
+
+    def _check_dense(self) -> None:
+        if self.name not in DENSE_NAMES and not self.name.startswith("timm/"):
+            raise ValueError(
+                f"{self.name} has no dense form; set form: whole, or take one of "
+                f"{', '.join(DENSE_NAMES)}"
+            )
+        if self.classes != 1:
+            raise ValueError(
+                f"a dense network has one logit (classes: 1), not classes = {self.classes}; "
+                "set form: whole for several classes"
+            )
+        _check_window(self.output_stride, self.size_px, self.window_px)
+        if self.name in RESNETS and self.output_stride not in (
             allowed := resnet_strides(self.stem_stride, self.stages)
         ):
             raise ValueError(
-                f"resnet18 with stem_stride = {self.stem_stride} and stages = {self.stages} can "
-                f"have output_stride {', '.join(map(str, allowed))}, not {S}"
+                f"{self.name} with stem_stride = {self.stem_stride} and stages = {self.stages} can "
+                f"have output_stride {', '.join(map(str, allowed))}, not {self.output_stride}"
             )
-        if self.name == "baseline" and S > 16:
+        if self.name == "baseline" and self.output_stride > 16:
             raise ValueError("baseline has output_stride 2, 4, 8 or 16")
-        if self.name == "baseline" and self.pretrained:
-            raise ValueError("there are no pretrained weights of baseline; set pretrained: false")
-        return self
+
+    def _check_whole(self) -> None:
+        if self.window_px != self.size_px:
+            raise ValueError(
+                f"window_px = {self.window_px} is not size_px = {self.size_px}, but {self.name} in "
+                "whole form pools its whole crop; leave window_px out"
+            )
+        smallest = SMALLEST_PX.get(self.name, 8)
+        if self.size_px < smallest:
+            raise ValueError(
+                f"{self.name} cannot take crops below {smallest} px, size_px is {self.size_px}; "
+                "give larger crops or another network"
+            )
+        if self.name.startswith("vit_") and self.size_px % _PATCH_PX:
+            lower = self.size_px // _PATCH_PX * _PATCH_PX
+            raise ValueError(
+                f"{self.name} cuts crops into patches of {_PATCH_PX} px, which do not fill "
+                f"size_px = {self.size_px}; give {lower} or {lower + _PATCH_PX}"
+            )
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether tiles are scanned at once, by features pooled over a window."""
+        return _form(self.form, self.name, self.classes) == "dense"
 
     @property
     def cells(self) -> int:
-        """Cells along one side of a crop's feature map."""
+        """Cells along one side of a dense network's feature map of a crop."""
         return self.size_px // self.output_stride
 
     @property
     def window_cells(self) -> int:
-        """Cells along one side of the pooled window."""
+        """Cells along one side of a dense network's pooled window."""
         return self.window_px // self.output_stride
+
+
+class FusionSettings(Settings):
+    """One network for several surveys, each seen at its own pixel scale and size."""
+
+    branches: dict[str, NetworkSettings] = Field(
+        min_length=2, description="A network for each survey, by the survey's name; heads unused."
+    )
+    hidden: int = Field(
+        128, ge=1, le=4096, description="Numbers that each survey hands to the common layers."
+    )
+    dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Dropout before the last layer.")
+    drop_survey: float = Field(
+        0.25,
+        ge=0.0,
+        lt=1.0,
+        description="Probability with which training hides a survey that an example has (never "
+        "its last one), so that the network works without it.",
+    )
+    classes: int = Field(1, ge=1, le=1000, description="1: one logit; K: a softmax over K classes.")
+
+    @model_validator(mode="after")
+    def _branches_have_no_classes(self) -> FusionSettings:
+        for survey, branch in self.branches.items():
+            if branch.classes != 1:
+                raise ValueError(
+                    f"branches.{survey}.classes = {branch.classes}: the classes belong to the "
+                    "fusion, whose branches have no last layer; set classes beside branches"
+                )
+        return self
+
+
+def _form(form: Any, name: Any, classes: Any) -> str:
+    if form is not None:
+        return str(form)
+    dense = name in DENSE_NAMES or str(name).startswith("timm/")
+    return "dense" if dense and classes == 1 else "whole"
+
+
+def _check_window(S: int, N: int, p: int) -> None:
+    for key, value in (("size_px", N), ("window_px", p)):
+        if value % S:
+            lower = max(value // S, 1) * S
+            raise ValueError(
+                f"{key} = {value} is not a multiple of output_stride = {S}; "
+                f"give {lower} or {lower + S}"
+            )
+    if p > N:
+        raise ValueError(f"window_px = {p} is larger than the crop, size_px = {N}")
+    if (N - p) // S % 2:
+        # An odd rest would put the pooled cells half a cell off the crop's centre.
+        raise ValueError(
+            f"(size_px - window_px) / output_stride = {(N - p) // S} is odd, so the window "
+            f"has no place at the crop's centre; give size_px = {N + S} or "
+            f"window_px = {p + S if p + S <= N else p - S}"
+        )
 
 
 def resnet_strides(stem_stride: int, stages: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The network that is trained on crops and scans tiles: a body, a pooled window, one logit.
+"""What every network has, and the network that is trained on crops and scans tiles.
 
 A crop of N px has n = N / S feature cells a side (S the stride); the mean of its central p x p
 cells maps to one logit. The same body run once over a whole tile, box means of p x p cells and
@@ -11,18 +11,94 @@ Images are (bands, y, x) float32, normalised, with 0 for missing pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.networks import FusionSettings, NetworkSettings
+from clusterscan.networks.layer_groups import Groups, grouped_names
 
 Alignment = Literal["cell", "corner"]
+Kind = Literal["conv", "vit", "other"]
+MakeHead = Callable[[int, int], nn.Module]  # (features, classes) to a head
 
 
-class ScanNetwork(nn.Module):
+class Network(nn.Module):
+    """A body that describes images by numbers, and a head that makes logits of them.
+
+    Attributes
+    ----------
+    settings : NetworkSettings or FusionSettings
+        What it was built from; ``classes`` changes with the head.
+    bands_of_views, sizes_px : tuple of int
+        Bands and crop size [px] of each view (survey); one view but for a fusion.
+    width : int
+        Numbers F that the head reads.
+    head : nn.Module
+        (B, F) to (B, classes): what transfer learning exchanges.
+    kind : 'conv', 'vit' or 'other'
+        How its decisions can be traced back to pixels.
+    """
+
+    settings: NetworkSettings | FusionSettings
+    bands_of_views: tuple[int, ...]
+    sizes_px: tuple[int, ...]
+    head: nn.Module
+    kind: Kind = "conv"
+
+    def __init__(self, width: int, make_head: MakeHead):
+        super().__init__()
+        self.width = width
+        self.make_head = make_head
+        self.body_groups: Groups = []
+
+    @property
+    def classes(self) -> int:
+        """Number of outputs: 1 is one logit for the positive class, K a softmax over K."""
+        return self.settings.classes
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features (B, F) of crops (B, bands, N, N) that the head reads."""
+        raise TypeError(f"{type(self).__name__} has no features of a single view")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits of crops (B, bands, N, N): (B,) for one class, else (B, classes)."""
+        return self.logits(self.embed(x))
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits of features (B, F): (B,) for one class, else (B, classes)."""
+        out = self.head(features)
+        return out.squeeze(1) if self.classes == 1 else out
+
+    def of_views(
+        self, views: Sequence[torch.Tensor], present: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the logits of examples given as one tensor (B, bands, N, N) a view.
+
+        Parameters
+        ----------
+        views : sequence of tensors
+            In the order of the model card's views.
+        present : bool tensor, shape (B, views), optional
+            Which views an example has; a network of one view reads that view in any case.
+        """
+        return self(views[0])
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return all parameters, in groups from the first layers to the last; the head is last."""
+        named = dict(self.named_parameters())
+        body = [[named[name] for name in group] for group in self.body_groups]
+        return [*body, list(self.head.parameters())]
+
+    def attribution_layer(self) -> nn.Module | None:
+        """Return the module whose output is the last feature map, None where there is none."""
+        return None
+
+
+class ScanNetwork(Network):
     """A body with a pooled window and one logit.
 
     Parameters
@@ -42,6 +118,9 @@ class ScanNetwork(nn.Module):
         or at the first of them, S * j (strided convolutions with odd kernels).
     """
 
+    settings: NetworkSettings
+    head: nn.Linear
+
     def __init__(
         self,
         body: nn.Module,
@@ -52,17 +131,19 @@ class ScanNetwork(nn.Module):
         reach_px: int,
         alignment: Alignment,
     ):
-        super().__init__()
+        super().__init__(channels, nn.Linear)
         self.settings = settings
         self.bands = bands
+        self.bands_of_views, self.sizes_px = (bands,), (settings.size_px,)
         self.stride: int = settings.output_stride
         self.size_px: int = settings.size_px
         self.window_px: int = settings.window_px
         self.reach_px = reach_px
         self._lead = self.stride // 2 if alignment == "corner" else 0
         self.body = body
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = nn.Dropout(DENSE_DROPOUT if settings.dropout is None else settings.dropout)
         self.head = nn.Linear(channels, 1)
+        self.body_groups = grouped_names(body, "body.")
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the feature map (B, C, H / S, W / S) of images (B, bands, H, W)."""
@@ -74,12 +155,20 @@ class ScanNetwork(nn.Module):
             x = functional.pad(x, (-lead, lead, -lead, lead))
         return self.body(x)
 
-    def pool_and_head(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the logits (B,) of crops' feature maps (B, C, n, n)."""
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the window's mean features (B, C) of crops (B, bands, N, N)."""
+        return self.pool(self.features(x))
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the window's mean (B, C) of crops' feature maps (B, C, n, n), with dropout."""
         p = self.settings.window_cells
         first = (features.shape[-1] - p) // 2
         window = features[..., first : first + p, first : first + p]
-        return self.head(self.dropout(window.mean(dim=(2, 3)))).squeeze(1)
+        return self.dropout(window.mean(dim=(2, 3)))
+
+    def pool_and_head(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B,) of crops' feature maps (B, C, n, n)."""
+        return self.logits(self.pool(features))
 
     def logit_grid(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, my, mx) of all windows in feature maps (B, C, my+p-1, mx+p-1).
@@ -90,6 +179,10 @@ class ScanNetwork(nn.Module):
         pooled = functional.avg_pool2d(cells.unsqueeze(1), self.settings.window_cells, stride=1)
         return pooled.squeeze(1) + self.head.bias
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits (B,) of crops (B, bands, N, N)."""
-        return self.pool_and_head(self.features(x))
+    def attribution_layer(self) -> nn.Module:
+        """Return the body, whose output is the feature map."""
+        return self.body
+
+
+DENSE_DROPOUT = 0.2
+"""Dropout before the last layer of a dense network where the settings do not say."""

@@ -1,48 +1,77 @@
 """From pixel values to network inputs, by robust statistics of the training examples.
 
-Missing pixels (NaN) become 0, the value of the background; values beyond the range of the
-float16 examples (65504) are clipped to it, in the scan as in training.
+Missing pixels (NaN) become 0, the value of the background (with 'unit', of the darkest pixels);
+values beyond the range of the float16 examples (65504) are clipped to it, in the scan as in
+training.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from clusterscan.config.train import NormalisationSettings
 from clusterscan.errors import ModelError
 
 FLOAT16_MAX = 65504.0
 
+# Ranks of the knots between which 'quantile' interpolates: their normal deviates are evenly
+# spaced, so that the tails are followed as closely as the middle.
+_DEVIATES = np.linspace(-3.5, 3.5, 71)
+
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How each band's pixels are scaled; medians and sigmas are in the image's own unit."""
+    """How each band's pixels are scaled; all statistics are in the image's own unit.
+
+    ``low`` and ``high`` are what 'unit' maps to 0 and 1, ``knots`` the values at which 'quantile'
+    has its normal deviates; other kinds leave them empty. ``background`` is 'image' where each
+    image's own median is subtracted before all else.
+    """
 
     kind: str
     softening: float
     median: tuple[float, ...]
     sigma: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    knots: tuple[tuple[float, ...], ...] = ()
+    background: str = "kept"
 
     def to_json(self) -> dict:
         """Return plain numbers for the model card."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        values = {key: value for key, value in asdict(self).items() if value != ()}
+        return {key: _as_lists(value) for key, value in values.items()}
 
     @classmethod
     def from_json(cls, data: dict) -> Normalisation:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ModelError
+            If something is missing or of a wrong type.
+        """
         try:
-            return cls(
+            found = cls(
                 str(data["kind"]),
                 float(data["softening"]),
-                tuple(float(v) for v in data["median"]),
-                tuple(float(v) for v in data["sigma"]),
+                _numbers(data["median"]),
+                _numbers(data["sigma"]),
+                _numbers(data.get("low", ())),
+                _numbers(data.get("high", ())),
+                tuple(_numbers(row) for row in data.get("knots", ())),
+                str(data.get("background", "kept")),
             )
+            _check_kind(found)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the model card's normalisation is damaged ({error!r}); train the model again"
             ) from error
+        return found
 
 
 def measure(
@@ -68,26 +97,68 @@ def measure(
     ----------
     Rousseeuw & Croux 1993, J. Am. Stat. Assoc. 88, 1273.
     """
-    medians, sigmas = [], []
+    medians, sigmas, ranges, knots = [], [], [], []
+    images = _levelled(images) if settings.background == "image" else images
     for band in range(images.shape[1]):
         values = _spread_pixels(images[:, band], pixels_per_band)
-        if values.size == 0:
-            raise ModelError(
-                f"band {band} has no finite pixel in any training example; "
-                "does the survey cover the training sky?"
-            )
-        median = float(np.median(values))
-        sigma = 1.4826 * float(np.median(np.abs(values - median)))
-        if sigma == 0:  # more than half of the pixels are equal, as in counts of photons
-            sigma = float(values.std())
-        if not sigma > 0:
-            raise ModelError(
-                f"band {band} is constant ({median}) in all training examples; "
-                "leave it out or look at its images"
-            )
+        median, sigma = _centre_and_spread(values, band)
         medians.append(median)
         sigmas.append(sigma)
-    return Normalisation(settings.kind, settings.softening, tuple(medians), tuple(sigmas))
+        if settings.kind == "unit":
+            ranges.append(_range(values, settings.unit_quantiles, band))
+        if settings.kind == "quantile":
+            knots.append(_knots(values))
+    return Normalisation(
+        settings.kind,
+        settings.softening,
+        tuple(medians),
+        tuple(sigmas),
+        tuple(low for low, _ in ranges),
+        tuple(high for _, high in ranges),
+        tuple(knots),
+        settings.background,
+    )
+
+
+def _levelled(images: np.ndarray) -> np.ndarray:
+    """Return images less the median of each band of each, float32."""
+    values = images.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice")  # stays NaN: a survey that is missing
+        return values - np.nanmedian(values, axis=(-2, -1), keepdims=True)
+
+
+def _centre_and_spread(values: np.ndarray, band: int) -> tuple[float, float]:
+    if values.size == 0:
+        raise ModelError(
+            f"band {band} has no finite pixel in any training example; "
+            "does the survey cover the training sky?"
+        )
+    median = float(np.median(values))
+    sigma = 1.4826 * float(np.median(np.abs(values - median)))
+    if sigma == 0:  # more than half of the pixels are equal, as in counts of photons
+        sigma = float(values.std())
+    if not sigma > 0:
+        raise ModelError(
+            f"band {band} is constant ({median}) in all training examples; "
+            "leave it out or look at its images"
+        )
+    return median, sigma
+
+
+def _range(values: np.ndarray, quantiles: tuple[float, float], band: int) -> tuple[float, float]:
+    low, high = (float(v) for v in np.quantile(values, quantiles))
+    if not high > low:
+        raise ModelError(
+            f"band {band} has the same value ({low}) at both of unit_quantiles = "
+            f"{list(quantiles)}; widen them, or choose another kind of normalisation"
+        )
+    return low, high
+
+
+def _knots(values: np.ndarray) -> tuple[float, ...]:
+    """Return the values whose share of smaller pixels is the normal distribution's."""
+    return tuple(float(v) for v in np.quantile(values, ndtr(_DEVIATES)))
 
 
 def _spread_pixels(images: np.ndarray, count: int) -> np.ndarray:
@@ -102,6 +173,10 @@ def _spread_pixels(images: np.ndarray, count: int) -> np.ndarray:
 def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
     """Return network inputs, float32 of the same shape (..., bands, y, x); no NaN remains.
 
+    With z = (value - median) / sigma and b the softening: 'standard' is z; 'asinh' b asinh(z / b);
+    'log' b ln(1 + |z| / b) with z's sign; 'quantile' the normal deviate of the value's rank;
+    'unit' 0 to 1 between two quantiles and clipped there.
+
     Raises
     ------
     ModelError
@@ -113,12 +188,60 @@ def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
             f"the image has {images.shape[-3]} bands, the model was trained on {bands}; "
             "scan with the survey and bands of the model card"
         )
-    shape = (bands, 1, 1)
-    median = np.array(normalisation.median, dtype=np.float32).reshape(shape)
-    sigma = np.array(normalisation.sigma, dtype=np.float32).reshape(shape)
     values = np.clip(images.astype(np.float32), -FLOAT16_MAX, FLOAT16_MAX)
-    values = (values - median) / sigma
+    if normalisation.background == "image":
+        values = _levelled(values)
+    return np.nan_to_num(_scaled(values, normalisation), copy=False, nan=0.0)
+
+
+def _scaled(values: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    if normalisation.kind == "quantile":
+        return _deviates(values, normalisation)
+    if normalisation.kind == "unit":
+        low, high = _planes(normalisation.low), _planes(normalisation.high)
+        return np.clip((values - low) / (high - low), 0, 1)
+    z = (values - _planes(normalisation.median)) / _planes(normalisation.sigma)
+    b = np.float32(normalisation.softening)
     if normalisation.kind == "asinh":
-        b = np.float32(normalisation.softening)
-        values = b * np.arcsinh(values / b)
-    return np.nan_to_num(values, copy=False, nan=0.0)
+        return b * np.arcsinh(z / b)
+    if normalisation.kind == "log":
+        return np.copysign(b * np.log1p(np.abs(z) / b), z)
+    return z
+
+
+def _deviates(values: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    out = np.empty_like(values)
+    for band, (knots, median) in enumerate(
+        zip(normalisation.knots, normalisation.median, strict=True)
+    ):
+        # Values that many pixels share, such as zero counts, get the middle of their ranks.
+        x, of = np.unique(knots, return_inverse=True)
+        y = np.bincount(of, _DEVIATES) / np.bincount(of)
+        y -= np.interp(median, x, y)
+        plane = values[..., band, :, :]
+        out[..., band, :, :] = np.where(np.isnan(plane), np.nan, np.interp(plane, x, y))
+    return out
+
+
+def _planes(per_band: tuple[float, ...]) -> np.ndarray:
+    return np.array(per_band, dtype=np.float32).reshape(-1, 1, 1)
+
+
+def _numbers(values) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
+
+
+def _as_lists(value):
+    return [_as_lists(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _check_kind(found: Normalisation) -> None:
+    bands = len(found.median)
+    if found.kind not in ("asinh", "log", "quantile", "standard", "unit"):
+        raise ValueError(f"kind {found.kind!r} is unknown")
+    if len(found.sigma) != bands:
+        raise ValueError("median and sigma have different lengths")
+    if found.kind == "unit" and not len(found.low) == len(found.high) == bands:
+        raise ValueError("low and high need one value a band")
+    if found.kind == "quantile" and [len(row) for row in found.knots] != [len(_DEVIATES)] * bands:
+        raise ValueError(f"knots need {len(_DEVIATES)} values a band")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+from clusterscan.networks.local_pooling import LocalSqueezeExcite
+
+_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, LocalSqueezeExcite)
 
 
 @torch.no_grad()
@@ -13,7 +15,9 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     """Return an upper bound of the distance [px] from which input changes a feature cell.
 
     The layers are met in the order in which a forward pass runs them; parallel branches are
-    counted one after the other, so the bound is safe, and exact for plain chains.
+    counted one after the other, so the bound is safe, and exact for plain chains. The boxes of
+    squeeze-and-excitation count once: what several of them would reach together is thinned out
+    over areas as large as a crop.
 
     Parameters
     ----------
@@ -24,15 +28,16 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     probe_px : int
         Size of the image that is sent through; a multiple of the body's stride.
     """
-    reach = 0.0
-    met: list[tuple[float, float]] = []
+    reach = box = 0.0
 
     def note(layer, inputs, output) -> None:
-        nonlocal reach
+        nonlocal reach, box
         jump = probe_px / inputs[0].shape[-1]
-        kernel = _first(layer.kernel_size)
-        reach += (kernel - 1) / 2 * _first(getattr(layer, "dilation", 1)) * jump
-        met.append((jump, reach))
+        half = (_first(layer.kernel_size) - 1) / 2 * _first(getattr(layer, "dilation", 1)) * jump
+        if isinstance(layer, LocalSqueezeExcite):
+            box = max(box, half)
+        else:
+            reach += half
 
     hooks = [m.register_forward_hook(note) for m in body.modules() if isinstance(m, _WINDOWED)]
     was_training = body.training
@@ -42,7 +47,7 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
         body.train(was_training)
         for hook in hooks:
             hook.remove()
-    return int(reach + 1)
+    return int(reach + box + 1)
 
 
 def _first(value) -> int:

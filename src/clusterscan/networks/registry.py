@@ -1,157 +1,79 @@
-"""Which network a name means. Nothing else imports timm."""
+"""Which network a name means: settings, a number of bands and a seed to a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.networks import OWN_BODIES, FusionSettings, NetworkSettings
 from clusterscan.errors import ModelError
-from clusterscan.networks.baseline import WIDTHS, baseline_body
-from clusterscan.networks.network import Alignment, ScanNetwork
-from clusterscan.networks.receptive_field import reach_px
-from clusterscan.networks.torchvision_repair import import_timm
-
-RESNET18_WIDTHS = (64, 128, 256, 512)
-Built = tuple[nn.Module, int, Alignment]  # body, channels, alignment
+from clusterscan.networks.dense import dense_network
+from clusterscan.networks.fusion import FusionNetwork
+from clusterscan.networks.network import Network
+from clusterscan.networks.pretrained import copy_weights, is_own, read_weights
+from clusterscan.networks.published import whole_network
 
 
-def build(settings: NetworkSettings, bands: int, seed: int) -> ScanNetwork:
+def build(
+    settings: NetworkSettings | FusionSettings, bands: int | Sequence[int], seed: int
+) -> Network:
     """Return a network with weights that depend on the settings and the seed alone.
 
     Parameters
     ----------
-    settings : NetworkSettings
+    settings : NetworkSettings or FusionSettings
         Architecture, strides and sizes.
-    bands : int
-        Image bands.
+    bands : int or sequence of int
+        Image bands, of a fusion those of each branch.
     seed : int
         Seed of the first weights; the caller's random state is left as it was.
 
     Returns
     -------
-    ScanNetwork
-        In training mode, on the CPU.
+    Network
+        In training mode, on the CPU: a ScanNetwork for dense settings, a WholeNetwork for whole
+        ones, a FusionNetwork for a fusion.
 
     Raises
     ------
     ModelError
-        If the name is unknown to timm, its pretrained weights cannot be had, or its feature map
-        has another stride than the settings say.
+        If the name is unknown to timm, its pretrained weights cannot be had, its feature map has
+        another stride than the settings say, or the bands are not those of the settings' views.
     """
-    if bands < 1:
-        raise ModelError(f"a network needs at least one band, not {bands}")
-    maker = _makers().get(settings.name, _timm_body)
+    per_view = (bands,) if isinstance(bands, int) else tuple(bands)
+    if any(count < 1 for count in per_view):
+        raise ModelError(f"a network needs at least one band, not {min(per_view)}")
+    views = len(settings.branches) if isinstance(settings, FusionSettings) else 1
+    if len(per_view) != views:
+        raise ModelError(
+            f"the settings describe {views} view(s), but bands are given for {len(per_view)}; "
+            "give the number of bands of each survey, in the settings' order"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body, channels, alignment = maker(settings, bands)
-        reach = reach_px(body, bands, settings.size_px)
-        network = ScanNetwork(body, channels, settings, bands, reach_px=reach, alignment=alignment)
-    _check_stride(network, channels)
-    return network.train()
+        if isinstance(settings, NetworkSettings):
+            return _single(settings, per_view[0]).train()
+        branches = {
+            survey: _single(branch, count)
+            for (survey, branch), count in zip(settings.branches.items(), per_view, strict=True)
+        }
+        return FusionNetwork(branches, settings).train()
 
 
-def _makers() -> dict[str, Callable[[NetworkSettings, int], Built]]:
-    return {"baseline": _baseline, "resnet18": _resnet18}
-
-
-def _baseline(settings: NetworkSettings, bands: int) -> Built:
-    return baseline_body(bands, settings.output_stride), WIDTHS[-1], "cell"
-
-
-def _resnet18(settings: NetworkSettings, bands: int) -> Built:
-    """Return timm's resnet18 with fewer strides in the stem and dilation for the rest.
-
-    References
-    ----------
-    He et al. 2016, CVPR, 770 (residual networks); Yu, Koltun & Funkhouser 2017, CVPR, 472
-    (dilation in place of strides).
-    """
-    stem = settings.stem_stride
-    body = _create(
-        settings, bands, "resnet18", num_classes=0, output_stride=settings.output_stride * 4 // stem
-    )
-    if stem < 4:
-        body.conv1.stride = (1, 1)
-    if stem < 2:
-        body.maxpool = nn.Identity()
-    stages = [getattr(body, f"layer{i + 1}") for i in range(settings.stages)]
-    chain = nn.Sequential(body.conv1, body.bn1, body.act1, body.maxpool, *stages)
-    return chain, RESNET18_WIDTHS[settings.stages - 1], "corner"
-
-
-class _LastMap(nn.Module):
-    """The one feature map that a timm feature extractor was asked for."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model(x)[-1]
-
-
-def _timm_body(settings: NetworkSettings, bands: int) -> Built:
-    """Return any timm network up to the last feature map with the wanted stride."""
-    name = settings.name.removeprefix("timm/")
-    levels = _create(settings, bands, name, features_only=True, pretrained=False).feature_info
-    strides = levels.reduction()
-    if settings.output_stride not in strides:
-        raise ModelError(
-            f"{settings.name} has feature maps with strides {strides}, not "
-            f"{settings.output_stride}; set output_stride to one of them"
-        )
-    level = max(i for i, s in enumerate(strides) if s == settings.output_stride)
-    body = _create(settings, bands, name, features_only=True, out_indices=(level,))
-    return _LastMap(body), levels.channels()[level], "corner"
-
-
-def _create(settings: NetworkSettings, bands: int, name: str, **options) -> Any:
-    timm = import_timm()
-    if "pretrained" not in options:
-        options |= _pretrained(settings.pretrained)
-    try:
-        return timm.create_model(name, in_chans=bands, **options)
-    except Exception as error:  # timm raises RuntimeError, KeyError, AttributeError and others
-        raise ModelError(
-            f"timm cannot make network {name!r} for {bands} bands: {error}; "
-            "timm.list_models() gives the names it knows"
-        ) from error
-
-
-def _pretrained(source: bool | str) -> dict:
-    if not isinstance(source, str):
-        return {"pretrained": source}
-    path = Path(source)
-    if path.suffix != ".safetensors" or not path.is_file():
-        # Other formats are unpickled on loading, which can run any code.
-        raise ModelError(
-            f"pretrained weights {source}: give an existing .safetensors file "
-            "(timm's models on the Hugging Face hub have one each)"
-        )
-    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(path)}}
-
-
-@torch.no_grad()
-def _check_stride(network: ScanNetwork, channels: int) -> None:
-    n = network.settings.cells
-    training = network.training
-    probe = torch.zeros(1, network.bands, network.size_px, network.size_px)
-    try:
-        shape = tuple(network.eval().features(probe).shape)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{network.settings.name} cannot take crops of {network.size_px} px: {error}"
-        ) from error
-    finally:
-        network.train(training)
-    if shape != (1, channels, n, n):
-        raise ModelError(
-            f"{network.settings.name} turns crops of {network.size_px} px into {shape[2:]} cells "
-            f"of {shape[1]} channels, not into {(n, n)} of {channels}; "
-            f"its stride is about {network.size_px / max(shape[-1], 1):.3g}: change output_stride"
-        )
+def _single(settings: NetworkSettings, bands: int) -> Network:
+    network: Network
+    if settings.is_dense:
+        network = dense_network(settings, bands)
+    else:
+        network = whole_network(settings, bands)
+    if isinstance(settings.pretrained, str):
+        state = read_weights(settings.pretrained)
+        if is_own(state):
+            copy_weights(network, state)
+        elif settings.name in OWN_BODIES:
+            raise ModelError(
+                f"pretrained weights {settings.pretrained} are none of {settings.name}'s; give "
+                "the weights.safetensors of a model trained here"
+            )
+    return network

@@ -1,0 +1,255 @@
+"""Which pixels a network's decision rests on, as an image for each example.
+
+Grad-CAM for convolutional networks, attention rollout for vision transformers, integrated
+gradients for anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clusterscan.errors import ModelError
+from clusterscan.networks.fusion import FusionNetwork
+from clusterscan.networks.network import Network
+
+Method = Literal["grad_cam", "rollout", "integrated_gradients"]
+_METHODS: dict[str, Method] = {
+    "conv": "grad_cam",
+    "vit": "rollout",
+    "other": "integrated_gradients",
+}
+_STEPS = 32
+
+
+def attribute(
+    network: Network,
+    view_index: int,
+    images: torch.Tensor | Sequence[torch.Tensor],
+    target_class: int,
+    *,
+    present: torch.Tensor | None = None,
+    method: Method | None = None,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """Return how much each pixel of one view speaks for a class.
+
+    Parameters
+    ----------
+    network : Network
+        Of any mode and device, which stay as they are.
+    view_index : int
+        The view that is looked at.
+    images : float tensor, shape (n, bands, N, N), or a sequence of them
+        Normalised crops, of a fusion one tensor a view.
+    target_class : int
+        Number of a class. Attention rollout is the same for all of them.
+    present : bool tensor, shape (n, views), optional
+        Which views each example has.
+    method : str, optional
+        Instead of the one for the network's kind.
+    batch_size : int
+        Examples at once.
+
+    Returns
+    -------
+    float32 ndarray, shape (n, N, N)
+        From 0 to 1, the highest value of each image; 0 throughout where nothing speaks for the
+        class, or the example lacks the view. Never NaN.
+
+    Raises
+    ------
+    ModelError
+        If there is no such view or class, the view's tensors are not given, or the network has
+        not what the method looks at.
+
+    References
+    ----------
+    Selvaraju et al. 2017, ICCV, 618 (Grad-CAM); Abnar & Zuidema 2020, ACL, 4190 (rollout);
+    Sundararajan et al. 2017, ICML, 3319 (integrated gradients).
+    """
+    views = [images] if isinstance(images, torch.Tensor) else list(images)
+    _check(network, view_index, views, target_class)
+    how = _how(network, view_index, method)
+    n, size = len(views[view_index]), views[view_index].shape[-1]
+    out = np.zeros((n, size, size), dtype=np.float32)
+    rows = torch.arange(n) if present is None else present[:, view_index].nonzero()[:, 0].cpu()
+    with _evaluating(network):
+        for chosen in rows.split(batch_size):
+            part = [view[chosen.to(view.device)] for view in views]
+            has = None if present is None else present[chosen.to(present.device)]
+            maps = how(network, view_index, part, has, target_class)
+            grown = functional.interpolate(
+                maps.detach().float().unsqueeze(1), (size, size), mode="bilinear"
+            )
+            out[chosen.numpy()] = grown.squeeze(1).cpu().numpy()
+    return _from_0_to_1(out)
+
+
+def _check(
+    network: Network, view_index: int, views: Sequence[torch.Tensor], target_class: int
+) -> None:
+    count = len(network.bands_of_views)
+    if len(views) != count or not 0 <= view_index < count:
+        raise ModelError(
+            f"the network has {count} view(s), but view {view_index} of {len(views)} is to be "
+            "explained; give one tensor for each of its views"
+        )
+    if not 0 <= target_class < max(network.classes, 2):
+        raise ModelError(
+            f"there is no class {target_class}; the network tells {max(network.classes, 2)} apart"
+        )
+
+
+Maps = Callable[
+    [Network, int, list[torch.Tensor], torch.Tensor | None, int],
+    torch.Tensor,
+]
+"""(network, view, views, present, class) to maps (B, h, w) that cover the images."""
+
+
+def _how(network: Network, view_index: int, method: Method | None) -> Maps:
+    branch = _branch(network, view_index)
+    method = method or _METHODS[branch.kind]
+    if method == "grad_cam" and branch.attribution_layer() is None:
+        raise ModelError("the network has no feature map for Grad-CAM; use integrated_gradients")
+    if method == "rollout" and branch.kind != "vit":
+        raise ModelError("the network has no attention to roll out; use grad_cam")
+    return {
+        "grad_cam": _grad_cam,
+        "rollout": _rollout,
+        "integrated_gradients": _integrated_gradients,
+    }[method]
+
+
+def _branch(network: Network, view_index: int) -> Any:
+    return network.branches[view_index] if isinstance(network, FusionNetwork) else network
+
+
+def _grad_cam(
+    network: Network,
+    view_index: int,
+    views: list[torch.Tensor],
+    present: torch.Tensor | None,
+    target_class: int,
+) -> torch.Tensor:
+    from captum.attr import LayerGradCam
+
+    layer = _branch(network, view_index).attribution_layer()
+    method = LayerGradCam(_score(network, view_index, views, present, target_class), layer)
+    return method.attribute(_leaf(views[view_index]), relu_attributions=True).squeeze(1)
+
+
+def _integrated_gradients(
+    network: Network,
+    view_index: int,
+    views: list[torch.Tensor],
+    present: torch.Tensor | None,
+    target_class: int,
+) -> torch.Tensor:
+    """Return the gradients along the way from the background, 0, to the image."""
+    from captum.attr import IntegratedGradients
+
+    def one(i: int) -> torch.Tensor:
+        # One example at a time, as captum repeats what it is given along the way.
+        has = None if present is None else present[i : i + 1].expand(_STEPS, -1)
+        others = [view[i : i + 1].expand(_STEPS, *view.shape[1:]) for view in views]
+        score = _score(network, view_index, others, has, target_class)
+        found = IntegratedGradients(score).attribute(
+            _leaf(views[view_index][i : i + 1]), n_steps=_STEPS
+        )
+        return found[0].sum(dim=0)
+
+    return torch.stack([one(i) for i in range(len(views[view_index]))]).clamp(min=0)
+
+
+def _leaf(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().clone().requires_grad_()
+
+
+def _score(
+    network: Network,
+    view_index: int,
+    views: list[torch.Tensor],
+    present: torch.Tensor | None,
+    target_class: int,
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function from one view's images to the class's logits, the others fixed."""
+
+    def score(x: torch.Tensor) -> torch.Tensor:
+        logits = network.of_views([*views[:view_index], x, *views[view_index + 1 :]], present)
+        if logits.ndim == 1:
+            return logits if target_class == 1 else -logits
+        return logits[:, target_class]
+
+    return score
+
+
+@torch.no_grad()
+def _rollout(
+    network: Network,
+    view_index: int,
+    views: list[torch.Tensor],
+    present: torch.Tensor | None,
+    target_class: int,
+) -> torch.Tensor:
+    """Return the share of each patch in what the last layer reads, through all blocks."""
+    branch = _branch(network, view_index)
+    model = branch.body.model
+    rolled: torch.Tensor | None = None
+    with _attention_of(model) as attention:
+        branch.embed(views[view_index])
+    for weights in attention:  # (B, heads, tokens, tokens)
+        mixed = weights.float().mean(dim=1)
+        mixed = (mixed + torch.eye(mixed.shape[-1], device=mixed.device)) / 2
+        rolled = mixed if rolled is None else mixed @ rolled
+    assert rolled is not None
+    prefix = model.num_prefix_tokens
+    token = model.global_pool == "token"
+    read = rolled[:, 0] if token else rolled[:, prefix:].mean(dim=1)
+    height, width = model.patch_embed.grid_size
+    return read[:, prefix:].reshape(-1, height, width)
+
+
+@contextmanager
+def _attention_of(model: Any) -> Iterator[list[torch.Tensor]]:
+    """Collect the attention weights of a vision transformer's blocks in a forward pass."""
+    found: list[torch.Tensor] = []
+    layers = [block.attn for block in model.blocks]
+    hooks = [
+        layer.attn_drop.register_forward_hook(lambda module, inputs, output: found.append(output))
+        for layer in layers
+    ]
+    fused = [layer.fused_attn for layer in layers]
+    for layer in layers:  # the fused kernels never hold the weights
+        layer.fused_attn = False
+    try:
+        yield found
+    finally:
+        for layer, was, hook in zip(layers, fused, hooks, strict=True):
+            layer.fused_attn = was
+            hook.remove()
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put all modules in evaluation mode, and each back as it was."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _from_0_to_1(maps: np.ndarray) -> np.ndarray:
+    maps = np.maximum(np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+    highest = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
+    return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)

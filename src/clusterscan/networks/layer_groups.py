@@ -1,0 +1,96 @@
+"""A network's parameters in groups from its first layers to its last, for training in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+Groups = list[list[str]]
+Piece = tuple[list[str], bool]
+"""Parameter names, and whether they open a new group."""
+
+# A part that holds this share of all weights is looked into; a stage is not.
+_NEARLY_ALL = 0.95
+
+
+def grouped_names(body: nn.Module, prefix: str = "") -> Groups:
+    """Return the names of a body's parameters, in groups from first to last.
+
+    A plain chain is cut where it pools (so VGG's groups are its blocks), a timm model where its
+    own group matcher says (a residual network's stages, a transformer's blocks), anything else at
+    its children. Layers without a kernel, such as batch norms, belong to the group before them.
+
+    Parameters
+    ----------
+    body : nn.Module
+        All of the network but its head.
+    prefix : str
+        Put before each name.
+    """
+    groups = _timm_groups(body) or _joined(_pieces(body))
+    names = sorted(name for group in groups for name in group)
+    assert names == sorted(name for name, _ in body.named_parameters())
+    return [[prefix + name for name in group] for group in groups]
+
+
+def _timm_groups(body: nn.Module) -> Groups:
+    """Return the groups of a module that holds a whole timm model as ``model``, or none."""
+    model = getattr(body, "model", None)
+    matcher = getattr(model, "group_matcher", None)
+    if model is None or matcher is None or any(_is_chain(child) for child in model.children()):
+        return []
+    from timm.models import group_parameters
+
+    groups = group_parameters(model, matcher(coarse=True))
+    return [[f"model.{name}" for name in groups[key]] for key in sorted(groups) if groups[key]]
+
+
+def _is_chain(module: nn.Module) -> bool:
+    """Return whether a module is a flat sequence of layers with pooling between."""
+    return (
+        isinstance(module, nn.Sequential)
+        and any(isinstance(child, nn.MaxPool2d) for child in module)
+        and not any(list(child.children()) for child in module)
+    )
+
+
+def _pieces(module: nn.Module, prefix: str = "") -> Iterator[Piece]:
+    if own := [prefix + name for name, _ in module.named_parameters(recurse=False)]:
+        yield own, True
+    if _is_chain(module):
+        yield from _blocks(module, prefix)
+        return
+    weights = _count(module)
+    for name, child in module.named_children():
+        path = f"{prefix}{name}."
+        if list(child.children()) and (_is_chain(child) or _count(child) > _NEARLY_ALL * weights):
+            yield from _pieces(child, path)
+        else:
+            yield [path + n for n, _ in child.named_parameters()], _has_kernel(child)
+
+
+def _blocks(chain: nn.Module, prefix: str) -> Iterator[Piece]:
+    opens = True
+    for name, child in chain.named_children():
+        opens |= isinstance(child, nn.MaxPool2d)
+        if names := [f"{prefix}{name}.{n}" for n, _ in child.named_parameters()]:
+            yield names, opens
+            opens = False
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _has_kernel(module: nn.Module) -> bool:
+    return any(p.ndim > 1 for p in module.parameters())
+
+
+def _joined(pieces: Iterator[Piece]) -> Groups:
+    groups: Groups = []
+    for names, opens in pieces:
+        if opens or not groups:
+            groups.append([])
+        groups[-1] += names
+    return [group for group in groups if group]

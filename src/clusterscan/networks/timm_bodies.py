@@ -1,0 +1,135 @@
+"""Bodies that timm makes. Nothing else asks timm for a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from clusterscan.errors import ModelError
+from clusterscan.networks.network import Kind
+from clusterscan.networks.pretrained import (
+    check_loaded,
+    forget_source,
+    is_own,
+    read_weights,
+    timm_options,
+)
+from clusterscan.networks.torchvision_repair import import_timm
+from clusterscan.networks.whole import TimmBody
+
+
+def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any:
+    """Return a timm model.
+
+    Parameters
+    ----------
+    name : str
+        timm's name.
+    bands : int
+        Image bands.
+    pretrained : bool or str
+        Published weights, or the path of a .safetensors file. A file of our own networks is not
+        read here: its names are those of the network around the model.
+    **options
+        For ``timm.create_model``.
+
+    Raises
+    ------
+    ModelError
+        If timm does not know the name, cannot make the model so, or the weights do not fit.
+    """
+    timm = import_timm()
+    state = read_weights(pretrained) if isinstance(pretrained, str) else {}
+    loads = bool(state) and not is_own(state)
+    try:
+        if loads:
+            options |= timm_options(state, name, bands)
+        else:
+            options["pretrained"] = pretrained is True
+        model = timm.create_model(name, in_chans=bands, **options)
+    except Exception as error:  # timm raises RuntimeError, KeyError, AttributeError and others
+        fix = (
+            f"if {pretrained} holds other weights, give a file of the same architecture"
+            if loads
+            else "timm.list_models() gives the names it knows"
+        )
+        raise ModelError(
+            f"timm cannot make network {name!r} for {bands} bands: {error}; {fix}"
+        ) from error
+    if loads:
+        forget_source(model)
+        check_loaded(model, state, str(pretrained))
+    return model
+
+
+def whole_body(
+    name: str, bands: int, size_px: int, dropout: float, pretrained: bool | str
+) -> TimmBody:
+    """Return a timm network without its last layer, for crops of one size.
+
+    Parameters
+    ----------
+    name : str
+        timm's name.
+    bands, size_px : int
+        Bands and size of the crops [px].
+    dropout : float
+        Dropout before the last layer (in VGG, of all its linear layers).
+    pretrained : bool or str
+        As for `create`.
+    """
+    options: dict[str, Any] = {"num_classes": 0, "drop_rate": dropout}
+    if has_fixed_size(name):
+        options["img_size"] = size_px
+    return TimmBody(create(name, bands, pretrained, **options))
+
+
+def has_fixed_size(name: str) -> bool:
+    """Return whether a timm network is made for images of one size, as most transformers are."""
+    try:
+        known = import_timm().get_pretrained_cfg(name)
+    except RuntimeError:  # an unknown tag, which making the network will tell of
+        return False
+    return bool(known is not None and known.fixed_input_size)
+
+
+@torch.no_grad()
+def probe(body: TimmBody, name: str, bands: int, size_px: int) -> tuple[int, Kind]:
+    """Return the number of features of a body, and how its decisions can be traced back.
+
+    Raises
+    ------
+    ModelError
+        If it cannot take crops of this size, or gives no features of them.
+    """
+    maps: list[torch.Tensor] = []
+    hook = body.map.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    was_training = body.training
+    try:
+        out = body.eval()(torch.zeros(1, bands, size_px, size_px))
+    except Exception as error:  # whatever a network does with a crop it was not made for
+        raise ModelError(
+            f"timm/{name} cannot take crops of {size_px} px: {error}; "
+            "change size_px, or take another network"
+        ) from error
+    finally:
+        body.train(was_training)
+        hook.remove()
+    if out.ndim != 2:
+        raise ModelError(
+            f"timm/{name} describes a crop by an array of {out.ndim - 1} dimensions, not by a "
+            "list of features; take another network"
+        )
+    if maps and maps[0].ndim == 4 and maps[0].shape[1] == body.model.num_features:
+        return out.shape[1], "conv"
+    return out.shape[1], "vit" if has_attention_maps(body) else "other"
+
+
+def has_attention_maps(body: nn.Module) -> bool:
+    """Return whether a body is a vision transformer whose blocks' attention can be read."""
+    blocks = getattr(getattr(body, "model", None), "blocks", None)
+    if blocks is None or not hasattr(body.model, "num_prefix_tokens"):
+        return False
+    return all(hasattr(getattr(block, "attn", None), "attn_drop") for block in blocks)
