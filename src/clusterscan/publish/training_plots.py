@@ -7,9 +7,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clusterscan.measure.plots import (
+    draw_precision_recall,
+    draw_recall,
+    draw_reliability,
+    draw_roc,
+)
+from clusterscan.measure.table import Run
+from clusterscan.measure.training_plots import as_range_tests, draw_losses, draw_range_test
 from clusterscan.publish import figures
 from clusterscan.publish.columns import FILTER
 from clusterscan.publish.inputs import Picture, ReportInputs, Section, Table
+
+Tests = Mapping[str, Mapping[str, Any]]
+"""Measures on the test region's examples by the network's title."""
+
+EXAMPLE_MEASURES = {
+    "roc_auc": "ROC area",
+    "average_precision": "Average precision",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "brier": "Brier score",
+    "ece": "Calibration error",
+}
 
 
 def training_section(inputs: ReportInputs) -> Section:
@@ -26,8 +48,10 @@ def training_section(inputs: ReportInputs) -> Section:
             notes.append(f"There is no training history of {title}.")
             continue
         pictures.append(_losses(epochs, title))
-        if history.get("range_test"):
-            pictures.append(_range_test(history["range_test"], title))
+        tests = as_range_tests(history.get("range_tests") or history.get("range_test"))
+        for number, test in enumerate(tests, start=1):
+            stage = f", stage {number}" if len(tests) > 1 else ""
+            pictures.append(_range_test(test, f"{title}{stage}"))
         rows.append(_row(title, read_json(folder / "model.json"), epochs))
     header = ("Network", "Parameters", "Examples", "Epochs", "Best", "Learning rate")
     return Section(
@@ -43,33 +67,32 @@ def training_section(inputs: ReportInputs) -> Section:
 
 def examples_section(inputs: ReportInputs) -> Section:
     """Return the section on how well the test region's examples are told apart."""
-    measures = {
-        (survey, model): read_json(inputs.root / "models" / f"{survey}-{model}" / "metrics.json")
-        for survey, model in _networks(inputs)
-    }
-    tests = {key: value.get("test") or {} for key, value in measures.items()}
-    tests = {key: value for key, value in tests.items() if value.get("examples")}
+    tests = {run.title: run.metrics for run in network_runs(inputs)}
     pictures = [
         p
-        for p in (_roc(tests), _precision_recall(tests), _recall_by_redshift(tests))
+        for p in (
+            _curves(tests, "roc", "ROC curves"),
+            _curves(tests, "precision_recall", "Precision and recall"),
+            _reliability(tests),
+            _recall_by_redshift(tests),
+        )
         if p is not None
     ]
     rows = [
         [
-            f"{model} on {survey}",
+            title,
             f"{value['examples']:,}",
-            f"{value.get('positives', 0):,}",
-            *(
-                _figure_text(value.get(key))
-                for key in ("roc_auc", "average_precision", "precision", "recall", "brier")
-            ),
+            f"{value['positives']:,}" if "positives" in value else "–",
+            *(_measure_text(value, key) for key in EXAMPLE_MEASURES),
+            _measure_text(value.get("calibrated") or {}, "ece"),
         ]
-        for (survey, model), value in tests.items()
+        for title, value in tests.items()
     ]
-    header = (
-        "Network", "Examples", "Positives", "ROC area", "Average precision",
-        "Precision at 0.5", "Recall at 0.5", "Brier score",
-    )  # fmt: skip
+    header = ("Network", "Examples", "Positives", *EXAMPLE_MEASURES.values(), "… calibrated")
+    caption = (
+        "± half of the 68 % interval from a bootstrap over objects; precision, recall, F1 and "
+        "accuracy at probability 0.5."
+    )
     return Section(
         "examples",
         "Telling examples apart",
@@ -77,7 +100,7 @@ def examples_section(inputs: ReportInputs) -> Section:
         "positives is that of the examples, not of the sky: completeness and purity above say "
         "what this means for a catalogue.",
         pictures,
-        [Table(header, rows)] if rows else [],
+        [Table(header, rows, caption)] if rows else [],
         notes=[
             f"Nearly all positives of {survey} are model clusters injected into its images, as "
             "real ones are too few there: these curves say how well injections are told from "
@@ -86,6 +109,29 @@ def examples_section(inputs: ReportInputs) -> Section:
             if inputs.survey_settings(survey).get("sample", {}).get("inject")
         ],
     )
+
+
+def network_runs(inputs: ReportInputs) -> list[Run]:
+    """Return the networks' measures on the test region's examples, for the combined table."""
+    runs = []
+    for survey, model in _networks(inputs):
+        folder = inputs.root / "models" / f"{survey}-{model}"
+        test = read_json(folder / "metrics.json").get("test") or {}
+        if not test.get("examples"):
+            continue
+        card = read_json(folder / "model.json")
+        runs.append(
+            Run(
+                experiment=f"{survey}-{model}",
+                metrics=test,
+                seed=int(card.get("seed") or 0),
+                survey=survey,
+                network=model,
+                title=f"{model} on {survey}",
+                facts={"parameters": card.get("weights", {}).get("parameters")},
+            )
+        )
+    return runs
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,15 +151,8 @@ def _losses(epochs: list[Mapping[str, Any]], title: str) -> Picture:
     with figures.style():
         figure = figures.new_figure()
         axes = figure.subplots()
-        epoch = [row["epoch"] for row in epochs]
-        for key, label, colour in (
-            ("loss", "training loss", figures.COLOURS[0]),
-            ("validation_loss", "validation loss", figures.COLOURS[1]),
-        ):
-            if key in epochs[0]:
-                axes.plot(epoch, [_value(row, key) for row in epochs], color=colour, label=label)
-        axes.set(xlabel="Epoch", ylabel="Cross entropy", title=title)
-        axes.set_ylim(bottom=0)
+        draw_losses(axes, epochs)
+        axes.set_title(title)
         handles, labels = axes.get_legend_handles_labels()
         key, green = "validation_average_precision", figures.COLOURS[2]
         if any(row.get(key) is not None for row in epochs):
@@ -122,63 +161,52 @@ def _losses(epochs: list[Mapping[str, Any]], title: str) -> Picture:
             other.spines["right"].set_visible(True)
             other.set(ylabel="Average precision", ylim=(0, 1.02))
             scores = [_value(row, key) for row in epochs]
-            (line,) = other.plot(epoch, scores, color=green, linestyle="--")
+            epoch = [row["epoch"] for row in epochs]
+            (line,) = other.plot(epoch, scores, color=green, linestyle="-.")
             handles, labels = [*handles, line], [*labels, "validation average precision"]
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
         return figures.svg(figure, f"Loss and average precision of {title} by epoch")
 
 
-def _range_test(curve: Mapping[str, Any], title: str) -> Picture:
-    rate, loss, chosen = curve["learning_rate"], curve["loss"], curve["chosen"]
+def _range_test(test: Mapping[str, Any], title: str) -> Picture:
     with figures.style():
         figure = figures.new_figure()
         axes = figure.subplots()
-        axes.semilogx(rate, loss, color=figures.COLOURS[0])
-        axes.axvline(
-            chosen, color=figures.COLOURS[1], linestyle="--", label=f"chosen: {chosen:.1e}"
-        )
-        top = loss[0] + (loss[0] - min(loss))
-        axes.set_ylim(None, max(top, min(loss) * 1.05))
-        axes.set(xlabel="Learning rate", ylabel="Smoothed loss", title=f"Range test: {title}")
-        axes.legend()
+        draw_range_test(axes, test)
+        axes.set_title(f"Range test: {title}")
         return figures.svg(figure, f"Learning rate range test of {title}")
 
 
-def _roc(tests: Mapping[tuple[str, str], Mapping[str, Any]]) -> Picture | None:
-    return _curves(
-        tests, "roc", ("false_positive_rate", "true_positive_rate"),
-        ("False positive rate", "True positive rate"), ("roc_auc", "area"), "ROC curves",
-    )  # fmt: skip
-
-
-def _precision_recall(tests: Mapping[tuple[str, str], Mapping[str, Any]]) -> Picture | None:
-    return _curves(
-        tests, "precision_recall", ("recall", "precision"), ("Recall", "Precision"),
-        ("average_precision", "average"), "Precision and recall",
-    )  # fmt: skip
-
-
-def _curves(tests, key, columns, labels, measure, title) -> Picture | None:
-    drawn = {name: value for name, value in tests.items() if value.get(key)}
+def _curves(tests: Tests, key: str, title: str) -> Picture | None:
+    drawn = [(name, value) for name, value in tests.items() if value.get(key)]
     if not drawn:
         return None
     with figures.style():
-        figure = figures.new_figure(4.6, 4.2)
+        figure = figures.new_figure(4.6, 4.4 + 0.2 * len(drawn))
         axes = figure.subplots()
-        if key == "roc":
-            axes.plot([0, 1], [0, 1], color=figures.GREY, linestyle=":", linewidth=1)
-        for n, ((survey, model), value) in enumerate(drawn.items()):
-            colour, _ = figures.model_colour(n, False)
-            label = f"{model} on {survey}: {measure[1]} {value[measure[0]]:.3f}"
-            x, y = (value[key][column] for column in columns)
-            axes.plot(x, y, color=colour, linestyle=figures.LINES[n % 4], label=label)
-        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        figure.legend(loc="outside lower center", ncols=1)
+        (draw_roc if key == "roc" else draw_precision_recall)(axes, drawn)
+        axes.set_title(title)
         return figures.svg(figure, f"{title} on the test region's examples")
 
 
-def _recall_by_redshift(tests: Mapping[tuple[str, str], Mapping[str, Any]]) -> Picture | None:
+def _reliability(tests: Tests) -> Picture | None:
+    drawn = {name: value for name, value in tests.items() if value.get("reliability")}
+    if not drawn:
+        return None
+    with figures.style():
+        figure = figures.new_figure(4.6, 4.4 + 0.2 * len(drawn))
+        axes = figure.subplots()
+        draw_reliability(axes, drawn)
+        axes.set_title("Reliability")
+        figure.legend(loc="outside lower center", ncols=1)
+        return figures.svg(
+            figure, "True share of positives by the probability given",
+            "ECE: expected calibration error on these examples, and what perfect probabilities "
+            "would show on as many. The share of positives is that of the examples.",
+        )  # fmt: skip
+
+
+def _recall_by_redshift(tests: Tests) -> Picture | None:
     key = "recall_by_redshift"
     drawn = {name: value[key] for name, value in tests.items() if value.get(key)}
     if not drawn:
@@ -186,19 +214,9 @@ def _recall_by_redshift(tests: Mapping[tuple[str, str], Mapping[str, Any]]) -> P
     with figures.style():
         figure = figures.new_figure(4.6, 4.2)
         axes = figure.subplots()
-        for n, ((survey, model), bins) in enumerate(drawn.items()):
-            bins = [b for b in bins if b["recall"] is not None]
-            colour, _ = figures.model_colour(n, False)
-            axes.plot(
-                [(b["z_low"] + b["z_high"]) / 2 for b in bins],
-                [b["recall"] for b in bins],
-                color=colour,
-                linestyle=figures.LINES[n % 4],
-                marker="o",
-                label=f"{model} on {survey}",
-            )
+        draw_recall(axes, drawn)
         axes.set(xlabel="Redshift", ylabel="Recall at probability 0.5", title="Recall by redshift")
-        axes.set(xlim=(0, None), ylim=(-0.02, 1.04))
+        axes.set_xlim(left=0)
         figure.legend(loc="outside lower center", ncols=2)
         return figures.svg(figure, "Recall of the test region's clusters by redshift")
 
@@ -226,5 +244,9 @@ def _value(row: Mapping[str, Any], key: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _figure_text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
+def _measure_text(metrics: Mapping[str, Any], key: str) -> str:
+    value = metrics.get(key)
+    if not isinstance(value, int | float):
+        return "–"
+    low, high = (metrics.get("intervals") or {}).get(key, (None, None))
+    return f"{value:.3f}" + ("" if low is None else f" ± {(high - low) / 2:.3f}")

@@ -1,0 +1,1 @@
+"""Measures of classifiers, their curves, calibration, figures, galleries and tables."""

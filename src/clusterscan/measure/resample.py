@@ -1,0 +1,85 @@
+"""Bootstrap over objects: all views of an object are drawn together, or not at all.
+
+An image rotated fifteen times is one measurement, not fifteen: intervals over examples would be
+too narrow by up to the square root of the number of views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+ONE_SIGMA = 0.6827  # content of a Gaussian within one standard deviation
+_MOST_NUMBERS = 2**22  # in one array: memory stays small whatever the number of draws
+
+
+def draws(
+    n_objects: int, n_examples: int, count: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield how often each object is drawn: float arrays (some draws, n_objects).
+
+    Parameters
+    ----------
+    n_objects, n_examples : int
+        Objects to draw from; examples, which only set how many draws come at a time.
+    count : int
+        Draws in all; each takes n_objects with replacement.
+    rng : numpy.random.Generator
+
+    References
+    ----------
+    Efron 1979, Ann. Stat. 7, 1; Field & Welsh 2007, J. R. Stat. Soc. B 69, 369 (clusters).
+    """
+    at_once = max(1, _MOST_NUMBERS // max(n_examples, 1))
+    for start in range(0, count, at_once):
+        size = min(at_once, count - start)
+        picked = rng.integers(n_objects, size=(size, n_objects))
+        picked += n_objects * np.arange(size)[:, None]
+        times = np.bincount(picked.ravel(), minlength=size * n_objects)
+        yield times.reshape(size, n_objects).astype(np.float64)
+
+
+def interval(values: np.ndarray, confidence: float = ONE_SIGMA) -> tuple[float, float] | None:
+    """Return the central interval of draws (percentiles); None where they cannot say.
+
+    That is where most draws have no value (NaN), or all have the same one: a perfect score
+    stays perfect however often it is drawn, which does not mean that it is exact.
+    """
+    known = values[np.isfinite(values)]
+    tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
+    if not known.size or 2 * known.size < values.size or np.ptp(known) == 0:
+        return None
+    low, high = np.quantile(known, tails)
+    return float(low), float(high)
+
+
+def shifted_interval(
+    values: np.ndarray, value: float, confidence: float = ONE_SIGMA
+) -> tuple[float, float] | None:
+    """Return the spread of draws about their median, put about the value, not below 0.
+
+    For measures such as the calibration error, whose draws all lie above the value: each draw
+    adds sampling noise a second time.
+    """
+    found = interval(values, confidence)
+    if found is None:
+        return None
+    middle = float(np.nanmedian(values))
+    return max(value + found[0] - middle, 0.0), value + found[1] - middle
+
+
+def wilson(found: float, count: int, confidence: float = ONE_SIGMA) -> tuple[float, float]:
+    """Return Wilson's interval of a share found / count, count > 0.
+
+    References
+    ----------
+    Wilson 1927, J. Am. Stat. Assoc. 22, 209; Brown, Cai & DasGupta 2001, Stat. Sci. 16, 101.
+    """
+    from scipy.special import ndtri
+
+    z, share = float(ndtri(0.5 + confidence / 2)), found / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return (0.0 if share == 0 else float(low)), (1.0 if share == 1 else float(high))
