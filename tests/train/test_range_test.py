@@ -34,8 +34,7 @@ def sweep(network, settings, target=0.0):
     return range_test(
         network,
         lambda rate: torch.optim.SGD(network.parameters(), rate),
-        lambda: (torch.ones(1, 1), torch.full((1, 1), target)),
-        torch.nn.functional.mse_loss,
+        lambda: torch.nn.functional.mse_loss(network(torch.ones(1, 1)), torch.full((1, 1), target)),
         settings,
     )
 
@@ -55,29 +54,52 @@ def test_a_loss_that_is_never_finite_is_an_error_with_a_way_out():
         sweep(quadratic(), RangeTestSettings(), target=float("nan"))
 
 
-def test_the_optimiser_uses_the_rate_that_the_range_test_chose(examples, monkeypatch):
+def spied(monkeypatch, kind):
+    """Return the list that the learning rate of each step of an optimiser goes into."""
     used = []
-    original = torch.optim.AdamW.step
+    original = kind.step
 
     def spy(self, *args, **kwargs):
         used.append(self.param_groups[0]["lr"])
         return original(self, *args, **kwargs)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    monkeypatch.setattr(kind, "step", spy)
+    return used
+
+
+def test_the_optimiser_uses_the_rate_that_the_range_test_chose(examples, monkeypatch):
+    used = spied(monkeypatch, torch.optim.AdamW)
     settings = TrainSettings(
         epochs=1, batch_size=16, schedule="constant", range_test={"steps": 12}, device="cpu"
     )
     result = loop.train(examples, NETWORK, settings)
-    curve = result.range_curve
+    (curve,) = result.range_curves
     np.testing.assert_allclose(used[: len(curve.loss)], curve.learning_rate)
     assert set(used[12:]) == {curve.chosen}
     assert result.card["training"]["learning_rate"] == curve.chosen
 
 
-def test_one_cycle_peaks_at_the_rate_it_is_given():
-    rates = [loop.scheduled("one_cycle", 0.01, done) for done in np.linspace(0, 1, 101)]
-    assert max(rates) == pytest.approx(0.01)
-    assert np.argmax(rates) == 30
-    assert rates[0] == pytest.approx(0.01 / 25)
-    assert rates[-1] == pytest.approx(1e-6)
-    assert [loop.scheduled("cosine", 1.0, d) for d in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+def test_each_stage_of_a_transfer_has_its_own_range_test_and_uses_it(examples, monkeypatch):
+    head = spied(monkeypatch, torch.optim.Adam)
+    rest = spied(monkeypatch, torch.optim.SGD)
+    settings = TrainSettings(
+        batch_size=16,
+        schedule="constant",
+        range_test={"steps": 12},
+        device="cpu",
+        transfer=[
+            {"trainable": "head", "epochs": 1, "optimiser": "adam"},
+            {"trainable": 2, "epochs": 1, "optimiser": "sgd"},
+            {"trainable": "all", "epochs": 1, "optimiser": "rmsprop", "learning_rate": 1e-4},
+        ],
+    )
+    result = loop.train(examples, NETWORK, settings)
+    first, second, third = result.range_curves
+    for curve, used in ((first, head), (second, rest)):
+        np.testing.assert_allclose(used[: len(curve.loss)], curve.learning_rate)
+        assert set(used[12:]) == {curve.chosen}
+    assert first.chosen != second.chosen
+    assert third is None
+    told = [stage["learning_rate"] for stage in result.card["training"]["stages"]]
+    assert told == [first.chosen, second.chosen, 1e-4]
+    assert [row["learning_rate"] for row in result.history] == told

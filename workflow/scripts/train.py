@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import TrainSettings
-from clusterscan.networks.card import save_model
 from clusterscan.progress import Progress
-from clusterscan.provenance.atomic import write_json
 from clusterscan.provenance.records import records_of
 from clusterscan.stage import arguments, run_stage
-from clusterscan.train.dataset import read_examples
-from clusterscan.train.loop import range_curve_json, train
-from clusterscan.train.plots import plot_history, plot_range_test, plot_roc_and_precision
+from clusterscan.train.checkpoint import discard
+from clusterscan.train.dataset import Examples, read_examples
+from clusterscan.train.loop import train
+from clusterscan.train.products import write_model
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:
-    """Train the model named by the arguments."""
+    """Train the model named by the arguments, going on from its checkpoint if there is one."""
     stage = args.settings["stage"]
     shards = [args.root / r.path for r in records_of(args.samples).values() if r.has_shard]
+    folder = args.output.parent
+    checkpoint = folder / ".checkpoint"
     result = train(
-        read_examples(shards),
+        with_unit(read_examples(shards, name=stage["survey"]), stage["unit"]),
         NetworkSettings(**stage["network"]),
         TrainSettings(**stage["train"]),
         progress=progress,
+        checkpoint=checkpoint,
     )
-    folder = args.output.parent
-    write_json(
-        folder / "history.json",
-        {"epochs": result.history, "range_test": range_curve_json(result.range_curve)},
-    )
-    write_json(folder / "metrics.json", result.metrics)
-    plot_history(result.history, folder / "history.png")
-    if result.range_curve is not None:
-        plot_range_test(result.range_curve, folder / "range_test.png")
-    plot_roc_and_precision(result.metrics, folder / "roc_precision.png")
-    card = {**result.card, "survey": stage["survey"], "unit": stage["unit"]}
-    save_model(folder, result.network, card)  # last: the card is what Snakemake waits for
+    write_model(folder, result)
+    discard(checkpoint)
+
+
+def with_unit(examples: Examples, unit: str) -> Examples:
+    """Return examples of one survey with the unit of its pixels."""
+    (view,) = examples.views
+    return replace(examples, views=(replace(view, unit=unit),))
 
 
 if __name__ == "__main__":

@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clusterscan.config.base import Settings
 
+Optimiser = Literal["adamw", "adam", "nadam", "radam", "rmsprop", "adadelta", "sgd"]
+Schedule = Literal["one_cycle", "constant", "cosine", "step", "exponential", "plateau"]
+LearningRate = Literal["range_test"] | float
+Degrees = Annotated[float, Field(gt=0, le=180)]
+Weight = Annotated[float, Field(gt=0)]
+
 
 class NormalisationSettings(Settings):
-    """How pixel values become network inputs: z = (value - median) / robust sigma, by band."""
+    """How pixel values become network inputs.
 
-    kind: Literal["asinh", "standard"] = Field(
-        "asinh", description="'asinh': b asinh(z / b), tames bright stars; 'standard': z itself."
+    Statistics are those of the training examples, band by band; z = (value - median) / robust
+    sigma. They stand in the model's card.
+    """
+
+    kind: Literal["asinh", "log", "quantile", "standard", "unit"] = Field(
+        "asinh",
+        description="'asinh': b asinh(z / b), tames bright stars; 'log': b ln(1 + |z| / b) with "
+        "z's sign, for steeper tails; 'quantile': the normal deviate of the value's rank, for any "
+        "skewed distribution; 'standard': z itself; 'unit': from 0 to 1 between two quantiles.",
     )
     softening: float = Field(
-        3.0, gt=0, description="b of 'asinh': values up to about b sigma stay linear."
+        3.0, gt=0, description="b of 'asinh' and 'log': values up to about b sigma stay linear."
     )
+    unit_quantiles: tuple[float, float] = Field(
+        (0.0, 1.0),
+        description="The quantiles that become 0 and 1 with 'unit'; what lies beyond is clipped.",
+    )
+
+    background: Literal["kept", "image"] = Field(
+        "kept",
+        description="'image': the median of each band of each example is subtracted first, for "
+        "stamps whose background is not the same. Networks that scan tiles need 'kept'.",
+    )
+
+    @field_validator("unit_quantiles")
+    @classmethod
+    def _quantiles_rise(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 1:
+            raise ValueError(
+                f"unit_quantiles = {list(value)} must rise within 0 to 1, such as [0.001, 0.999]"
+            )
+        return value
 
 
 class AugmentationSettings(Settings):
     """Random changes that leave an example's label as it is."""
 
-    rotation: Literal["none", "quarter", "any"] = Field(
+    rotation: Literal["none", "quarter", "any", "steps"] | Degrees = Field(
         "quarter",
-        description="'quarter' turns keep the pixels' noise as the scan sees it; 'any' angle "
-        "interpolates, which smooths noise, so use it for well sampled images only.",
+        description="'quarter' turns keep the pixels' noise as the scan sees it; 'any' angle, one "
+        "of rotation_steps equal 'steps' of the full circle, or any angle within plus or minus "
+        "this number of degrees: these interpolate, which smooths noise, so use them for well "
+        "sampled images only.",
     )
-    flips: bool = Field(True, description="Mirror half of the examples.")
+    rotation_steps: int = Field(
+        15, ge=2, le=360, description="Number of the angles of rotation: steps."
+    )
+    flips: Literal["none", "horizontal", "both"] = Field(
+        "both",
+        description="Mirror half of the examples: left to right, or also top to bottom. true "
+        "means 'both', false 'none'.",
+    )
     shift_px: int = Field(
         4,
         ge=0,
         le=256,
         description="Move the image by up to this many pixels along each axis, so that the "
-        "network accepts objects between the scan's grid points.",
+        "network accepts objects between the scan's grid points. With several surveys these are "
+        "pixels of the first, and the others move by the same angle.",
     )
+
+    @field_validator("flips", mode="before")
+    @classmethod
+    def _bools_are_flips(cls, value: Any) -> Any:
+        return {True: "both", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class RangeTestSettings(Settings):
@@ -60,44 +107,95 @@ class RangeTestSettings(Settings):
         return self
 
 
+class TransferStage(Settings):
+    """One stage of a training in stages; what is null is as in the training's own settings."""
+
+    trainable: Literal["head", "all"] | Annotated[int, Field(ge=1)] = Field(
+        "all",
+        description="What learns: the new 'head' alone, 'all', or this many of the network's "
+        "last groups of layers, the head among them.",
+    )
+    epochs: int = Field(..., ge=1, description="Passes of this stage.")
+    optimiser: Optimiser | None = Field(None, description="Optimiser.")
+    learning_rate: LearningRate | None = Field(
+        None, description="Peak learning rate, or 'range_test' to measure it for this stage."
+    )
+    momentum: float | None = Field(None, ge=0, lt=1, description="Momentum of 'sgd'.")
+    weight_decay: float | None = Field(None, ge=0, description="Weight decay.")
+    schedule: Schedule | None = Field(None, description="Schedule over this stage.")
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _rate_is_positive(cls, value: LearningRate | None) -> LearningRate | None:
+        return _possible_rate(value)
+
+
 class TrainSettings(Settings):
     """Training of one model."""
 
     epochs: int = Field(12, ge=1, description="Passes; see negatives_per_positive for their size.")
-    batch_size: int = Field(64, ge=2, description="Examples per step.")
-    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="Optimiser.")
-    learning_rate: Literal["range_test"] | float = Field(
+    batch_size: int = Field(64, ge=2, description="Examples per step, on all devices together.")
+    optimiser: Optimiser = Field("adamw", description="Optimiser; 'sgd' is Nesterov's.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of 'sgd'; 0: plain descent.")
+    learning_rate: LearningRate = Field(
         "range_test", description="Peak learning rate, or 'range_test' to measure it first."
     )
     range_test: RangeTestSettings = RangeTestSettings()
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of the weights proper.")
-    schedule: Literal["one_cycle", "cosine", "constant"] = Field(
-        "one_cycle", description="How the learning rate runs over the training."
+    schedule: Schedule = Field(
+        "one_cycle",
+        description="How the learning rate runs over the training: 'step' and 'exponential' "
+        "multiply it by schedule_factor every schedule_every_epochs, at once or a little after "
+        "each epoch; 'plateau' does so when the validation loss has not fallen for so long.",
+    )
+    schedule_factor: float = Field(
+        0.1, gt=0, lt=1, description="Factor of 'step', 'exponential' and 'plateau'."
+    )
+    schedule_every_epochs: int = Field(
+        10, ge=1, description="Epochs between two steps of 'step', 'exponential' or 'plateau'."
     )
     label_smoothing: float = Field(
-        0.02, ge=0, lt=0.5, description="Targets become this and one minus this."
+        0.02,
+        ge=0,
+        lt=0.5,
+        description="The target of the true class becomes one minus this, the rest of it goes to "
+        "the other classes in equal parts.",
     )
-    negatives_per_positive: float = Field(
+    class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = Field(
+        "none",
+        description="Weight of each class in the loss: none, 'balanced' (inverse to its number "
+        "of training examples), or one number per class.",
+    )
+    negatives_per_positive: float | None = Field(
         2.0,
         gt=0,
         description="Each epoch shows every positive once and this many negatives for each, "
-        "drawn afresh from all there are.",
+        "drawn afresh from all there are. null: every training example once, which is the only "
+        "way with more than two classes.",
     )
     least_examples_per_epoch: int = Field(
         0,
         ge=0,
-        description="Show the positives more than once in an epoch (augmented differently) "
-        "until it has this many examples; 0: once.",
+        description="Show the examples more than once in an epoch (augmented differently) "
+        "until it has this many; 0: once.",
+    )
+    clip_norm: float = Field(
+        5.0, ge=0, description="Shorten longer gradients to this norm; 0: leave them."
     )
     augmentation: AugmentationSettings = AugmentationSettings()
     normalisation: NormalisationSettings = NormalisationSettings()
+    transfer: tuple[TransferStage, ...] | None = Field(
+        None,
+        description="Train in these stages, one after the other, each from the best weights of "
+        "the one before; epochs are then the stages'.",
+    )
     average_over_steps: int = Field(
         20,
         ge=0,
         description="Judge and keep a running mean of the weights over about this many steps, "
         "which is steadier than the weights themselves; 0: the weights themselves.",
     )
-    keep_best_by: Literal["loss", "average_precision", "last"] = Field(
+    keep_best_by: Literal["loss", "average_precision", "accuracy", "last"] = Field(
         "loss", description="Keep the weights of the epoch best in this on the validation set."
     )
     patience: int = Field(
@@ -112,12 +210,38 @@ class TrainSettings(Settings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="'cpu', 'cuda', 'cuda:<n>', or 'auto': the first GPU if there is one.",
     )
+    devices: int = Field(
+        1, ge=1, description="GPUs (on a CPU: processes) that share each step's examples."
+    )
+    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = Field(
+        "auto",
+        description="Arithmetic of the network: 32 bits, or mixed. 'auto': bf16-mixed on GPUs "
+        "that have it, 32 bits elsewhere (processors compute halves much slower).",
+    )
+    checkpoint_every_steps: int = Field(
+        500, ge=0, description="Steps between two checkpoints to go on from when killed; 0: none."
+    )
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _rate_is_positive(cls, value: LearningRate) -> LearningRate | None:
+        return _possible_rate(value)
 
     @model_validator(mode="after")
-    def _rate_is_positive(self) -> TrainSettings:
-        if isinstance(self.learning_rate, float) and not 0 < self.learning_rate < 10:
+    def _stages_and_devices_fit(self) -> TrainSettings:
+        if self.transfer is not None and not self.transfer:
+            raise ValueError("transfer has no stage; give at least one, or null")
+        if self.batch_size % self.devices:
             raise ValueError(
-                f"learning_rate = {self.learning_rate} should lie between 0 and 10, "
-                "or be 'range_test'"
+                f"batch_size = {self.batch_size} cannot be shared equally by devices = "
+                f"{self.devices}; give a multiple"
             )
+        if self.devices > 1 and ":" in self.device:
+            raise ValueError(f"device = {self.device!r} names one GPU; give 'cuda' for several")
         return self
+
+
+def _possible_rate(value: LearningRate | None) -> LearningRate | None:
+    if isinstance(value, float) and not 0 < value < 10:
+        raise ValueError(f"learning_rate = {value} should lie between 0 and 10, or be 'range_test'")
+    return value

@@ -1,47 +1,208 @@
-"""Batches of crops: which examples an epoch shows, and how each is changed before it is seen."""
+"""From examples to the tensors of each step, on the device that trains."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
 import numpy as np
 import torch
-from torch.nn import functional
 
-from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import AugmentationSettings, TrainSettings
-from clusterscan.networks.normalise import Normalisation, apply
-from clusterscan.train.dataset import Examples
+from clusterscan.networks.fusion import hide_surveys
+from clusterscan.networks.normalise import FLOAT16_MAX, Normalisation, apply
+from clusterscan.train.augment import changed, draw_changes, margin_px
+from clusterscan.train.epochs import epoch_rows, steps
+from clusterscan.train.examples import Examples, View
+from clusterscan.train.losses import example_weights
+from clusterscan.train.plan import Draw, generator
+
+T = TypeVar("T")
+
+# Images stay on a GPU if they take no more than this part of its memory.
+_SHARE_OF_GPU = 0.25
 
 
-def crops_with_margin(
-    examples: Examples,
+class Batch(NamedTuple):
+    """The examples of one step.
+
+    Attributes
+    ----------
+    views : tuple of float32 tensors, shape (B, bands, N, N)
+        Normalised crops, one tensor a view.
+    present : bool tensor, shape (B, views)
+        Which views each example has.
+    label : int64 tensor, shape (B,)
+        Classes.
+    weight : float32 tensor, shape (B,)
+        Weights in the loss.
+    place : tuple of int
+        Where in the training this is.
+    """
+
+    views: tuple[torch.Tensor, ...]
+    present: torch.Tensor
+    label: torch.Tensor
+    weight: torch.Tensor
+    place: tuple[int, ...]
+
+
+class Crops:
+    """All examples, normalised, as crops with the margin that augmentation needs.
+
+    Parameters
+    ----------
+    examples : Examples
+        All splits.
+    normalisations : sequence of Normalisation
+        One a view.
+    sizes_px : sequence of int
+        Crop size of each view.
+    settings : TrainSettings
+        Augmentation and class weights.
+    device : torch.device
+        Where steps are wanted.
+    drop_survey : float
+        Probability with which a training example hides a view that it has; one always stays.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        normalisations: Sequence[Normalisation],
+        sizes_px: Sequence[int],
+        settings: TrainSettings,
+        device: torch.device,
+        *,
+        drop_survey: float = 0.0,
+    ):
+        self.examples = examples
+        self.sizes_px = tuple(sizes_px)
+        self.settings = settings
+        self.device = device
+        self.drop_survey = drop_survey
+        self.scales = _relative_scales(examples.views)
+        images = [
+            with_margin(view, normalisation, size, settings.augmentation, scale=scale)
+            for view, normalisation, size, scale in zip(
+                examples.views, normalisations, sizes_px, self.scales, strict=True
+            )
+        ]
+        self.images = [image.to(home(images, device)) for image in images]
+        self.present = np.stack([view.present for view in examples.views], axis=1)
+        self.label = torch.from_numpy(examples.label)
+        self.weight = torch.from_numpy(
+            example_weights(
+                examples.label,
+                examples.weight,
+                examples.split == "train",
+                len(examples.classes),
+                settings,
+            )
+        )
+
+    def augmented(
+        self, rows: np.ndarray, rng: np.random.Generator, place: tuple[int, ...] = ()
+    ) -> Batch:
+        """Return training examples, changed at random."""
+        changes = draw_changes(len(rows), self.settings.augmentation, rng)
+        present = self._shown(rows, rng)
+        views = [
+            changed(images, rows, size, changes.moved(scale))
+            for images, size, scale in zip(self.images, self.sizes_px, self.scales, strict=True)
+        ]
+        if self.device.type == "cuda" and views[0].device.type == "cpu":
+            views = [view.pin_memory() for view in views]  # so that the copy does not wait
+        return self._batch(rows, views, present, place)
+
+    def _shown(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        present = self.present[rows]
+        return hide_surveys(present, self.drop_survey, rng) if self.drop_survey else present
+
+    def plain(self, rows: np.ndarray) -> Batch:
+        """Return examples as they are."""
+        views = [
+            _centre(images[torch.from_numpy(rows).to(images.device)], size)
+            for images, size in zip(self.images, self.sizes_px, strict=True)
+        ]
+        return self.on_device(self._batch(rows, views, self.present[rows], ()))
+
+    def _batch(
+        self,
+        rows: np.ndarray,
+        views: Sequence[torch.Tensor],
+        present: np.ndarray,
+        place: tuple[int, ...],
+    ) -> Batch:
+        picked = torch.from_numpy(rows)
+        return Batch(
+            tuple(views), torch.from_numpy(present), self.label[picked], self.weight[picked], place
+        )
+
+    def on_device(self, batch: Batch) -> Batch:
+        """Return a batch on the device."""
+        views = tuple(self._moved(view) for view in batch.views)
+        present, label, weight = map(self._moved, (batch.present, batch.label, batch.weight))
+        return Batch(views, present, label, weight, batch.place)
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+def with_margin(
+    view: View,
     normalisation: Normalisation,
-    network: NetworkSettings,
+    size_px: int,
     augmentation: AugmentationSettings,
+    *,
+    scale: float = 1.0,
 ) -> torch.Tensor:
     """Return normalised images with just the margin that augmentation needs.
 
-    Images that are smaller than that are continued by reflection, as stamps have no
+    Images that are smaller than the crop are continued by reflection, as stamps have no
     surroundings of their own.
+
+    Parameters
+    ----------
+    view : View
+        Images.
+    normalisation : Normalisation
+        How they are scaled.
+    size_px : int
+        Crop size.
+    augmentation : AugmentationSettings
+        What will be done to them.
+    scale : float
+        Pixels of this view that ``shift_px`` means by one.
 
     Returns
     -------
-    float16 tensor, shape (n, bands, L, L)
+    float16 tensor, shape (n, L, L, bands)
         L has the parity of the crop, so the crop's centre is the image's centre; an example
         whose own parity is the other one lies half a pixel off.
     """
-    margin = augmentation.shift_px
-    if augmentation.rotation == "any":
-        margin += int(np.ceil(network.size_px * (np.sqrt(2) - 1) / 2))
-    side = network.size_px + 2 * min(margin, _spare(examples.size_px, network.size_px))
-    out = np.empty((len(examples), len(examples.bands), side, side), dtype=np.float16)
-    for start in range(0, len(examples), 256):
+    spare = max(0, (view.size_px - size_px) // 2)
+    side = size_px + 2 * min(margin_px(size_px, augmentation, scale), spare)
+    out = np.empty((len(view.images), side, side, len(view.bands)), dtype=np.float16)
+    for start in range(0, len(out), 256):
         block = slice(start, start + 256)
-        out[block] = centred(apply(examples.images[block], normalisation), side)
+        inputs = centred(_inputs(view.images[block], normalisation, size_px), side)
+        out[block] = np.clip(inputs, -FLOAT16_MAX, FLOAT16_MAX).transpose(0, 2, 3, 1)
     return torch.from_numpy(out)
 
 
-def _spare(size: int, crop: int) -> int:
-    return max(0, (size - crop) // 2)
+def _inputs(images: np.ndarray, normalisation: Normalisation, size_px: int) -> np.ndarray:
+    """Return network inputs of whole images, levelled as their crops will be in use."""
+    if normalisation.background != "image":
+        return apply(images, normalisation)
+    crops = centred(images, size_px).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a crop without any value is all NaN
+        level = np.nanmedian(crops, axis=(-2, -1), keepdims=True)
+    return apply(images - level, replace(normalisation, background="kept"))
 
 
 def centred(images: np.ndarray, side: int) -> np.ndarray:
@@ -55,76 +216,123 @@ def centred(images: np.ndarray, side: int) -> np.ndarray:
     return np.pad(images, [(0, 0)] * (images.ndim - 2) + [pad, pad], mode="symmetric")
 
 
-def epoch_rows(examples: Examples, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
-    """Draw the rows that one epoch shows, in random order.
+def _centre(images: torch.Tensor, size_px: int) -> torch.Tensor:
+    first = (images.shape[1] - size_px) // 2
+    crops = images[:, first : first + size_px, first : first + size_px].float()
+    return crops.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
-    Every positive appears equally often; the negatives are drawn without repeats as long as
-    there are enough, so that epochs walk through a larger pool.
+
+def home(images: Sequence[torch.Tensor], device: torch.device) -> torch.device:
+    """Return where images are kept: on a GPU with room for them, else in main memory."""
+    if device.type != "cuda":
+        return torch.device("cpu")
+    size = sum(image.numel() * image.element_size() for image in images)
+    # Of all its memory, not of what is free now: the choice must not change the weights.
+    room = _SHARE_OF_GPU * torch.cuda.get_device_properties(device).total_memory
+    return device if size <= room else torch.device("cpu")
+
+
+def _relative_scales(views: Sequence[View]) -> list[float]:
+    """Return how many of each view's pixels are one pixel of the first view."""
+    first = views[0].pixel_scale_arcsec
+    return [first / view.pixel_scale_arcsec if view.pixel_scale_arcsec else 1.0 for view in views]
+
+
+class TrainBatches:
+    """The steps of each epoch of a stage, as Lightning iterates over them.
+
+    Everything random in a step depends on its place alone; ``state_dict`` says where in the
+    epoch to go on.
     """
-    positive = examples.rows("train", 1)
-    negative = examples.rows("train", 0)
-    per_round = len(positive) * (1 + settings.negatives_per_positive)
-    rounds = max(1, int(np.ceil(settings.least_examples_per_epoch / per_round)))
-    count = max(1, round(rounds * len(positive) * settings.negatives_per_positive))
-    drawn = np.concatenate([np.tile(positive, rounds), _draw(negative, count, rng)])
-    return rng.permutation(drawn)
+
+    def __init__(self, crops: Crops, stage: int):
+        self._crops = crops
+        self._stage = stage
+        self._epoch = 0
+        self._start = 0
+        self._done = 0
+        self._length = len(self._steps(0))
+        self.sampler = self  # Lightning tells a loader's sampler which epoch it is
+
+    def __len__(self) -> int:
+        return self._length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration is for."""
+        self._epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many steps of the epoch were given out."""
+        return {"done": self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration begin behind the steps that were given out."""
+        self._start = int(state["done"])
+
+    def __iter__(self) -> Iterator[Batch]:
+        start, self._start = self._start, 0
+        rank, world = rank_and_world()
+        chosen = self._steps(self._epoch)
+        makers = [self._maker(chosen[i], i, rank, world) for i in range(start, len(chosen))]
+        on_cpu = self._crops.images[0].device.type == "cpu"
+        batches = ahead(makers) if on_cpu else (make() for make in makers)
+        for number, batch in enumerate(batches):
+            self._done = start + number + 1
+            yield self._crops.on_device(batch)
+
+    def _steps(self, epoch: int) -> list[np.ndarray]:
+        settings = self._crops.settings
+        rng = generator(settings.seed, Draw.EPOCH, self._stage, epoch)
+        return steps(epoch_rows(self._crops.examples, settings, rng), settings.batch_size)
+
+    def _maker(self, rows: np.ndarray, step: int, rank: int, world: int) -> Callable[[], Batch]:
+        place = (self._stage, self._epoch, step, rank)
+
+        def make() -> Batch:
+            rng = generator(self._crops.settings.seed, Draw.STEP, *place)
+            return self._crops.augmented(rows[rank::world], rng, place)
+
+        return make
 
 
-def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    rounds = int(np.ceil(count / len(rows)))
-    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
+def range_test_batches(crops: Crops, stage: int) -> Iterator[Batch]:
+    """Give training batches without end, for the range test of a stage."""
+    settings = crops.settings
+    rng = generator(settings.seed, Draw.RANGE_TEST, stage)
+    while True:
+        for rows in steps(epoch_rows(crops.examples, settings, rng), settings.batch_size):
+            yield crops.on_device(crops.augmented(rows, rng))
 
 
-def augment(
-    images: torch.Tensor,
-    size_px: int,
-    settings: AugmentationSettings,
-    rng: np.random.Generator,
-) -> torch.Tensor:
-    """Return randomly turned, mirrored and moved crops.
+class PlainBatches:
+    """Rows of the examples as they are, step by step."""
 
-    Parameters
-    ----------
-    images : float tensor, shape (B, bands, L, L)
-        Images with margin.
-    size_px : int
-        Crop size N.
-    settings : AugmentationSettings
-        What to change.
-    rng : numpy.random.Generator
-        Source of the changes, the same whatever device the images are on.
+    def __init__(self, crops: Crops, rows: np.ndarray, batch_size: int = 64):
+        self._crops = crops
+        self._parts = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
 
-    Returns
-    -------
-    float32 tensor, shape (B, bands, N, N)
-    """
-    images = images.float()
-    if settings.rotation == "any":
-        images = _rotate_any(images, rng)
-    turns = rng.integers(4, size=len(images)) if settings.rotation == "quarter" else None
-    mirror = rng.integers(2, size=len(images)) if settings.flips else None
-    spare = (images.shape[-1] - size_px) // 2
-    most = settings.shift_px
-    moves = rng.integers(-most, most + 1, size=(len(images), 2))
-    if spare < most:
-        pad = most - spare
-        images = functional.pad(images, (pad, pad, pad, pad), mode="reflect")
-        spare = most
-    out = images.new_empty((*images.shape[:2], size_px, size_px))
-    for i in range(len(images)):
-        y, x = moves[i] + spare
-        crop = images[i, :, y : y + size_px, x : x + size_px]
-        if turns is not None:
-            crop = torch.rot90(crop, int(turns[i]), (1, 2))
-        if mirror is not None and mirror[i]:
-            crop = crop.flip(2)
-        out[i] = crop
-    return out
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self._crops.plain(rows) for rows in self._parts)
 
 
-def _rotate_any(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    angle = torch.from_numpy(rng.uniform(0, 2 * np.pi, size=len(images))).to(images)
-    c, s, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([torch.stack([c, -s, zero], 1), torch.stack([s, c, zero], 1)], 1)
-    grid = functional.affine_grid(turn, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+def ahead(makers: Sequence[Callable[[], T]]) -> Iterator[T]:
+    """Make things in a second thread, each while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = None
+        for make in makers:
+            now, coming = coming, pool.submit(make)
+            if now is not None:
+                yield now.result()
+        if coming is not None:
+            yield coming.result()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return which of the processes that share each step this is, and how many there are."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

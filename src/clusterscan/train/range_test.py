@@ -34,8 +34,7 @@ class RangeCurve:
 def range_test(
     network: torch.nn.Module,
     make_optimiser: Callable[[float], torch.optim.Optimizer],
-    batches: Callable[[], tuple[torch.Tensor, torch.Tensor]],
-    loss_function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    next_loss: Callable[[], torch.Tensor],
     settings: RangeTestSettings,
 ) -> RangeCurve:
     """Sweep the learning rate; choose one; restore the network.
@@ -46,10 +45,8 @@ def range_test(
         In training mode; its weights and buffers are the same afterwards.
     make_optimiser : callable
         A fresh optimiser of the network with a given learning rate.
-    batches : callable
-        Returns the next batch (images, labels) each time.
-    loss_function : callable
-        (logits, labels) to a scalar.
+    next_loss : callable
+        Returns the network's loss on the next batch each time.
     settings : RangeTestSettings
         The sweep and the rule.
 
@@ -70,9 +67,8 @@ def range_test(
         for rate in rates:
             for group in optimiser.param_groups:
                 group["lr"] = float(rate)
-            images, labels = batches()
             optimiser.zero_grad(set_to_none=True)
-            loss = loss_function(network(images), labels)
+            loss = next_loss()
             losses.append(float(loss.detach()))
             if not np.isfinite(losses[-1]) or _has_diverged(losses):
                 break
