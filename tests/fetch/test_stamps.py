@@ -1,16 +1,22 @@
 """Stamps are data from strangers: hostile names, bombs and wrong files are refused."""
 
+import contextlib
+import gzip
 import io
 import os
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 from PIL import Image
 
 from clusterscan.config.source import StampsSource
 from clusterscan.errors import SourceError
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_image import decode
+from clusterscan.fetch.stamps import StampFiles, Stamps
 
 
 def stamps(path, **values):
@@ -160,3 +166,152 @@ def test_a_member_that_claims_to_be_packed_into_nothing_is_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(SourceError, match="damaged or hostile"):
         stamps(tmp_path / "a.zip").members()
+
+
+def fits_file(planes, *, scale=0.1, at=(150.0, 2.0), ctype=("RA---TAN", "DEC--TAN"), form=None):
+    """Return FITS bytes: a plane or cube, or with ``form`` one extension a band."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ctype, at
+    wcs.wcs.cdelt = np.broadcast_to(scale, 2) / 3600 * [-1, 1]
+    wcs.wcs.crpix = [(n + 1) / 2 for n in planes.shape[:-3:-1]]
+    header = wcs.to_header()
+    if form is None:
+        hdus = [fits.PrimaryHDU(planes, header)]
+    else:
+        made = [form(p, header, name=f"SCI_{b}") for p, b in zip(planes, "irg", strict=True)]
+        hdus = [fits.PrimaryHDU(), *made]
+    buffer = io.BytesIO()
+    fits.HDUList(hdus).writeto(buffer)
+    return buffer.getvalue()
+
+
+def floats(seed=0, shape=(3, 20, 20)):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_a_fits_stamp_keeps_its_rows_its_numbers_and_its_gaps(tmp_path):
+    planes = floats()
+    planes[1, 2, 3], planes[0, 0, 0] = np.nan, np.inf
+    files = {"a.fits": fits_file(planes), "b.fits.gz": gzip.compress(fits_file(planes))}
+    source = stamps(archive(tmp_path / "a.zip", files))
+    want = planes.copy()
+    want[0, 0, 0] = np.nan  # infinite is no value
+    for name in files:
+        np.testing.assert_array_equal(source.read(name), want)
+
+
+def test_fits_bands_may_lie_in_named_extensions_packed_or_not(tmp_path):
+    planes = floats()
+    packed = partial(fits.CompImageHDU, compression_type="GZIP_1", quantize_level=0)
+    files = {
+        "a.fits": fits_file(planes, form=fits.ImageHDU),
+        "b.fits": fits_file(planes, form=packed),
+    }
+    names = {"i": "SCI_I", "r": "SCI_R", "g": "SCI_G"}
+    source = stamps(archive(tmp_path / "a.zip", files), extensions=names)
+    for name in files:
+        np.testing.assert_array_equal(source.read(name), planes)
+    wrong = stamps(tmp_path / "a.zip", extensions=names | {"g": "SCI_U"})
+    with pytest.raises(SourceError, match=r"no image extension SCI_U \(it has SCI_I"):
+        wrong.read("a.fits")
+
+
+def test_a_fits_stamp_says_where_it_is_and_how_large_its_pixels_are():
+    image = decode(fits_file(floats(shape=(21, 31)), scale=0.4), "a.fits")
+    assert image.planes.shape == (1, 21, 31)
+    assert image.pixel_scale_arcsec == pytest.approx(0.4, abs=1e-6)
+    assert (image.ra_deg, image.dec_deg) == pytest.approx((150.0, 2.0), abs=1e-9)
+    pole = fits_file(floats(), at=(0.0, 90.0), ctype=("GLON-TAN", "GLAT-TAN"))
+    there = decode(pole, "b.fits")
+    # The Galactic pole in ICRS, Hipparcos catalogue vol. 1, sect. 1.5.3.
+    assert (there.ra_deg, there.dec_deg) == pytest.approx((192.85948, 27.12825), abs=1e-4)
+    bare = io.BytesIO()
+    fits.PrimaryHDU(floats()).writeto(bare)
+    assert decode(bare.getvalue(), "c.fits").pixel_scale_arcsec is None
+
+
+def test_fits_stamps_that_cannot_serve_are_named(tmp_path):
+    whole = fits_file(floats())
+    table = io.BytesIO()
+    fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])]).writeto(table)
+    files = {
+        "cut.fits": whole[:-4000],
+        "text.fits": b"SIMPLE  = what",
+        "table.fits": table.getvalue(),
+        "planes.fits": fits_file(floats(shape=(2, 20, 20))),
+        "large.fits": fits_file(floats(shape=(3, 30, 30))),
+        "scale.fits": fits_file(floats(), scale=0.2),
+        "oblong.fits": fits_file(floats(), scale=(0.1, 0.2)),
+        "bomb.fits.gz": gzip.compress(bytes(9_000_000)),
+        "broken.fits.gz": gzip.compress(whole)[:500],
+    }
+    source = stamps(archive(tmp_path / "a.zip", files), size_px=20)
+    for name, told in {
+        "cut.fits": "no whole FITS image",
+        "text.fits": "no whole FITS image",
+        "table.fits": "holds no image",
+        "planes.fits": "has 2 channels",
+        "large.fits": "has 30 × 30 px",
+        "scale.fits": "0.2 arcsec by its WCS",
+        "oblong.fits": "square pixels",
+        "bomb.fits.gz": "unpacks to more than",
+        "broken.fits.gz": "cannot be unpacked",
+    }.items():
+        with pytest.raises(SourceError, match=told) as error:
+            source.read(name)
+        assert name in str(error.value)
+
+
+def test_stamps_may_be_oblong_and_deep_pictures_keep_their_depth(tmp_path):
+    deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    buffer = io.BytesIO()
+    Image.fromarray(deep).save(buffer, "PNG")
+    source = stamps(
+        archive(tmp_path / "a.zip", {"a.png": buffer.getvalue()}), size_px=None, bands=["r"]
+    )
+    np.testing.assert_array_equal(source.read("a.png")[0], deep[::-1])
+
+
+def test_a_blank_fits_image_is_no_bomb_but_a_lenient_reader_refuses_only_the_member(tmp_path):
+    blank = fits_file(np.zeros((3, 200, 200), np.float32))
+    path = archive(tmp_path / "a.zip", {"a.fits": blank, "b.png": png()[0]})
+    assert stamps(path, size_px=None).read("a.fits").shape == (3, 200, 200)
+    files = StampFiles(path, max_member_bytes=10_000, strict=False)
+    assert files.members() == ["a.fits", "b.png"]
+    with pytest.raises(SourceError, match=r"a\.fits is larger than"):
+        files.read_bytes("a.fits")
+    assert files.read_bytes("b.png") == png()[0]
+
+
+def test_damaged_bytes_never_raise_anything_but_a_clear_error():
+    rng = np.random.default_rng(0)
+    whole = {
+        "a.png": png()[0],
+        "b.fits": fits_file(floats()),
+        "c.fits.gz": gzip.compress(fits_file(floats())),
+        "d.jpg": jpeg(),
+    }
+    for name, data in whole.items():
+        for _ in range(60):
+            bad = bytearray(data)
+            for place in rng.integers(0, min(len(bad), 3000), 4):
+                bad[place] = rng.integers(0, 256)
+            with contextlib.suppress(SourceError):
+                image = decode(bytes(bad), f"x.zip: {name}", bands=3, side_px=20)
+                assert image.planes.shape == (3, 20, 20)
+
+
+def jpeg():
+    buffer = io.BytesIO()
+    Image.fromarray(png()[1]).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_header_keywords_give_a_position_where_there_is_no_wcs():
+    buffer = io.BytesIO()
+    hdu = fits.PrimaryHDU(floats())
+    hdu.header["RA"], hdu.header["DEC"] = -10.0, 45.0
+    hdu.writeto(buffer)
+    image = decode(buffer.getvalue(), "a.fits")
+    assert (image.ra_deg, image.dec_deg) == (350.0, 45.0)
+    assert image.pixel_scale_arcsec is None

@@ -1,0 +1,1 @@
+"""Give listed objects a calibrated probability of each class, by a trained model."""
