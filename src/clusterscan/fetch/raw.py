@@ -42,6 +42,19 @@ class RawImage:
     unit: str
 
 
+def covered_raw(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return planes that are 0 where any band has no data, and the mask that says so.
+
+    Parameters
+    ----------
+    planes : float32 ndarray, shape (bands, ny, nx)
+        NaN where there are no data.
+    """
+    covered = np.isfinite(planes).all(axis=0)
+    image = np.where(covered, planes, np.float32(0.0))
+    return image, np.where(covered, np.uint8(0), NO_COVERAGE)
+
+
 def write_raw(path: Path, raw: RawImage, bands: tuple[str, ...], tile: int) -> None:
     """Write a raw image atomically; the same image always gives the same bytes."""
     header = wcs_header(raw.wcs)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clusterscan.config.source import MosaicSource, SimulatedSource, SourceSettings
+from clusterscan.config.source import (
+    HipsSource,
+    LocalSource,
+    MosaicSource,
+    SimulatedSource,
+    SourceSettings,
+)
 from clusterscan.errors import ConfigError
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec, Source
 
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings
+    from clusterscan.fetch.download.access import Access
 
 
 def open_source(
@@ -19,6 +26,7 @@ def open_source(
     *,
     seed: int = 0,
     simulation: SimulationSettings | None = None,
+    access: Access | None = None,
 ) -> Source:
     """Return the source that a survey's settings name.
 
@@ -32,6 +40,8 @@ def open_source(
         The run's seed; only the simulated sky uses it.
     simulation : SimulationSettings, optional
         The simulated sky; needed by the source `simulated`.
+    access : Access, optional
+        How to download and where to; needed by `hips` and `local`.
 
     Raises
     ------
@@ -42,6 +52,16 @@ def open_source(
         from clusterscan.fetch.mosaic import Mosaic  # slow to import, and only needed here
 
         return Mosaic(settings, spec)
+    if isinstance(settings, HipsSource | LocalSource):
+        if access is None:
+            raise ValueError(f"source `{settings.kind}` needs the access to downloads")
+        if isinstance(settings, HipsSource):
+            from clusterscan.fetch.hips.source import Hips
+
+            return Hips(settings, spec, access)
+        from clusterscan.fetch.local.source import Local
+
+        return Local(settings, spec, access)
     if isinstance(settings, SimulatedSource) and simulation is not None:
         return Simulated(settings, spec, simulation, seed)
     raise ConfigError(

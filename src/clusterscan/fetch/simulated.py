@@ -12,6 +12,7 @@ import numpy as np
 from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.source import SimulatedSource
+from clusterscan.errors import ConfigError
 from clusterscan.fetch.source import ImageSpec, SourceObject
 from clusterscan.provenance.fingerprint import fingerprint
 
@@ -44,6 +45,8 @@ class Simulated:
                 self.spec.binning,
             ],
         }
+        if self.settings.sky == "optical":
+            common["bands"] = list(self.spec.bands)  # of the other skies there is one choice
         name = f"{self.settings.sky}-o{self.spec.tile_order}"
         return [
             SourceObject(f"{name}-{tile}", (int(tile),), fingerprint({**common, "tile": int(tile)}))
@@ -71,9 +74,35 @@ class Simulated:
             return render_infrared(
                 wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
             )
+        if self.settings.sky == "xray":
+            from clusterscan.simulate.xray import render_xray
+
+            self._check_xray()
+            return render_xray(wcs, shape, seed=self.seed, settings=self.simulation)
+        if self.settings.sky == "optical":
+            from clusterscan.simulate.optical import render_optical
+
+            return render_optical(
+                wcs,
+                shape,
+                bands=self.spec.bands,
+                seed=self.seed,
+                settings=self.simulation,
+                noise_key=key,
+            )
         from clusterscan.simulate.microwave import render_microwave
 
         image = render_microwave(
             wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
         )
         return image, np.zeros(shape, np.uint8)
+
+    def _check_xray(self) -> None:
+        from clusterscan.simulate.xray import UNITS
+
+        unit = UNITS[self.simulation.xray.exposure_corrected]
+        if len(self.spec.bands) != 1 or self.spec.unit != unit:
+            raise ConfigError(
+                f"survey {self.spec.survey}: the simulated X-ray sky has one band in {unit}, not "
+                f"bands = {list(self.spec.bands)} in {self.spec.unit!r}; correct bands and unit"
+            )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from clusterscan.blocks import TileOutcome
+from clusterscan.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,45 @@ class Source(Protocol):
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
         """Write a tile's raw image atomically, or say why there is none."""
         ...
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source that may fail to answer offers, and what could not be learnt."""
+
+    objects: list[SourceObject]
+    problems: list[str]
+
+
+@runtime_checkable
+class PreparedSource(Source, Protocol):
+    """A source whose objects are listed by `sync` alone, and brought here before tiles are made."""
+
+    def listing(
+        self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
+    ) -> Listing:
+        """List the objects with their versions now; ``known`` are tokens seen earlier."""
+        ...
+
+    def prepare(
+        self, offered: Mapping[int, Sequence[str]], progress: Progress | None = None
+    ) -> Source:
+        """Bring the objects of tiles to this machine; return the source that holds them."""
+        ...
+
+
+_MOST_PROBLEMS = 5
+
+
+def failures_text(what: str, problems: Sequence[str]) -> str:
+    """Return a message of objects that could not be had, in the servers' words."""
+    listed = "\n".join(f"  {words}" for words in problems[:_MOST_PROBLEMS])
+    more = len(problems) - _MOST_PROBLEMS
+    rest = f"\n  and {more} more" if more > 0 else ""
+    return (
+        f"{what}: {len(problems)} source objects could not be had:\n{listed}{rest}\n"
+        "Run again to ask for these alone; what arrived is kept."
+    )
 
 
 def tokens_by_tile(objects: Iterable[SourceObject], tiles: Iterable[int]) -> dict[int, list[str]]:

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from clusterscan import sky
+from clusterscan.config.catalogs import GenericCatalogue, PublishedCatalogue
 from clusterscan.config.model import Config
 from clusterscan.config.paths import expand_path
 from clusterscan.config.sample import StampSampleSettings
 from clusterscan.config.stages import catalogue_source, image_spec
-from clusterscan.errors import ProductError
+from clusterscan.errors import ProductError, SourceError
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.fetch.stamps import Stamps
 from clusterscan.provenance.atomic import write_json_if_changed
 from clusterscan.provenance.fingerprint import file_sha256, fingerprint
+from clusterscan.sync.listed import listed_surveys, require_listed
 from clusterscan.workflow import BLOCK_STAGES, Paths
 
 
@@ -41,11 +43,13 @@ def sync_offline(config: Config) -> SyncReport:
     Raises
     ------
     SourceError
-        If a file that the configuration names is missing.
+        If a file that the configuration names is missing, or a source that only
+        `clusterscan sync` lists has not been listed.
     ProductError
         If the output folder cannot be written to.
     """
     contents = source_manifests(config)
+    require_listed(config)
     try:
         _drop_other_orders(config)
         changed = [write_json_if_changed(path, content) for path, content in contents.items()]
@@ -73,11 +77,13 @@ def _drop_other_orders(config: Config) -> None:
 
 
 def source_manifests(config: Config) -> dict[Path, Any]:
-    """Return every source manifest's path and content."""
+    """Return the path and content of every manifest of sources that need no network."""
     paths = Paths(config)
     contents: dict[Path, Any] = {}
+    listed = listed_surveys(config)
     for survey in config.surveys:
-        for block, tokens in _image_tokens(config, survey).items():
+        blocks = {} if survey in listed else _image_tokens(config, survey)
+        for block, tokens in blocks.items():
             path = Path(paths.sources(survey, paths.block_name(block)))
             contents[path] = {"survey": survey, "tiles": tokens}
         sample = config.surveys[survey].sample
@@ -109,5 +115,16 @@ def _catalogue_token(config: Config, name: str) -> dict[str, str]:
     settings = config.catalogue(name)
     token = {"settings": fingerprint(catalogue_source(config, name))}
     if settings.kind != "simulated":
-        token["sha256"] = file_sha256(expand_path(settings.path))
+        token["sha256"] = file_sha256(_catalogue_file(settings))
     return token
+
+
+def _catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
+    try:
+        return expand_path(settings.path)
+    except SourceError:
+        from clusterscan.catalogs.read import (
+            catalogue_file,  # slow to import, and knows the mending
+        )
+
+        return catalogue_file(settings)

@@ -1,0 +1,146 @@
+"""How fast many small tiles come down, beside `curl --parallel` from the same server.
+
+Prints one JSON object a line. Needs no arguments and about a minute; `--full` takes 20,000 tiles.
+Both sides use as many connections, and both write files; ours also checks each as FITS, hashes it
+and writes its record. The server is a process of its own on this machine, so it takes its share
+of the cores from both; runs alternate, and the best of each side counts. Without any delay the
+case shows the processor's cost of a file; a delay of 20 ms before each answer is that of a server
+on the same continent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from aiohttp import web
+from astropy.io import fits
+
+from clusterscan.config.download import DownloadSettings
+from clusterscan.fetch.download.batch import download_all
+from clusterscan.fetch.download.item import Item
+from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.hips.tile_file import check_tile
+
+WIDTH = 64
+GOAL = 0.8
+
+
+def tile_bytes() -> bytes:
+    """Return a small HiPS tile as real servers send it: no WCS, no padding."""
+    header = fits.PrimaryHDU(np.zeros((WIDTH, WIDTH), np.float32)).header.tostring()
+    noise = np.random.default_rng(1).normal(size=(WIDTH, WIDTH))
+    return header.encode() + noise.astype(">f4").tobytes()
+
+
+async def serve() -> None:
+    """Serve one tile under every name, with an ETag, until the process is ended."""
+    data = tile_bytes()
+
+    async def answer(request: web.Request) -> web.Response:
+        await asyncio.sleep(float(request.match_info["delay"]) / 1000)
+        return web.Response(body=data, headers={"ETag": '"1"'}, content_type="application/fits")
+
+    application = web.Application()
+    application.router.add_get("/{delay}/{name:.*}", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+def places(count: int) -> list[str]:
+    """Return the tiles' paths."""
+    return [f"Norder5/Dir{n // 10000 * 10000}/Npix{n}.fits" for n in range(count)]
+
+
+def time_ours(base: str, count: int, connections: int, folder: Path) -> float:
+    """Return seconds for our client; every file is checked."""
+    check = partial(check_tile, frame="icrs", order=5, ipix=0, width=WIDTH)
+    items = [Item(place, f"{base}/{place}", "1", check) for place in places(count)]
+    settings = DownloadSettings(connections_per_host=connections)
+    started = time.perf_counter()
+    outcomes = download_all(items, Store(folder), settings)
+    seconds = time.perf_counter() - started
+    assert all(outcome.status == "ok" for outcome in outcomes.values())
+    return seconds
+
+
+def time_curl(base: str, count: int, connections: int, folder: Path) -> float:
+    """Return seconds for curl with its list of URLs in a file."""
+    lines = [f'url = "{base}/{p}"\noutput = "{folder / p}"\n' for p in places(count)]
+    config = folder / "curl.txt"
+    config.write_text("".join(lines), encoding="utf-8")
+    command = ["curl", "--no-progress-meter", "--fail", "--create-dirs", "--parallel"]
+    command += ["--parallel-max", str(connections), "--config", str(config)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    assert len(list(folder.rglob("*.fits"))) == count
+    return seconds
+
+
+def best(measure, base: str, count: int, connections: int) -> float:
+    """Return the seconds of one run in a fresh folder."""
+    # In memory where that can be had: a disk that others use would decide.
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        return measure(base, count, connections, Path(folder))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--serve", action="store_true", help="be the server (used by itself)")
+    args = parser.parse_args()
+    if args.serve:
+        asyncio.run(serve())
+        return
+    if shutil.which("curl") is None:
+        sys.exit("fetch.py: there is no curl to compare with; install it")
+    count = 20_000 if args.full else 2_000
+    command = [sys.executable, __file__, "--serve"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            base = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+            for delay_ms in (20, 0):
+                measure(f"{base}/{delay_ms}", count, connections=8, delay_ms=delay_ms)
+        finally:
+            server.terminate()
+
+
+def measure(base: str, count: int, connections: int, delay_ms: int) -> None:
+    """Print the rates of both sides."""
+    runs: dict[str, list[float]] = {"ours": [], "curl": []}
+    for _ in range(3):  # in turn: what else the machine does falls on both
+        runs["ours"].append(best(time_ours, base, count, connections))
+        runs["curl"].append(best(time_curl, base, count, connections))
+    ours, other = count / min(runs["ours"]), count / min(runs["curl"])
+    line = {
+        "measure": "fetch.vs_curl",
+        "case": f"{count} tiles of {WIDTH} px, {connections} connections, {delay_ms} ms delay",
+        "ours": round(ours, 1),
+        "other": round(other, 1),
+        "unit": "tiles/s",
+        "ratio": round(ours / other, 3),
+        "goal": GOAL,
+        "conditions": {key: [round(s, 2) for s in seconds] for key, seconds in runs.items()},
+    }
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Download many files politely: nothing lands that is not whole and what it claims to be."""

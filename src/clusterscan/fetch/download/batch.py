@@ -1,0 +1,133 @@
+"""Many files at once: a few workers share one session, and say how far they are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+from clusterscan.config.download import DownloadSettings
+from clusterscan.fetch.download.client import Client, open_session
+from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.store import Store
+from clusterscan.progress import Progress
+
+
+class Meter:
+    """Rate and time left."""
+
+    def __init__(self, total: int, progress: Progress | None, noun: str):
+        self._total = total
+        self._progress = progress
+        self._noun = noun
+        self._started = time.monotonic()
+        self._bytes = 0
+        self._done = 0
+
+    def received(self, count: int) -> None:
+        """Count bytes."""
+        self._bytes += count
+        self._tell()
+
+    def finished_one(self) -> None:
+        """Count a file."""
+        self._done += 1
+        self._tell()
+
+    def text(self, elapsed_s: float) -> str:
+        """Return how far it is in words."""
+        rate = self._bytes / max(elapsed_s, 1e-9) / 1e6
+        left = elapsed_s * (self._total - self._done) / self._done if self._done else None
+        wait = "" if left is None else f", {_duration(left)} left"
+        return f"{self._done} of {self._total} {self._noun}, {rate:.1f} MB/s{wait}"
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            elapsed = time.monotonic() - self._started
+            self._progress(self._done, max(self._total, 1), self.text(elapsed))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def download_all(
+    items: Iterable[Item],
+    store: Store,
+    settings: DownloadSettings,
+    progress: Progress | None = None,
+) -> dict[str, Outcome]:
+    """Bring files into the store.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        The files; names are distinct.
+    store : Store
+        Where they are kept.
+    settings : DownloadSettings
+        Limits, retries, timeouts.
+    progress : Progress, optional
+        Told the rate and the time left.
+
+    Returns
+    -------
+    dict of str to Outcome
+        For each item's name what became of it. A fault of one never stops the others.
+    """
+    items = list(items)
+    if settings.offline:
+        return {item.name: _from_cache(item, store) for item in items}
+    meter = Meter(len(items), progress, "files")
+    found = _run(items, store, settings, meter, lambda client: client.get)
+    return {item.name: found[item.name] for item in items}
+
+
+def probe_all(
+    items: Iterable[Item],
+    store: Store,
+    settings: DownloadSettings,
+    progress: Progress | None = None,
+) -> dict[str, Outcome]:
+    """Ask which versions of files the server has, with one request each and no bytes."""
+    items = list(items)
+    meter = Meter(len(items), progress, "files asked for")
+    return _run(items, store, settings, meter, lambda client: client.probe)
+
+
+def _from_cache(item: Item, store: Store) -> Outcome:
+    kept = store.entry(item.url).outcome(None)
+    return kept or Outcome("failed", None, f"{item.url}: offline, and not in the cache")
+
+
+def _run(
+    items: list[Item],
+    store: Store,
+    settings: DownloadSettings,
+    meter: Meter,
+    act: Callable[[Client], Callable[[Item], Awaitable[Outcome]]],
+) -> dict[str, Outcome]:
+    if not items:
+        return {}
+    outcomes: dict[str, Outcome] = {}
+
+    async def work(client: Client, queue: Iterator[Item]) -> None:
+        for item in queue:
+            outcomes[item.name] = await act(client)(item)
+            meter.finished_one()
+
+    async def run() -> None:
+        async with open_session(settings) as session:
+            client = Client(session, store, settings, meter.received)
+            queue = iter(items)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(items), settings.connections_per_host)):
+                    group.create_task(work(client, queue))
+
+    try:
+        asyncio.run(run())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None  # a full disk must be seen as what it is
+    return outcomes

@@ -1,0 +1,146 @@
+"""Whether a file is a whole FITS file: headers, lengths, and checksums where it has some.
+
+Headers are read by astropy. Lengths are compared here, because astropy only warns of a short
+file; and only the padding of the last block may be missing, as HiPS servers leave it out.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+
+from clusterscan.fetch.download.digests import is_html
+from clusterscan.fetch.download.faults import ContentError, server_words
+
+_BLOCK = 2880
+_CHECKSUMS = frozenset({"CHECKSUM", "DATASUM"})
+
+
+@dataclass(frozen=True)
+class Head:
+    """A header, and what every check asks of it.
+
+    Attributes
+    ----------
+    header : fits.Header
+        The header.
+    keywords : frozenset of str
+        Its keywords (asking astropy's header costs far more).
+    data_bytes : int
+        Size of the data that follow, without padding.
+    axes : (nx, ny)
+        Sides of an image, compressed or not; (0, 0) for everything else.
+    """
+
+    header: fits.Header
+    keywords: frozenset[str]
+    data_bytes: int
+    axes: tuple[int, int]
+
+
+def check_fits(path: Path) -> list[Head]:
+    """Return the headers of a whole FITS file.
+
+    Raises
+    ------
+    ContentError
+        If the file is empty, a web page, no FITS, cut short, followed by other bytes, or
+        contradicts its own checksums.
+    """
+    with path.open("rb") as handle:
+        head = handle.read(80)
+        if not head.startswith(b"SIMPLE  ="):
+            body = head + handle.read(4000)
+            what = "a web page" if is_html(body) else "no FITS file"
+            raise ContentError(f"{what} instead of FITS: {server_words(body) or 'it is empty'}")
+        with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            heads = _heads(data)
+    if any(head.keywords & _CHECKSUMS for head in heads):
+        _check_sums(path)
+    return heads
+
+
+def _heads(data: mmap.mmap) -> list[Head]:
+    heads: list[Head] = []
+    start, size = 0, len(data)
+    # What follows the last data is padding: less than a block, and no extension.
+    while not heads or (start < size and data[start : start + 8] == b"XTENSION"):
+        head, begin = _head_at(data, start)
+        end = begin + head.data_bytes
+        if end > size:
+            raise ContentError(f"cut short: {size} bytes of at least {end}")
+        heads.append(head)
+        start = end + -end % _BLOCK
+    if size > start:
+        raise ContentError(f"{size - start} bytes follow the end of the FITS file")
+    return heads
+
+
+def _head_at(data: mmap.mmap, start: int) -> tuple[Head, int]:
+    stop = start
+    while stop < len(data):
+        stop += _BLOCK
+        block = data[stop - _BLOCK : stop]
+        if any(block[i : i + 8] == b"END     " for i in range(0, len(block), 80)):
+            break
+    else:
+        raise ContentError(f"cut short: the header at byte {start} does not end")
+    if stop > len(data):
+        raise ContentError(f"cut short: {len(data)} bytes, in a header")
+    try:
+        return _parsed(data[start:stop]), stop
+    except (OSError, ValueError, TypeError, fits.VerifyError, Warning) as error:
+        raise ContentError(f"the FITS header at byte {start} is damaged: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: bytes) -> Head:
+    """Read a header; the tiles of many trees have all the same one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AstropyUserWarning)
+        header = fits.Header.fromfile(io.BytesIO(text), endcard=True)
+        for card in header.cards:
+            card.verify("exception")
+    return Head(header, frozenset(header), _data_size(header), _axes(header))
+
+
+def _axes(header: fits.Header) -> tuple[int, int]:
+    if header.get("ZIMAGE"):
+        return header.get("ZNAXIS1", 0), header.get("ZNAXIS2", 0)
+    if header.get("NAXIS", 0) < 2 or header.get("XTENSION", "IMAGE").strip() != "IMAGE":
+        return 0, 0
+    return header["NAXIS1"], header["NAXIS2"]
+
+
+def _data_size(header: fits.Header) -> int:
+    try:
+        axes = [int(header[f"NAXIS{i + 1}"]) for i in range(int(header["NAXIS"]))]
+        bits = abs(int(header["BITPIX"]))
+        elements = 1 if axes else 0
+        for axis in axes[1:] if header.get("GROUPS") and axes[0] == 0 else axes:
+            elements *= axis
+        count = int(header.get("PCOUNT", 0)) + elements
+        if min(axes, default=0) < 0 or bits not in (8, 16, 32, 64):
+            raise ValueError(f"BITPIX {bits}, axes {axes}")
+        return bits * int(header.get("GCOUNT", 1)) * count // 8
+    except (KeyError, ValueError, TypeError, fits.VerifyError) as error:
+        raise ContentError(f"the FITS header is damaged: {error}") from error
+
+
+def _check_sums(path: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            warnings.filterwarnings("error", message=r"(Checksum|Datasum) verification failed")
+            with fits.open(path, checksum=True, memmap=False) as hdus:
+                for hdu in hdus:
+                    hdu.verify("silentfix")
+    except (OSError, ValueError, TypeError, Warning) as error:
+        raise ContentError(f"damaged: {error}") from error

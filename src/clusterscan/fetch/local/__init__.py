@@ -1,0 +1,1 @@
+"""Source `local`: a folder of FITS images, coadded on each tile."""

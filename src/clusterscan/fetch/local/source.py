@@ -1,0 +1,145 @@
+"""The source `local`: FITS images of any tiling and celestial projection, coadded on tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan import sky
+from clusterscan.blocks import TileOutcome
+from clusterscan.config.paths import expand_path
+from clusterscan.config.source import LocalSource
+from clusterscan.errors import ConfigError, SourceError
+from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.file_tokens import FileTokens
+from clusterscan.fetch.local.image_file import ImageFile, outline, reaches
+from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.source import ImageSpec, Listing, SourceObject
+from clusterscan.progress import Progress
+
+
+@dataclass(frozen=True)
+class Local:
+    """A folder of FITS images as a source.
+
+    Attributes
+    ----------
+    offered : mapping of int to sequence of str
+        For each tile ``name=token`` of its files; set by `prepare`.
+    """
+
+    settings: LocalSource
+    spec: ImageSpec
+    access: Access
+    offered: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if missing := sorted(set(self.spec.bands) - set(self.settings.files)):
+            raise ConfigError(
+                f"survey {self.spec.survey}: source.files has no pattern for {', '.join(missing)}"
+            )
+
+    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
+        """List the files that reach into tiles."""
+        return self.listing(tiles, {}).objects
+
+    def listing(
+        self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
+    ) -> Listing:
+        """List the files that reach into tiles, with their tokens.
+
+        Raises
+        ------
+        SourceError
+            If a band has no file, or a file is no image with a place on the sky.
+        """
+        folder = expand_path(self.settings.path)
+        tokens = FileTokens(folder, self.access.root)
+        token = tokens.sha256 if self.settings.versions == "sha256" else tokens.mtime
+        frames = {int(tile): self._frame(tile) for tile in tiles}
+        objects = []
+        for band in self.spec.bands:
+            paths = self._paths(folder, band)
+            for done, path in enumerate(paths):
+                where = outline(*self._file(path).frame())
+                users = tuple(tile for tile, frame in frames.items() if reaches(where, *frame))
+                if users:
+                    # Quoted: in a manifest "=" ends the name.
+                    name = f"{band}:{quote(path.relative_to(folder).as_posix())}"
+                    objects.append(SourceObject(name, users, token(path)))
+                if progress:
+                    progress(done + 1, len(paths), f"{band}: {path.name}")
+        tokens.save()
+        return Listing(objects, [])
+
+    def prepare(
+        self, offered: Mapping[int, Sequence[str]], progress: Progress | None = None
+    ) -> Local:
+        """Return the source that knows which files its tiles are made of; nothing is copied."""
+        return replace(self, offered={tile: tuple(names) for tile, names in offered.items()})
+
+    def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
+        """Coadd the files on a tile's frame (mean of overlapping images) and write it.
+
+        Raises
+        ------
+        SourceError
+            If a file is gone or damaged.
+        """
+        wcs, shape = self._frame(tile)
+        planes = np.stack([self._band(band, tile, wcs, shape) for band in self.spec.bands])
+        image, mask = covered_raw(planes)
+        covered = int((mask == 0).sum())
+        if covered == 0:
+            return TileOutcome("no_coverage", "no file has data here in all bands")
+        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
+        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
+
+    def _band(self, band: str, tile: int, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
+        from reproject.mosaicking import reproject_and_coadd
+
+        folder = expand_path(self.settings.path)
+        names = [entry.partition("=")[0] for entry in self.offered.get(tile, ())]
+        mine = [name for name in sorted(names) if name.startswith(f"{band}:")]
+        paths = [folder / unquote(name.partition(":")[2]) for name in mine]
+        if not paths:
+            return np.full(shape, np.nan, np.float32)
+        images = [self._file(path).read(self.settings.no_data) for path in paths]
+        function, options = self._resampling()
+        total, weight = reproject_and_coadd(
+            images, wcs, shape_out=shape, reproject_function=function, **options
+        )
+        factor = self.settings.scale_by.get(band, 1.0)
+        return np.where(weight > 0, total * factor, np.nan).astype(np.float32)
+
+    def _resampling(self) -> tuple[Callable, dict[str, Any]]:
+        from reproject import reproject_adaptive, reproject_interp
+
+        if self.settings.resampling == "adaptive":
+            return reproject_adaptive, {"conserve_flux": self.settings.quantity == "flux"}
+        orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
+        return reproject_interp, {"order": orders[self.settings.resampling]}
+
+    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
+        spec = self.spec
+        return sky.tile_frame(
+            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
+        )
+
+    def _file(self, path: Path) -> ImageFile:
+        return ImageFile(path, self.settings.extension)
+
+    def _paths(self, folder: Path, band: str) -> list[Path]:
+        pattern = self.settings.files[band]
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if not found:
+            raise SourceError(
+                f"{folder}: no file matches {pattern!r}, source.files of band {band}; correct it"
+            )
+        return found

@@ -1,0 +1,31 @@
+"""`clusterscan sync`: every source's manifests, with the network where a source needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clusterscan.config.model import Config
+from clusterscan.progress import Progress
+from clusterscan.sync.listed import listed_surveys, sync_listed
+from clusterscan.sync.offline import SyncReport, sync_offline
+
+
+def sync_sources(config: Config) -> str:
+    """Bring all source manifests up to date; return what changed, for people.
+
+    Raises
+    ------
+    SourceError
+        If a source has nothing to go on with.
+    ProductError
+        If the output folder cannot be written to.
+    """
+    lines = []
+    for survey in listed_surveys(config):
+        progress = Progress(Path(config.output, ".progress", f"sync-{survey}.json"), survey)
+        try:
+            lines.append(str(sync_listed(config, survey, progress)))
+        finally:
+            progress.close()
+    report: SyncReport = sync_offline(config)
+    return "\n".join([*lines, str(report)])
