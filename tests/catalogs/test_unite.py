@@ -69,7 +69,8 @@ def test_matching_against_nothing_and_of_nothing_keeps_the_columns():
 def test_catalogues_unite_into_one_row_per_cluster():
     sz = table([10.0, 20.0], [0.0, 0.0], z=[0.3, np.nan], m500c_msun=[4e14, 2e14])
     optical = table([20.005, 30.0, 10.01], [0.0, 0.0, 0.0], z=[0.6, 0.2, 0.31])
-    united = unite_known({"sz": sz, "opt": optical}, 2.0).sort_values("ra_deg", ignore_index=True)
+    united = unite_known({"opt": optical, "sz": sz}, 2.0, trust=["sz"])
+    united = united.sort_values("ra_deg", ignore_index=True)
     assert united["ra_deg"].tolist() == [10.0, 20.0, 30.0]
     assert united["catalogues"].tolist() == ["sz;opt", "sz;opt", "opt"]
     assert united["z"].tolist() == [0.3, 0.6, 0.2]

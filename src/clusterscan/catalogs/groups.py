@@ -11,10 +11,12 @@ matters. It follows that the best candidates of two objects are never within the
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
+from clusterscan import sky
 from clusterscan.catalogs.pairs import pairs_within
+
+_SMALLEST_ARCMIN = 1e-9
 
 
 def group(
@@ -38,7 +40,7 @@ def group(
     name : ndarray of str or int, shape (n,)
         Of the model; breaks the last ties.
     radius_arcmin : float
-        Linking length [arcmin].
+        Linking length [arcmin]; 0: only equal positions.
 
     Returns
     -------
@@ -50,34 +52,53 @@ def group(
     best_first = np.lexsort((name, ra_deg, dec_deg, -np.asarray(score, dtype=np.float64)))
     place = np.empty(size, dtype=np.int64)
     place[best_first] = np.arange(size)
-    i, j, separation = pairs_within(vectors, vectors, radius_arcmin)
-    friends = coo_matrix((np.ones(i.size, dtype=np.int8), (i, j)), shape=(size, size))
-    _, component = connected_components(friends, directed=False)
-    leads = _leaders(component, place, i, j)
-    allowed = leads[j] & (place[j] <= place[i])
+    # The square of a smaller radius would vanish, and equal positions with it.
+    radius_arcmin = max(radius_arcmin, _SMALLEST_ARCMIN)
+    led = _leaders(vectors, best_first, sky.chord(radius_arcmin / 60.0))
+    i, j, separation = pairs_within(vectors, vectors[led], radius_arcmin)
+    j = led[j]
+    allowed = place[j] <= place[i]
     i, j, separation = i[allowed], j[allowed], separation[allowed]
     order = np.lexsort((place[j], separation, i))
     rows, first = np.unique(i[order], return_index=True)
     leader = np.empty(size, dtype=np.int64)
     leader[rows] = j[order][first]
-    leader[leads] = np.flatnonzero(leads)
+    leader[led] = led
     return leader
 
 
-def _leaders(component: np.ndarray, place: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Return which candidates start an object; every round settles one in each group."""
-    leads = np.zeros(place.size, dtype=bool)
-    covered = np.zeros(place.size, dtype=bool)
-    while not covered.all():
-        waiting = np.flatnonzero(~covered)
-        waiting = waiting[np.argsort(place[waiting])]
-        _, first = np.unique(component[waiting], return_index=True)
-        fresh = np.zeros(place.size, dtype=bool)
-        fresh[waiting[first]] = True
-        leads |= fresh
-        covered |= fresh
-        covered[i[fresh[j]]] = True
-    return leads
+def _leaders(vectors: np.ndarray, best_first: np.ndarray, radius: float) -> np.ndarray:
+    """Return the rows that start an object: the best first, then the best beyond its radius, ...
+
+    The work grows with the number of rows whether they are spread or lie in one place: a row
+    without neighbours leads; of the others only leaders look around themselves, and no point
+    lies within the radius of more than five leaders.
+    """
+    # A search tree cannot divide equal points, so only the best of them goes into it.
+    _, first = np.unique(vectors[best_first], axis=0, return_index=True)
+    rows = best_first[np.sort(first)]
+    tree = cKDTree(vectors[rows])
+    second = min(2, rows.size)
+    distance, _ = tree.query(vectors[rows], k=[second], workers=-1)
+    lonely = (distance[:, 0] > radius) | (rows.size == 1)
+    among = rows[~lonely]
+    leads = [rows[lonely]]
+    if among.size:
+        leads.append(among[_greedy(vectors[among], radius)])
+    return np.sort(np.concatenate(leads))
+
+
+def _greedy(vectors: np.ndarray, radius: float) -> np.ndarray:
+    """Return the places of the leaders among points given best first."""
+    tree = cKDTree(vectors)
+    covered = bytearray(len(vectors))
+    found = []
+    for place, vector in enumerate(vectors):
+        if not covered[place]:
+            found.append(place)
+            for near in tree.query_ball_point(vector, radius):
+                covered[near] = 1
+    return np.array(found, dtype=np.int64)
 
 
 def mean_position(

@@ -1,7 +1,7 @@
-"""How tables with positions are laid out: one short declaration a published catalogue.
+"""How tables with positions are laid out: what one short declaration of a catalogue may say.
 
-To teach clusterscan a catalogue, add a `Layout` here and its key to
-`config.catalogs.PublishedKind`.
+The declarations themselves are in `known_sz`, `known_xray` and `known_optical`; `registry` joins
+them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clusterscan.config.catalogs import GenericCatalogue
+from clusterscan.config.catalogs import FileFormat, Frame, GenericCatalogue, PositionUnit
 
-Format = Literal["csv", "fits", "parquet", "votable"]
+Column = str | int | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Where a catalogue is published.
+
+    Attributes
+    ----------
+    table : str
+        VizieR table, "" where it is a file.
+    url : str
+        The file, of a pinned version.
+    rows : int, optional
+        How many rows the version that the declaration was written for has.
+    sha256 : str
+        Of the file, where known.
+    """
+
+    table: str = ""
+    url: str = ""
+    rows: int | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,7 +46,8 @@ class Layout:
     format : str
         The file's format; csv and white-space tables may be gzipped.
     columns : mapping
-        Our column -> the file's column (its number from 0 where the file has no header).
+        Our column -> the file's column (its number from 0 where the file has no header; of
+        several names the first that the file has).
     reference : str
         The paper to cite.
     delimiter : str
@@ -33,158 +56,85 @@ class Layout:
         Lines of a csv that begin so are skipped.
     header : bool
         Whether a csv's first line names the columns.
-    position_unit : {"deg", "rad", "hourangle"}
-        Unit of the positions; hourangle: RA in hours, Dec in degrees.
+    position_unit : {"deg", "rad", "hourangle", "sexagesimal"}
+        Unit of the positions; hourangle: RA in hours, Dec in degrees; sexagesimal: text, RA in
+        hours.
     z_unknown : tuple of float
         Values of z that stand for unknown.
     scale : mapping
         Factors on our columns.
     name_prefix : str
         Put before every name.
+    second_prefix : str
+        Put before a name that stands a second time, instead of ``name_prefix``: the numbers of
+        a supplement.
     mend_names : tuple of (pattern, replacement)
         Regular expression that repairs names.
+    frame : {"icrs", "fk5", "fk4", "galactic"}
+        Of the positions.
+    equinox : str
+        Of fk5 and fk4 positions; fk5 at J2000 is taken for ICRS, which it is to 0.1 arcsec.
+    acronym : str
+        What its names begin with.
+    holds : {"clusters", "candidates", "sources", "galaxies"}
+        What its rows are. Sources cannot be a run's known clusters.
+    unknown : mapping
+        Our column -> values that stand for unknown (z has ``z_unknown``).
+    z_type : str
+        spec or phot, where all redshifts are alike; else map a column ``z_type``, or both
+        ``z_spec`` and ``z_phot``.
+    z_types : mapping
+        Values of the file's column -> spec or phot, where they do not begin so.
+    remote : Remote, optional
+        Where it is published.
+    checked : {"file", "columns", "declared"}
+        Whether the declaration was tested on the published file; or its place and columns were
+        seen in public code or documentation; or neither.
+    traps : str
+        What to beware of, for people.
     """
 
-    format: Format
-    columns: Mapping[str, str | int]
+    format: FileFormat
+    columns: Mapping[str, Column]
     reference: str = ""
     delimiter: str = ","
     comment: str | None = None
     header: bool = True
-    position_unit: Literal["deg", "rad", "hourangle"] = "deg"
+    position_unit: PositionUnit = "deg"
     z_unknown: tuple[float, ...] = ()
     scale: Mapping[str, float] = field(default_factory=dict)
     name_prefix: str = ""
     mend_names: tuple[str, str] | None = None
-
-
-_MASS = {"m500c_msun": 1e14}
-
-LAYOUTS: dict[str, Layout] = {
-    "abell": Layout(
-        "fits",
-        {"ra_deg": "ra", "dec_deg": "dec", "name": "aco", "z": "z"},
-        "Abell, Corwin & Olowin 1989, ApJS 70, 1",
-        z_unknown=(-1.0, 0.0, 99.0),
-        name_prefix="ACO ",
-    ),
-    "act_dr5": Layout(
-        "csv",
-        {"name": "name", "ra_deg": "RA", "dec_deg": "dec", "z": "redshift", "r500_deg": "r500"},
-        "Hilton et al. 2021, ApJS 253, 3",
-    ),
-    "act_dr5_masses": Layout(
-        "csv",
-        # Numbers, for the header is a comment and two more lines follow it.
-        {"name": 0, "ra_deg": 1, "dec_deg": 2, "snr": 3, "z": 4, "m500c_msun": 8},
-        "Hilton et al. 2021, ApJS 253, 3 (M500cCal)",
-        delimiter=";",
-        comment="#",
-        header=False,
-        scale=_MASS,
-        name_prefix="ACT-CL ",
-    ),
-    "camira_sdss": Layout(
-        "csv",
-        {"ra_deg": 0, "dec_deg": 1, "z": 2, "richness": 3},
-        "Oguri 2014, MNRAS 444, 147",
-        delimiter=" ",
-        header=False,
-    ),
-    "compact": Layout(
-        "csv",
-        {"name": "Name", "ra_deg": "RA", "dec_deg": "DEC", "probability": "pmax"},
-        "Voskresenskaia et al. 2024, MNRAS 531, 1998",
-        # Version 1.0 lost the plus signs of northern Galactic latitudes.
-        mend_names=(r"^(ComPACT_G\d+\.\d{3})(\d)", r"\1+\2"),
-    ),
-    "mcxc": Layout(
-        "fits",
-        {"name": "MCXC", "ra_deg": "RAdeg", "dec_deg": "DEdeg", "z": "z", "m500c_msun": "M500"},
-        "Piffaretti et al. 2011, A&A 534, A109",
-        scale=_MASS,
-        name_prefix="MCXC ",
-    ),
-    "psz2": Layout(
-        "fits",
-        {
-            "name": "NAME",
-            "ra_deg": "RA",
-            "dec_deg": "DEC",
-            "z": "REDSHIFT",
-            "m500c_msun": "MSZ",
-            "snr": "SNR",
-        },
-        "Planck Collaboration XXVII 2016, A&A 594, A27",
-        z_unknown=(-1.0,),
-        scale=_MASS,
-    ),
-    "redmapper_des": Layout(
-        "csv",
-        {
-            "name": "name",
-            "ra_deg": "RA",
-            "dec_deg": "dec",
-            "z": "redshift",
-            "richness": "lambda",
-            "r500_deg": "r500",
-        },
-        "DES Collaboration 2020, PhRvD 102, 023509",
-    ),
-    "redmapper_sdss": Layout(
-        "csv",
-        {
-            "name": "name",
-            "ra_deg": "RA",
-            "dec_deg": "dec",
-            "z": "redshift",
-            "richness": "lambda",
-            "r500_deg": "r500",
-        },
-        "Rykoff et al. 2014, ApJ 785, 104",
-    ),
-    "spt": Layout(
-        "fits",
-        {
-            "name": "SPT_ID",
-            "ra_deg": "RA",
-            "dec_deg": "DEC",
-            "z": "REDSHIFT",
-            "m500c_msun": "M500",
-            "snr": "XI",
-        },
-        "Bocquet et al. 2019, ApJ 878, 55; Bleem et al. 2020, ApJS 247, 25",
-        z_unknown=(0.0,),
-        scale=_MASS,
-    ),
-    "szcat": Layout(
-        "csv",
-        {"name": "id", "ra_deg": "RA", "dec_deg": "DEC", "probability": "p_max"},
-        "Meshcheryakov et al. 2022, Astronomy Letters 48, 479",
-    ),
-    "wittmann": Layout(
-        "csv",
-        {
-            "name": "id",
-            "ra_deg": "ra",
-            "dec_deg": "dec",
-            "rmag": "rmag",
-            "class7": "class7",
-            "member": "member",
-        },
-        "Wittmann et al. 2019, ApJS 245, 10",
-    ),
-}
+    frame: Frame = "icrs"
+    equinox: str = "J2000"
+    acronym: str = ""
+    holds: Literal["clusters", "candidates", "sources", "galaxies"] = "clusters"
+    unknown: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    z_type: str = ""
+    z_types: Mapping[str, str] = field(default_factory=dict)
+    remote: Remote | None = None
+    checked: Literal["file", "columns", "declared"] = "file"
+    second_prefix: str = ""
+    traps: str = ""
 
 
 def layout_of(settings: GenericCatalogue) -> Layout:
     """Return the layout that a generic catalogue's settings describe."""
+    columns: Mapping[str, Column] = {
+        ours: theirs if settings.header else int(theirs)
+        for ours, theirs in settings.columns.items()
+    }
     return Layout(
         format=settings.format,
-        columns=settings.columns,
+        columns=columns,
+        header=settings.header,
         delimiter=settings.delimiter,
         comment=settings.comment,
         position_unit=settings.position_unit,
         z_unknown=tuple(settings.z_unknown),
         scale=settings.scale,
+        frame=settings.frame,
+        equinox=settings.equinox,
+        unknown={column: tuple(values) for column, values in settings.unknown.items()},
+        z_type=settings.z_type,
     )

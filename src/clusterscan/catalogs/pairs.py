@@ -9,6 +9,11 @@ from scipy.spatial import cKDTree
 from clusterscan import sky
 from clusterscan.errors import CatalogueError
 
+_MANY = 50_000  # rows that are worth a first look at which have neighbours at all
+_CHUNK = 1_000_000  # rows of one look: bounds the memory
+MOST_PAIRS = 500_000_000
+_SAMPLE = 2_000
+
 
 def checked_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike, what: str) -> np.ndarray:
     """Return unit vectors (n, 3), or say which row of ``what`` is not on the sky.
@@ -40,15 +45,97 @@ def pairs_within(
     i, j : int64 ndarray, shape (n_pairs,)
         Rows in ``first`` and ``second``, sorted by i, then j.
     separation_arcmin : float64 ndarray, shape (n_pairs,)
+
+    Raises
+    ------
+    CatalogueError
+        If there are so many pairs that entries must be duplicates of each other.
     """
     if not len(first) or not len(second):
         nothing = np.empty(0, dtype=np.int64)
         return nothing, nothing, np.empty(0)
     radius = sky.chord(radius_arcmin / 60.0)
-    found = cKDTree(first).sparse_distance_matrix(cKDTree(second), radius, output_type="ndarray")
-    found = found[np.lexsort((found["j"], found["i"]))]
-    separation = 2 * np.degrees(np.arcsin(np.clip(found["v"] / 2, 0, 1))) * 60.0
-    return found["i"].astype(np.int64), found["j"].astype(np.int64), separation
+    rows = np.arange(len(first))
+    if len(first) > _MANY or len(second) > _MANY:
+        refuse_crowds(second, "the second list")
+        rows = with_neighbour(first, cKDTree(second), radius)
+        first = first[rows]
+        near = with_neighbour(second, cKDTree(first), radius)
+    else:
+        near = np.arange(len(second))
+    tree = cKDTree(second[near])
+    count = count_pairs(first, tree, radius)
+    if count > MOST_PAIRS:
+        raise CatalogueError(
+            f"{len(first)} and {tree.n} entries make about {count:.1e} pairs within "
+            f"{radius_arcmin:g} arcmin; the radius is too large, or entries are duplicates "
+            "(unite_known removes them)"
+        )
+    found = cKDTree(first).sparse_distance_matrix(tree, radius, output_type="ndarray")
+    i, j = rows[found["i"]], near[found["j"]]
+    order = np.lexsort((j, i))
+    return i[order], j[order], arcmin_of_chord(found["v"][order])
+
+
+def arcmin_of_chord(chord: np.ndarray) -> np.ndarray:
+    """Return the angles [arcmin] between unit vectors of given straight distances."""
+    return 2 * np.degrees(np.arcsin(np.clip(chord / 2, 0, 1))) * 60.0
+
+
+def with_neighbour(vectors: np.ndarray, tree: cKDTree, radius: float) -> np.ndarray:
+    """Return the rows, in order, within a straight distance of any point of a tree."""
+    if tree.n == 0:
+        return np.empty(0, dtype=np.int64)
+    beyond = np.nextafter(radius, 3)  # the bound itself is not within it
+    found = np.zeros(len(vectors), dtype=bool)
+    for start in range(0, len(vectors), _CHUNK):
+        part = vectors[start : start + _CHUNK]
+        order = along_the_sky(part)
+        distance, _ = tree.query(part[order], distance_upper_bound=beyond, workers=-1)
+        found[start + order[np.isfinite(distance)]] = True
+    return np.flatnonzero(found)
+
+
+def refuse_crowds(vectors: np.ndarray, what: str, most: int = 20_000) -> None:
+    """Refuse a list with very many entries at one place, which no search finishes with.
+
+    Raises
+    ------
+    CatalogueError
+        Naming the first such row.
+    """
+    if len(vectors) <= most:
+        return
+    _, first, counts = np.unique(vectors[:, 0], return_index=True, return_counts=True)
+    if counts.max() > most:
+        row = int(first[np.argmax(counts)])
+        same = int((vectors == vectors[row]).all(axis=1).sum())
+        if same > most:
+            raise CatalogueError(
+                f"{what}: {same} entries lie at one place, the first is row {row}; remove the "
+                "duplicates (unite_known does)"
+            )
+
+
+def along_the_sky(vectors: np.ndarray) -> np.ndarray:
+    """Return the rows so that neighbours on the sky come one after another.
+
+    A search tree asked in this order finds its branch in the processor's cache.
+    """
+    import healpy as hp
+
+    if not len(vectors):
+        return np.empty(0, dtype=np.int64)
+    return np.argsort(hp.vec2pix(256, *vectors.T, nest=True), kind="stable")
+
+
+def count_pairs(vectors: np.ndarray, tree: cKDTree, radius: float) -> float:
+    """Return about how many pairs points and a tree's make, from every so-manieth point."""
+    if len(vectors) * tree.n <= MOST_PAIRS:
+        return 0.0  # however many: few enough
+    step = max(1, len(vectors) // _SAMPLE)
+    sample = vectors[::step]
+    return float(tree.query_ball_point(sample, radius, return_length=True).mean() * len(vectors))
 
 
 def one_to_one(i: np.ndarray, j: np.ndarray, rank: np.ndarray) -> np.ndarray:

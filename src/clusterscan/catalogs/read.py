@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.catalogs.layouts import LAYOUTS, Layout, layout_of
-from clusterscan.catalogs.tables import read_table
+from clusterscan.catalogs.frames import to_degrees
+from clusterscan.catalogs.layouts import Layout, layout_of
+from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.catalogs.suspicion import look_over, refuse_sources, tell_if_crowded
+from clusterscan.catalogs.tables import column_of, read_table
 from clusterscan.catalogs.validate import Validated, validate
 from clusterscan.config.catalogs import (
     CatalogueSettings,
@@ -19,17 +22,11 @@ from clusterscan.config.catalogs import (
     SimulatedCatalogue,
 )
 from clusterscan.config.paths import expand_path
-from clusterscan.errors import CatalogueError, ConfigError
+from clusterscan.errors import CatalogueError, ConfigError, SourceError
 from clusterscan.provenance.fingerprint import file_sha256
 
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings
-
-_UNIT_FACTORS = {
-    "deg": (1.0, 1.0),
-    "rad": (180.0 / np.pi, 180.0 / np.pi),
-    "hourangle": (15.0, 1.0),
-}
 
 
 def read_catalogue(
@@ -78,7 +75,25 @@ def catalogue_token(settings: CatalogueSettings) -> str:
     """Return a hash that changes with the catalogue's file ("" for simulated ones)."""
     if isinstance(settings, SimulatedCatalogue):
         return ""
-    return file_sha256(expand_path(settings.path))
+    return file_sha256(catalogue_file(settings))
+
+
+def catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
+    """Return a catalogue's file.
+
+    Raises
+    ------
+    SourceError
+        If it is not there; says how to get it.
+    """
+    try:
+        return expand_path(settings.path)
+    except SourceError as error:
+        if settings.kind != "generic" and LAYOUTS[settings.kind].remote is not None:
+            raise SourceError(
+                f"{error}; or get it: python -m clusterscan.catalogs.download {settings.kind}"
+            ) from error
+        raise
 
 
 def _read_file(settings: PublishedCatalogue | GenericCatalogue) -> Validated:
@@ -86,15 +101,23 @@ def _read_file(settings: PublishedCatalogue | GenericCatalogue) -> Validated:
         layout = layout_of(settings)
     else:
         layout = LAYOUTS[settings.kind]
-    path = expand_path(settings.path)
+    path = catalogue_file(settings)
+    where = str(path)
     raw = _selected(read_table(path, layout), settings.select, path)
-    return validate(
-        _ours(raw, layout),
-        str(path),
+    table = to_degrees(_ours(raw, layout), layout, where)
+    look_over(table, layout, where, trust=settings.trust_positions)
+    result = validate(
+        table,
+        where,
         bad_rows=settings.bad_rows,
         z_unknown=layout.z_unknown,
         default_name=settings.name,
     )
+    if layout.holds == "sources" and settings.role == "known":
+        refuse_sources(result.table, where, list(layout.columns)[-1])
+    if layout.holds == "clusters" and settings.role == "known":
+        tell_if_crowded(result.table, where)
+    return _with_position_errors(result, settings.pos_err_arcsec)
 
 
 def _selected(raw: pd.DataFrame, select: dict[str, list[Any]], path: Path) -> pd.DataFrame:
@@ -111,22 +134,61 @@ def _selected(raw: pd.DataFrame, select: dict[str, list[Any]], path: Path) -> pd
 
 
 def _ours(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Rename, rescale and convert columns to ours."""
-    table = pd.DataFrame({ours: raw[theirs] for ours, theirs in layout.columns.items()})
-    factors = dict(layout.scale)
-    for column, factor in zip(
-        ("ra_deg", "dec_deg"), _UNIT_FACTORS[layout.position_unit], strict=True
-    ):
-        if factor != 1.0:
-            factors[column] = factors.get(column, 1.0) * factor
-    for column, factor in factors.items():
+    """Rename and rescale columns to ours; positions stay as they are."""
+    theirs = {ours: column_of(wanted, raw) for ours, wanted in layout.columns.items()}
+    table = pd.DataFrame({ours: raw[column] for ours, column in theirs.items()})
+    units = raw.attrs.get("units", {})
+    table.attrs["units"] = {ours: units.get(column, "") for ours, column in theirs.items()}
+    for column, values in layout.unknown.items():
+        number = pd.to_numeric(table[column], errors="coerce")
+        table[column] = number.mask(number.isin(values))
+    for column, factor in layout.scale.items():
         table[column] = pd.to_numeric(table[column], errors="coerce") * factor
-    if "m500c_msun" in table:
-        mass = pd.to_numeric(table["m500c_msun"], errors="coerce")
-        table["m500c_msun"] = mass.where(mass > 0)  # 0 and -1 stand for no mass everywhere
+    for column in ("m500c_msun", "pos_err_arcsec"):
+        if column in table:
+            number = pd.to_numeric(table[column], errors="coerce")
+            table[column] = number.where(number > 0)  # 0 and -1 stand for unknown everywhere
     if "name" in table and (layout.name_prefix or layout.mend_names):
         names = table["name"].astype("string").str.strip()
         if layout.mend_names:
             names = names.str.replace(*layout.mend_names, regex=True)
-        table["name"] = layout.name_prefix + names
+        prefix = pd.Series(layout.name_prefix, index=names.index, dtype="string")
+        if layout.second_prefix:
+            prefix = prefix.mask(names.duplicated(), layout.second_prefix)
+        table["name"] = prefix + names
+    return _with_redshifts(table, layout)
+
+
+def _with_redshifts(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Give one redshift where there are a spectroscopic and a photometric one, and its type."""
+    table = _with_redshift_types(table, layout)
+    if "z_type" in table and "z" in table:
+        z = pd.to_numeric(table["z"], errors="coerce")
+        table["z_type"] = table["z_type"].mask(z.isna() | z.isin(layout.z_unknown), "")
     return table
+
+
+def _with_redshift_types(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    if "z_spec" in table and "z_phot" in table and "z" not in table:
+        number = {c: pd.to_numeric(table[c], errors="coerce") for c in ("z_spec", "z_phot")}
+        known = {c: n.mask(n.isin(layout.z_unknown)) for c, n in number.items()}
+        table["z"] = known["z_spec"].fillna(known["z_phot"])
+        spectroscopic = known["z_spec"].notna()
+        table["z_type"] = np.where(spectroscopic, "spec", np.where(table["z"].notna(), "phot", ""))
+        table = table.drop(columns=["z_spec", "z_phot"])
+    elif "z_type" in table:
+        text = table["z_type"].astype("string").str.strip().str.lower().fillna("")
+        text = text.str.removesuffix(".0").replace(dict(layout.z_types))
+        start = text.str[:4]
+        table["z_type"] = start.where(start.isin(["spec", "phot"]), "").astype(object)
+    elif layout.z_type:
+        table["z_type"] = layout.z_type
+    return table
+
+
+def _with_position_errors(result: Validated, default_arcsec: float | None) -> Validated:
+    if default_arcsec is None:
+        return result
+    table = result.table
+    given = table.get("pos_err_arcsec", pd.Series(np.nan, index=table.index))
+    return Validated(table.assign(pos_err_arcsec=given.fillna(default_arcsec)), result.counts)

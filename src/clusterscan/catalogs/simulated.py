@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def simulated_table(
-    selection: Literal["truth", "sz", "richness"],
+    selection: Literal["truth", "sz", "richness", "candidates"],
     tiles: Sequence[int],
     tile_order: int,
     *,
@@ -25,8 +25,13 @@ def simulated_table(
     """Return the simulated catalogue of a footprint and a margin of one tile around it.
 
     The margin is there because an object just outside still matches a candidate just inside, and
-    random negatives must keep away from it.
+    random negatives must keep away from it. X-ray candidates, which examples are cut at, are
+    those of the footprint alone.
     """
+    if selection == "candidates":
+        from clusterscan.simulate.candidates_judged import judged_candidates
+
+        return judged_candidates(tiles, tile_order, seed=seed, settings=settings)
     from clusterscan.simulate.catalogues import known_of_cell, truth_of_cell
 
     parts = []

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clusterscan.catalogs.layouts import Layout
+from clusterscan.catalogs.layouts import Column, Layout
 from clusterscan.errors import CatalogueError
 
 
 def read_table(path: Path, layout: Layout) -> pd.DataFrame:
     """Return a file's columns, named as in the file.
+
+    The units that the file itself gives are in ``attrs["units"]``.
 
     Raises
     ------
@@ -34,13 +36,20 @@ def read_table(path: Path, layout: Layout) -> pd.DataFrame:
             f"{path}: not a readable {layout.format} table ({type(error).__name__}: {error}); "
             "check the catalogue's kind, format and delimiter in the config"
         ) from error
-    missing = [str(column) for column in layout.columns.values() if column not in table]
+    missing = [wanted for wanted in layout.columns.values() if column_of(wanted, table) is None]
     if missing:
+        told = ", ".join(" or ".join(w) if isinstance(w, tuple) else str(w) for w in missing)
         raise CatalogueError(
-            f"{path}: has no column {', '.join(missing)} (it has "
+            f"{path}: has no column {told} (it has "
             f"{', '.join(map(str, table.columns))}); correct the catalogue's kind or columns"
         )
     return table
+
+
+def column_of(wanted: Column, table: pd.DataFrame) -> str | int | None:
+    """Return the first of a declaration's names that a table has, or None."""
+    names = wanted if isinstance(wanted, tuple) else (wanted,)
+    return next((name for name in names if name in table), None)
 
 
 def _read_csv(path: Path, layout: Layout) -> pd.DataFrame:
@@ -61,8 +70,9 @@ def _read_astropy(path: Path, form: str) -> pd.DataFrame:
     with warnings.catch_warnings():
         # Published tables spell units in ways of their own; layouts say what they mean.
         warnings.simplefilter("ignore", UnitsWarning)
-        table = Table.read(path, format=form)
-    columns = {}
+        # A gzipped or nameless file is told by its content; ECSV is the one that needs its name.
+        table = Table.read(path, format="ascii.ecsv" if form == "ecsv" else form)
+    columns, units = {}, {}
     for column in table.itercols():
         if column.ndim > 1:
             continue  # arrays in cells are never positions
@@ -76,4 +86,7 @@ def _read_astropy(path: Path, form: str) -> pd.DataFrame:
         if not array.dtype.isnative:  # FITS is big-endian, pandas is not
             array = array.astype(array.dtype.newbyteorder("="))
         columns[column.name] = array
-    return pd.DataFrame(columns)
+        units[column.name] = str(column.unit or "")
+    frame = pd.DataFrame(columns)
+    frame.attrs["units"] = units
+    return frame

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
 
@@ -12,16 +12,42 @@ PublishedKind = Literal[
     "abell",
     "act_dr5",
     "act_dr5_masses",
+    "act_dr5_mcmf",
+    "act_dr6",
+    "bcs",
+    "camira_hsc",
     "camira_sdss",
+    "ciza",
     "compact",
+    "comprass",
+    "ebcs",
+    "erass1",
+    "erass1_extended",
+    "madcows",
+    "madcows2",
     "mcxc",
+    "mcxc2",
+    "mcxc_short",
     "psz2",
+    "psz2_short",
+    "psz_spt",
+    "rass_mcmf",
     "redmapper_des",
+    "redmapper_des_y1",
     "redmapper_sdss",
+    "reflex",
     "spt",
+    "spt_short",
     "szcat",
+    "upcluster_sz",
+    "wen_han",
     "wittmann",
+    "xxl",
 ]
+FileFormat = Literal["csv", "ecsv", "fits", "parquet", "votable"]
+PositionUnit = Literal["deg", "rad", "hourangle", "sexagesimal"]
+Frame = Literal["icrs", "fk5", "fk4", "galactic"]
+DOWNLOADS = "~/.cache/clusterscan/catalogs"
 
 
 class _Catalogue(Settings):
@@ -44,14 +70,24 @@ class _FileCatalogue(_Catalogue):
         default_factory=dict,
         description="Keep rows whose column (named as in the file) has one of the values.",
     )
+    pos_err_arcsec: PositiveFloat | None = Field(
+        None, description="Position error (1 sigma along an axis) of rows that give none [arcsec]."
+    )
+    trust_positions: bool = Field(
+        False,
+        description="Positions are right though they look like radians, hours or another frame "
+        "(a small field near RA 0, Dec 0).",
+    )
 
 
 class SimulatedCatalogue(_Catalogue):
     """A catalogue of the simulated sky."""
 
     kind: Literal["simulated"]
-    selection: Literal["truth", "sz", "richness"] = Field(
-        description="All halos, or an incomplete noisy list as such a survey would have found."
+    selection: Literal["truth", "sz", "richness", "candidates"] = Field(
+        description="All halos; an incomplete noisy list as such a survey would have found; or "
+        "the X-ray survey's extended detections, clusters or not, with experts' and volunteers' "
+        "labels."
     )
 
 
@@ -59,26 +95,56 @@ class PublishedCatalogue(_FileCatalogue):
     """A published catalogue whose columns clusterscan knows."""
 
     kind: PublishedKind
+    path: str = Field(
+        "",
+        description="The file; may begin with ${CLUSTERSCAN_DATA}. Empty: "
+        f"{DOWNLOADS}/<kind>, where `python -m clusterscan.catalogs.download KIND` puts it.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _downloaded_unless_named(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("path") and "kind" in values:
+            return {**values, "path": f"{DOWNLOADS}/{values['kind']}"}
+        return values
 
 
 class GenericCatalogue(_FileCatalogue):
     """Any table with positions."""
 
     kind: Literal["generic"]
-    format: Literal["csv", "fits", "parquet", "votable"] = Field(description="The file's format.")
+    format: FileFormat = Field(description="The file's format.")
     columns: dict[str, str] = Field(
         description="Our column -> the file's column; ra_deg and dec_deg are needed, name, z, "
-        "m500c_msun, richness, snr and any other are optional.",
+        "z_spec, z_phot, z_type, z_err, m500c_msun, pos_err_arcsec, richness, snr and any other "
+        "are optional.",
     )
     delimiter: str = Field(",", min_length=1, max_length=1, description="Of a csv file.")
     comment: str | None = Field(
         None, min_length=1, max_length=1, description="Lines of a csv beginning so are skipped."
     )
-    position_unit: Literal["deg", "rad", "hourangle"] = Field(
-        "deg", description="Unit of the positions; hourangle: RA in hours, Dec in degrees."
+    header: bool = Field(
+        True,
+        description="Whether a csv file's first line names the columns; else columns are given as "
+        "numbers from 0.",
+    )
+    position_unit: PositionUnit = Field(
+        "deg",
+        description="Unit of the positions; hourangle: RA in hours, Dec in degrees; sexagesimal: "
+        "text such as 12:34:56.7, RA in hours.",
+    )
+    frame: Frame = Field("icrs", description="Frame of the positions (galactic: l and b).")
+    equinox: str = Field(
+        "J2000", pattern=r"^[BJ]\d{4}(\.\d+)?$", description="Equinox of fk5 and fk4 positions."
     )
     z_unknown: list[float] = Field(
         default_factory=list, description="Values of z that stand for unknown, such as -1 or 99."
+    )
+    z_type: Literal["", "spec", "phot"] = Field(
+        "", description="Type of all redshifts, where no column says it."
+    )
+    unknown: dict[str, list[float]] = Field(
+        default_factory=dict, description="Our column -> values that stand for unknown."
     )
     scale: dict[str, float] = Field(
         default_factory=dict, description="Factors on our columns, such as m500c_msun: 1e14."
@@ -89,9 +155,26 @@ class GenericCatalogue(_FileCatalogue):
         missing = {"ra_deg", "dec_deg"} - set(self.columns)
         if missing:
             raise ValueError(f"columns lacks {sorted(missing)}; add e.g. ra_deg: RAJ2000")
-        extra = set(self.scale) - set(self.columns)
-        if extra:
-            raise ValueError(f"scale names {sorted(extra)}, which columns does not map")
+        for setting in ("scale", "unknown"):
+            extra = set(getattr(self, setting)) - set(self.columns)
+            if extra:
+                raise ValueError(f"{setting} names {sorted(extra)}, which columns does not map")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_without_a_header_are_numbers(self) -> GenericCatalogue:
+        if not self.header and not all(c.isdecimal() for c in self.columns.values()):
+            raise ValueError(
+                f"header is false, so columns must be numbers from 0, not {self.columns}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _frame_has_its_equinox(self) -> GenericCatalogue:
+        if self.frame == "fk4" and not self.equinox.startswith("B"):
+            raise ValueError(
+                f"frame fk4 with equinox {self.equinox}; write equinox: B1950 (or frame: fk5)"
+            )
         return self
 
 

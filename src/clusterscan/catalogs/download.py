@@ -1,0 +1,133 @@
+"""Fetch a published catalogue once, from VizieR or its archive, and keep it as it came.
+
+``python -m clusterscan.catalogs.download KIND [KIND ...]`` puts each where a configuration that
+names no path looks for it, with a record of where it came from, its size and its hash beside it.
+A run never downloads: its catalogues are files whose hash is part of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clusterscan.catalogs.layouts import Layout, Remote
+from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.catalogs.tables import read_table
+from clusterscan.config.catalogs import DOWNLOADS
+from clusterscan.errors import CatalogueError, ClusterscanError, SourceError
+from clusterscan.provenance.atomic import atomic_path, write_json
+from clusterscan.provenance.fingerprint import file_sha256
+
+_TIMEOUT_S = 120
+_CHUNK_BYTES = 1 << 20
+
+
+def download(kind: str, folder: Path, *, vizier: Any = None) -> Path:
+    """Fetch a catalogue, check it, and return its file.
+
+    Parameters
+    ----------
+    kind : str
+        Of the registry.
+    folder : Path
+        Where it goes; the file is called as the kind.
+    vizier : astroquery.vizier.VizierClass, optional
+        The client, for another mirror or other limits.
+
+    Raises
+    ------
+    SourceError
+        If it is published nowhere that is known, cannot be reached, or other bytes come.
+    CatalogueError
+        If what comes is no such table, or has another number of rows than the version the
+        declaration was written for.
+    """
+    layout = LAYOUTS.get(kind)
+    if layout is None or layout.remote is None:
+        known = ", ".join(k for k, entry in LAYOUTS.items() if entry.remote is not None)
+        raise SourceError(f"{kind}: no place to download it from is known; known are {known}")
+    path = folder / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        if layout.remote.url:
+            _get(layout.remote.url, temporary)
+        else:
+            _query(layout.remote.table, temporary, vizier)
+        record = _checked(temporary, kind, layout, layout.remote)
+    write_json(path.with_name(f"{kind}.json"), record)
+    return path
+
+
+def _get(url: str, path: Path) -> None:
+    import requests
+
+    try:
+        with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
+            response.raise_for_status()
+            with path.open("wb") as file:
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    file.write(chunk)
+    except (requests.RequestException, OSError) as error:
+        raise SourceError(f"{url}: {error}; try again later, or get the file by hand") from error
+
+
+def _query(table: str, path: Path, vizier: Any) -> None:
+    """Write a whole VizieR table, all columns and VizieR's own ICRS positions, as VOTable."""
+    from astroquery.vizier import Vizier
+
+    # "**": the default view of a table leaves columns out, and its rows end at 50.
+    client = vizier or Vizier(columns=["**", "_RAJ2000", "_DEJ2000"], row_limit=-1)
+    try:
+        tables = client.get_catalogs(table)
+    except Exception as error:  # the client raises whatever its transport and parser do
+        raise SourceError(f"VizieR {table}: {error}; try again later") from error
+    if len(tables) != 1:
+        raise SourceError(
+            f"VizieR {table}: {len(tables)} tables came ({', '.join(tables.keys())}), one was "
+            "expected; the catalogue may have moved"
+        )
+    tables[0].write(str(path), format="votable", overwrite=True)
+
+
+def _checked(path: Path, kind: str, layout: Layout, remote: Remote) -> dict[str, Any]:
+    sha256 = file_sha256(path)
+    if remote.sha256 and sha256 != remote.sha256:
+        raise SourceError(
+            f"{kind}: {remote.url} has the hash {sha256}, pinned is {remote.sha256}; it was "
+            "changed, or the download is damaged"
+        )
+    rows = len(read_table(path, layout))
+    if remote.rows is not None and rows != remote.rows:
+        raise CatalogueError(
+            f"{kind}: {remote.table or remote.url} has {rows} rows, the version that was declared "
+            f"{remote.rows}; another version, or an answer cut short: read it with kind generic "
+            "if it is meant"
+        )
+    return {
+        "kind": kind,
+        "source": remote.table or remote.url,
+        "reference": layout.reference,
+        "rows": rows,
+        "bytes": path.stat().st_size,
+        "sha256": sha256,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Download the catalogues that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m clusterscan.catalogs.download")
+    parser.add_argument("kind", nargs="+", help="kinds of the registry, see docs/catalogues.md")
+    parser.add_argument("--folder", type=Path, default=Path(DOWNLOADS).expanduser())
+    chosen = parser.parse_args(arguments)
+    for kind in chosen.kind:
+        print(download(kind, chosen.folder))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ClusterscanError as error:
+        sys.exit(f"download: {error}")
