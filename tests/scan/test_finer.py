@@ -31,6 +31,19 @@ def test_every_second_dilated_feature_is_the_networks_own_away_from_the_border(n
     )
 
 
+def test_deeper_residual_networks_are_dilated_as_well():
+    coarse = build(SETTINGS.model_copy(update={"name": "resnet50"}), bands=1, seed=1).eval()
+    fine = finer(coarse, 8)
+    assert fine.stride == 8
+    image = torch.randn(1, 1, 384, 384, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found, expected = fine.body(image)[..., ::2, ::2], coarse.body(image)
+    middle = slice(11, 13)
+    torch.testing.assert_close(
+        found[..., middle, middle], expected[..., middle, middle], rtol=1e-3, atol=1e-3
+    )
+
+
 def test_a_finer_network_scans_a_smooth_image_like_shifted_passes(network):
     rng = np.random.default_rng(2)
     noise = gaussian_filter(rng.normal(size=(2, 480, 480)), (0, 14, 14))

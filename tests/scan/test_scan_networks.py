@@ -2,17 +2,19 @@ import numpy as np
 import pytest
 import torch
 
-from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ConfigError, ImageError
+from clusterscan.errors import ConfigError, ImageError, ModelError
 from clusterscan.networks.registry import build
 from clusterscan.scan.cutting import cut
 from clusterscan.scan.dense import dense_grid, grid_step
+from clusterscan.scan.finer import finer
 from clusterscan.scan.fused import fused
 from clusterscan.scan.tile import scan_tile
 from clusterscan.scan.windowed import windowed_logits
 
-CARD = {"normalisation": {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}}
+UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
+CARD = {"views": [{"normalisation": UNCHANGED}]}
 DENSE, WINDOWED = ScanSettings(device="cpu"), ScanSettings(engine="windowed", device="cpu")
 
 
@@ -173,8 +175,75 @@ def test_a_tile_without_any_valid_pixel_costs_nothing_and_is_empty():
     assert (reason == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "options"),
+    [
+        ("mobilenet", 144, {"output_stride": 8}),
+        ("densenet121", 96, {"output_stride": 4}),
+        ("resnet34", 208, {"output_stride": 8, "stages": 2}),
+    ],
+)
+def test_deep_dense_networks_scan_as_they_classify_crops_that_hold_all_they_see(
+    name, size, options
+):
+    net = network(name=name, size_px=size, window_px=16, **options)
+    assert net.reach_px <= (size - 16) / 2
+    image = sky((size + 24, size + 16))
+    centre = np.array([(size - 1) / 2 + 7.0])
+    grid = dense_grid(net, image, centre, centre)
+    rows, columns = (n.ravel() for n in np.indices(grid.values.shape))
+    x, y = grid.x0 + net.stride * columns, grid.y0 + net.stride * rows
+    reference = windowed_logits(net, image, x, y, batch_size=4)
+    np.testing.assert_allclose(grid.values.ravel(), reference, atol=1e-4 * np.ptp(reference) + 2e-5)
+
+
+def test_channel_weights_follow_a_box_of_the_crops_size_not_the_tile():
+    """A bright field a few crops away leaves the logits alone; a mean over the tile would not."""
+    net = network(name="mobilenetv3", size_px=32, window_px=16, output_stride=8)
+    image = sky((64, 640))
+    far = image.copy()
+    far[..., 480:] += 30.0
+    x, y = np.array([40.0, 60.0]), np.array([31.0, 33.0])
+    first, second = (dense_grid(net, i, x, y).at(x, y) for i in (image, far))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    wide = dense_grid(net, image, np.array([40.0, 500.0]), y).at(x, y)
+    np.testing.assert_allclose(first, wide, atol=0.05 * np.abs(first).max())
+
+
+def test_a_whole_network_is_scanned_crop_by_crop():
+    net = build(NetworkSettings(name="cnn_mlp", size_px=32), 1, 1).eval()
+    image, mask = sky((80, 80)), np.zeros((80, 80), np.uint8)
+    x, y = positions((80, 80), 20, 12)
+    probability, reason = scan_tile(net, CARD, image, mask, x, y, DENSE)
+    assert (reason == 0).sum() > 5
+    good = reason == 0
+    logits = windowed_logits(net, image, x[good], y[good], batch_size=7)
+    np.testing.assert_allclose(probability[good], 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    assert finer(fused(net), 8) is net
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_of_several_classes_the_map_shows_the_probability_of_class_one(classes):
+    net = build(NetworkSettings(name="baseline", size_px=32, classes=classes), 1, 1).eval()
+    image, mask = sky((64, 64)), np.zeros((64, 64), np.uint8)
+    x = np.array([31.5, 35.5])
+    probability, _ = scan_tile(net, CARD, image, mask, x, x, DENSE)
+    crops = np.stack([cut(image, int(v - 15.5), int(v - 15.5), 32, 32) for v in x])
+    with torch.inference_mode():
+        expected = torch.softmax(net(torch.from_numpy(crops)), dim=1)[:, 1]
+    np.testing.assert_allclose(probability, expected.numpy(), rtol=1e-5)
+
+
+def test_a_network_of_several_surveys_cannot_scan_a_tile_of_one():
+    branches = {name: NetworkSettings(name="cnn_mlp", size_px=16) for name in ("act", "unwise")}
+    net = build(FusionSettings(branches=branches), (1, 1), 1).eval()
+    x = np.array([31.5])
+    with pytest.raises(ModelError, match="joins several surveys"):
+        scan_tile(net, CARD, sky((64, 64)), np.zeros((64, 64), np.uint8), x, x, DENSE)
+
+
 def test_merging_batch_norms_changes_nothing_but_the_rounding():
-    for name in ("baseline", "resnet18"):
+    for name in ("baseline", "resnet18", "mobilenet", "efficientnet_b0"):
         options = {"stem_stride": 1, "stages": 2, "output_stride": 2} if name == "resnet18" else {}
         net = network(name=name, **options)
         quick = fused(net)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,8 +54,10 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     job = BlockJob.of(args, "scan", "maps", ".fits")
     tiles = records_of([args.tiles])
     if args.model:
-        card = json.loads(args.model[0].read_text(encoding="utf-8"))
-        model = fingerprint({key: card[key] for key in ("weights", "network", "normalisation")})
+        from clusterscan.networks.card import read_card  # brings torch, so only where needed
+
+        card = read_card(args.model[0].parent)
+        model = fingerprint({key: card[key] for key in ("weights", "network", "views")})
         scanner = network_scanner(args.model[0], stage["how"])
     else:
         model, scanner = "", filter_scanner(stage["how"])

@@ -131,15 +131,16 @@ def _one_pass(
     p = network.settings.window_cells
     # The context at the sides lies beyond the crops where the reach is longer than their rim.
     around = max(context - edge, 0)
-    width = mx + p - 1 + 2 * (edge + around)
-    tallest = max(strip_pixels // (S * S * width) - 2 * (edge + around) - p + 1, 1)
+    rim = edge + around
+    width = mx + p - 1 + 2 * rim
+    # Strips lower than their overlap would compute it over and over.
+    tallest = max(strip_pixels // (S * S * width) - 2 * rim - p + 1, rim + 1)
     out = np.empty((my, mx), dtype=np.float32)
     for start in range(0, my, tallest):
         rows = min(tallest, my - start)
-        height = rows + p - 1 + 2 * (edge + around)
+        height = rows + p - 1 + 2 * rim
         piece = cut(image, x0 - around * S, y0 + (start - around) * S, width * S, height * S)
         features = network.features(_as_batch(piece, network))
-        rim = edge + around
         inner = features[:, :, rim : height - rim, rim : width - rim]
         out[start : start + rows] = network.logit_grid(inner)[0].cpu().numpy()
     return out

@@ -7,17 +7,17 @@ Pooling a window over the finer grid averages the logits of the shifted windows.
 
 from __future__ import annotations
 
-from clusterscan.config.networks import resnet_strides
-from clusterscan.networks.network import ScanNetwork
+from clusterscan.config.networks import RESNETS, resnet_strides
+from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.registry import build
 
 
-def finer(network: ScanNetwork, step_px: int | None) -> ScanNetwork:
+def finer(network: Network, step_px: int | None) -> Network:
     """Return the network with its weights at output stride ``step_px``, where it can have it.
 
     Parameters
     ----------
-    network : ScanNetwork
+    network : Network
         In evaluation mode; it is not changed.
     step_px : int or None
         The scan's grid step; None or a coarser one than the network's stride changes nothing.
@@ -26,8 +26,10 @@ def finer(network: ScanNetwork, step_px: int | None) -> ScanNetwork:
     ----------
     Chen et al. 2018, IEEE TPAMI 40, 834 (dilated convolutions for dense features).
     """
+    if not isinstance(network, ScanNetwork):
+        return network
     settings = network.settings
-    if settings.name != "resnet18" or step_px not in resnet_strides(
+    if settings.name not in RESNETS or step_px not in resnet_strides(
         settings.stem_stride, settings.stages
     ):
         return network

@@ -8,26 +8,40 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clusterscan.networks.device import channels_last
-from clusterscan.networks.network import ScanNetwork
+from clusterscan.networks.local_pooling import LocalSqueezeExcite
+from clusterscan.networks.network import Network, ScanNetwork
 
 
-def fused(network: ScanNetwork) -> ScanNetwork:
+def fused(network: Network) -> Network:
     """Return a network with the same outputs, to rounding, that scans faster.
 
-    A network whose body cannot be traced is returned as it is.
+    A whole network, or one whose body cannot be traced, is returned as it is.
 
     Parameters
     ----------
-    network : ScanNetwork
+    network : Network
         In evaluation mode; it is not changed.
     """
+    if not isinstance(network, ScanNetwork):
+        return network
     try:
-        traced = fx.symbolic_trace(copy.deepcopy(network.body).eval())
+        traced = _traced(copy.deepcopy(network.body).eval())
     except (fx.proxy.TraceError, TypeError, RuntimeError):  # its path depends on its input
         return network
     quick = copy.copy(network)
     quick._modules = {**network._modules, "body": _without_batch_norms(traced)}
     return channels_last(quick).eval()
+
+
+class _Tracer(fx.Tracer):
+    """Leaves alone the layers whose path depends on the size of the map."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LocalSqueezeExcite) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _traced(body: nn.Module) -> fx.GraphModule:
+    return fx.GraphModule(body, _Tracer().trace(body))
 
 
 def _without_batch_norms(traced: fx.GraphModule) -> fx.GraphModule:

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ImageError
+from clusterscan.errors import ImageError, ModelError
 from clusterscan.networks.device import choose_device, fixed_threads
-from clusterscan.networks.network import ScanNetwork
+from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
+from clusterscan.networks.whole import WholeNetwork
 from clusterscan.scan.dense import dense_grid
 from clusterscan.scan.validity import VALID, reasons
 from clusterscan.scan.windowed import windowed_logits
 
 
 def scan_tile(
-    network: ScanNetwork,
+    network: Network,
     card: dict[str, Any],
     image: np.ndarray,
     mask: np.ndarray,
@@ -31,8 +32,8 @@ def scan_tile(
 
     Parameters
     ----------
-    network : ScanNetwork
-        In evaluation mode.
+    network : ScanNetwork or WholeNetwork
+        In evaluation mode. A whole network is always scanned crop by crop.
     card : dict
         Its model card, for the normalisation.
     image : float32 ndarray, shape (bands, ny, nx)
@@ -57,7 +58,15 @@ def scan_tile(
     ------
     ImageError
         If the shapes do not fit each other or the model.
+    ModelError
+        If the network joins several surveys: a tile is of one; or if it was trained on images
+        less their own background, which a window of a tile is not.
     """
+    if not isinstance(network, ScanNetwork | WholeNetwork):
+        raise ModelError(
+            f"{card.get('file', 'the model')} joins several surveys and cannot scan the tiles of "
+            "one; scan each survey with a network of its own"
+        )
     _check_shapes(network, image, mask, x, y)
     bad = (mask & bad_planes) != 0
     bad |= ~np.isfinite(image).all(axis=0)
@@ -73,15 +82,25 @@ def scan_tile(
     probability = np.full(len(x), np.nan, dtype=np.float32)
     wanted = reason == VALID
     if wanted.any():
-        inputs = apply(image, Normalisation.from_json(card["normalisation"]))
+        inputs = apply(image, _normalisation(card))
         inputs[:, bad] = 0.0
         logits = _logits(network, inputs, x[wanted], y[wanted], settings)
         probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     return probability, reason
 
 
+def _normalisation(card: dict[str, Any]) -> Normalisation:
+    found = Normalisation.from_json(card["views"][0]["normalisation"])
+    if found.background != "kept":
+        raise ModelError(
+            f"{card.get('file', 'the model')} was trained on stamps less their own background, "
+            "and a tile has no such windows; train with normalisation.background: kept"
+        )
+    return found
+
+
 def _logits(
-    network: ScanNetwork,
+    network: ScanNetwork | WholeNetwork,
     inputs: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
@@ -89,13 +108,17 @@ def _logits(
 ) -> np.ndarray:
     network.eval().to(choose_device(settings.device))
     with fixed_threads(settings.threads):
-        if settings.engine == "windowed":
+        if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
             return windowed_logits(network, inputs, x, y, batch_size=settings.batch_size)
         return dense_grid(network, inputs, x, y, step_px=settings.step_px).at(x, y)
 
 
 def _check_shapes(
-    network: ScanNetwork, image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray
+    network: ScanNetwork | WholeNetwork,
+    image: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
 ) -> None:
     if image.ndim != 3 or image.shape[0] != network.bands or image.shape[1:] != mask.shape:
         raise ImageError(
