@@ -14,9 +14,8 @@ help: ## show this help
 run: $(READY) ## run the main job (config.yaml; CONFIG=FILE for another, CORES=N)
 	@clusterscan run $(or $(CONFIG),config.yaml) $(if $(CORES),--cores $(CORES))
 
-study: $(READY) ## run a shipped named run: make study NAME=perseus
-	@test -f "resources/runs/$(NAME).yaml" || { echo "make study NAME=...: there are $(patsubst resources/runs/%.yaml,%,$(wildcard resources/runs/*.yaml))"; exit 1; }
-	@clusterscan run resources/runs/$(NAME).yaml $(if $(CORES),--cores $(CORES))
+study: $(READY) ## repeat a published study: make study NAME=pruitt_perseus QUICK=1 (CORES=N)
+	@clusterscan study "$(NAME)" $(if $(filter-out 0 no,$(QUICK)),--quick) $(if $(CORES),--cores $(CORES))
 
 test: $(READY) ## run the tests
 	@python -m pytest -n auto --dist worksteal
@@ -33,7 +32,7 @@ bench: $(READY) ## run the benchmarks (JSON lines on standard output)
 	@for script in benchmarks/*.py; do python $$script; done
 
 clean: ## remove results and caches (keeps the environment)
-	rm -rf results runs .snakemake .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results runs studies .snakemake .pytest_cache .mypy_cache .ruff_cache
 
 # Bytecode is compiled once here: importing timm without it costs seconds in every job.
 $(READY): pyproject.toml constraints.txt

@@ -122,11 +122,12 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a missing kind": (
         "{kind: simulated, sky: microwave}", "{sky: microwave}", "source",
-        "surveys.act.source.kind: this setting is missing; give one of simulated, mosaic",
+        "surveys.act.source.kind: this setting is missing; "
+        "give one of simulated, mosaic, hips, local",
     ),
     "a fault within one of several kinds": (
         "selection: richness", "selection: rich", "selection: rich",
-        "catalogs[1].selection: should be 'truth', 'sz' or 'richness' (got 'rich')",
+        "catalogs[1].selection: should be 'truth', 'sz', 'richness' or 'candidates' (got 'rich')",
     ),
     "a word where a number or another word may stand": (
         "learning_rate: 0.003", "learning_rate: fast", "learning_rate",
@@ -179,7 +180,7 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "examples of a catalogue that is not there": (
         "      exclusion_arcmin: 3.0", "      exclusion_arcmin: 3.0\n      catalogues: [sz]",
-        "title", "configuration: surveys.act.sample.catalogues: ['sz'] are no known catalogues; "
+        "catalogues: [sz]", "surveys.act.sample.catalogues: ['sz'] are no known catalogues; "
         "choose from ['richness']",
     ),
     "a key that stands twice": (

@@ -1,0 +1,1 @@
+"""Published studies repeated: data sets, experiments, one table, one report."""

@@ -1,0 +1,1 @@
+"""What single studies show besides the table and the common plots."""
