@@ -11,7 +11,13 @@ from pydantic import TypeAdapter
 
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.catalogs.unite import unite_known
-from clusterscan.config.sample import SampleSettings, SplitSettings, StampSampleSettings
+from clusterscan.config.sample import (
+    SampleSettings,
+    SplitSettings,
+    StampSampleSettings,
+    TileSampleSettings,
+)
+from clusterscan.errors import ConfigError
 from clusterscan.fetch.stamps import Stamps
 from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.progress import Progress
@@ -31,6 +37,7 @@ def compute(
     stage: dict,
     tiles: dict[int, TileRecord],
     objects: pd.DataFrame,
+    listed: pd.DataFrame | None,
     tile: int,
     shard: Path,
 ) -> TileOutcome:
@@ -54,7 +61,7 @@ def compute(
         )
     elif image is not None:
         examples = sample_tile(
-            tile, tile_order, image, objects, split, settings, seed=stage["seed"]
+            tile, tile_order, image, objects, split, settings, seed=stage["seed"], listed=listed
         )
     else:
         return TileOutcome("no_coverage", record.reason)
@@ -62,28 +69,55 @@ def compute(
     return TileOutcome(counts=examples.counts)
 
 
-def labelled_objects(args: argparse.Namespace, stage: dict) -> tuple[pd.DataFrame, list[str]]:
-    """Return the objects that label the sky, and the hashes of the files they come from."""
+def labelled_objects(
+    args: argparse.Namespace, stage: dict
+) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
+    """Return the known objects, the listed ones, and the hashes of the files they come from."""
     settings = TypeAdapter(SampleSettings).validate_python(stage["sample"])
     if isinstance(settings, StampSampleSettings):
-        return read_labels(settings), [file_sha256(path) for path in args.stamps]
+        return read_labels(settings), None, [file_sha256(path) for path in args.stamps]
     catalogues = {path.stem: read_table(path) for path in sorted(args.catalogues)}
     united = unite_known(catalogues, stage["duplicate_radius_arcmin"])
-    listed = [f"{name}_name" for name in settings.catalogues or catalogues]
-    objects = as_objects(united).assign(is_label=(united[listed] != "").any(axis=1).to_numpy())
-    return objects, [file_sha256(path) for path in sorted(args.catalogues)]
+    positives = settings.catalogues or (() if settings.listed else tuple(catalogues))
+    named = [f"{name}_name" for name in positives]
+    objects = as_objects(united).assign(is_label=(united[named] != "").any(axis=1).to_numpy())
+    hashes = [file_sha256(path) for path in sorted(args.catalogues)]
+    return objects, listed_objects(settings, catalogues), hashes
+
+
+def listed_objects(
+    settings: TileSampleSettings, catalogues: dict[str, pd.DataFrame]
+) -> pd.DataFrame | None:
+    """Return the listed catalogue with its columns, as objects; None where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If the catalogue named is no known one.
+    """
+    if settings.listed is None:
+        return None
+    name = settings.listed.catalogue
+    if name not in catalogues:
+        raise ConfigError(
+            f"sample.listed.catalogue = {name!r} is no known catalogue; choose from "
+            f"{sorted(catalogues)}"
+        )
+    table = catalogues[name]
+    kept = table.drop(columns=["ra_deg", "dec_deg"])
+    return pd.concat([as_objects(table), kept], axis=1)
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:
     """Sample the block named by the arguments."""
     stage = args.settings["stage"]
     tiles = records_of([args.tiles])
-    objects, hashes = labelled_objects(args, stage)
+    objects, listed, hashes = labelled_objects(args, stage)
     job = BlockJob.of(args, "sample", "samples", ".parquet")
     run_block(
         job,
         {tile: [record.identity, hashes] for tile, record in tiles.items()},
-        partial(compute, args.root, job.tile_order, stage, tiles, objects),
+        partial(compute, args.root, job.tile_order, stage, tiles, objects, listed),
         manifest=args.output,
         workers=args.workers,
         max_failed_fraction=args.max_failed_fraction,

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from clusterscan.config.base import Settings
 from clusterscan.config.source import StampsSource
 
+EXAMPLE_KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
+"""Kinds of examples that the stage itself makes."""
+
 
 class CellSplit(Settings):
     """Listed HEALPix cells are for validation and test, all other sky for training."""
@@ -123,6 +126,27 @@ class InjectionSettings(Settings):
         return self
 
 
+class ListedSettings(Settings):
+    """Examples at all positions of one catalogue, labelled by the catalogue itself."""
+
+    catalogue: str = Field(description="A known catalogue, such as a survey's candidates.")
+    labels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")], str] = Field(
+        min_length=1,
+        description="Kind of example -> the catalogue's column with the label, 1 or 0; rows with "
+        "anything else give none. With several, each position is an example of each kind.",
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="Further columns of the catalogue that are kept with the examples."
+    )
+
+    @model_validator(mode="after")
+    def _kinds_are_new(self) -> ListedSettings:
+        taken = sorted(set(self.labels) & set(EXAMPLE_KINDS))
+        if taken:
+            raise ValueError(f"labels: kinds {taken} mean other examples; call these otherwise")
+        return self
+
+
 class TileSampleSettings(_Negatives):
     """Examples cut out of tile images: known objects against other sky."""
 
@@ -135,6 +159,11 @@ class TileSampleSettings(_Negatives):
     )
     inject: InjectionSettings | None = Field(
         None, description="Further positives: model clusters added to microwave images."
+    )
+    listed: ListedSettings | None = Field(
+        None,
+        description="Examples at a catalogue's own positions, positives and negatives. Then "
+        "known objects are positives only where catalogues names their catalogue.",
     )
     jitters_per_known: int = Field(
         1,

@@ -1,4 +1,4 @@
-"""Settings of the simulated sky: halos, the two surveys, and what catalogues find of it.
+"""Settings of the simulated sky: halos, the surveys, and what catalogues find of it.
 
 docs/simulation.md says where each default comes from: published, rounded by hand, or tuned.
 """
@@ -6,12 +6,18 @@ docs/simulation.md says where each default comes from: published, rounded by han
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.simulation_xray import (
+    CandidateSettings,
+    VolunteerSettings,
+    XraySettings,
+)
 
 __all__ = [
     "HaloSettings",
     "InfraredSettings",
     "KnownSettings",
     "MicrowaveSettings",
+    "OpticalSettings",
     "SimulationSettings",
 ]
 
@@ -140,6 +146,40 @@ class MicrowaveSettings(Settings):
         return self
 
 
+class OpticalSettings(Settings):
+    """The optical survey, as deep as photographic sky surveys; bands g, r, i."""
+
+    depth_5sigma_ab_mag: tuple[float, float, float] = Field(
+        (21.8, 20.8, 19.8), description="5 sigma depth of a point source in g, r, i [AB mag]"
+    )
+    seeing_fwhm_arcsec: tuple[float, float, float] = Field(
+        (2.6, 2.4, 2.3), description="seeing in g, r, i, full width at half maximum [arcsec]"
+    )
+    galaxies: bool = Field(True, description="draw field galaxies and members of halos")
+    agn: bool = Field(True, description="draw the counterparts of X-ray sources")
+    stars: bool = Field(True, description="draw the stars of the Galaxy")
+    limit_below_depth_mag: float = Field(
+        1.0, ge=0.0, le=4.0, description="faintest object drawn, so much below the depth [mag]"
+    )
+    saturation_ab_mag: float = Field(
+        12.0, ge=5.0, le=18.0, description="stars brighter than this saturate [AB mag]"
+    )
+    red_scatter_mag: float = Field(
+        0.04, ge=0.0, le=1.0, description="scatter of red galaxies' colours [mag]"
+    )
+    blue_scatter_mag: float = Field(
+        0.12, ge=0.0, le=1.0, description="scatter of the other galaxies' colours [mag]"
+    )
+
+    @model_validator(mode="after")
+    def _seeing_is_positive(self) -> "OpticalSettings":
+        if min(self.seeing_fwhm_arcsec) <= 0:
+            raise ValueError(
+                f"seeing_fwhm_arcsec = {self.seeing_fwhm_arcsec}: every value must be above 0"
+            )
+        return self
+
+
 class KnownSettings(Settings):
     """How the simulated known-cluster catalogues select from the truth."""
 
@@ -199,6 +239,16 @@ class SimulationSettings(Settings):
     microwave: MicrowaveSettings = Field(
         default_factory=MicrowaveSettings, description="the ACT-like survey"
     )
+    xray: XraySettings = Field(default_factory=XraySettings, description="the X-ray survey")
+    optical: OpticalSettings = Field(
+        default_factory=OpticalSettings, description="the optical survey"
+    )
     known: KnownSettings = Field(
         default_factory=KnownSettings, description="the catalogues that label training"
+    )
+    candidates: CandidateSettings = Field(
+        default_factory=CandidateSettings, description="the X-ray survey's cluster candidates"
+    )
+    volunteers: VolunteerSettings = Field(
+        default_factory=VolunteerSettings, description="volunteers who judge the candidates"
     )

@@ -7,6 +7,7 @@ metadata under the key ``clusterscan``.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,20 +62,85 @@ class Examples:
 
     def to_arrow(self) -> pa.Table:
         """Return the table with images and metadata."""
-        arrays = [pa.array(self.table[name].to_numpy(), kind) for name, kind in _COLUMNS]
-        names = [name for name, _ in _COLUMNS]
-        for name in self.table.columns.difference(names, sort=False):
-            arrays.append(pa.array(self.table[name].to_numpy()))
-            names.append(name)
-        blobs = [np.ascontiguousarray(image).tobytes() for image in self.images]
-        arrays.append(pa.array(blobs, pa.binary()))
-        meta = {
-            "bands": list(self.bands),
-            "size_px": self.size_px,
-            "pixel_scale_arcsec": self.pixel_scale_arcsec,
-        }
-        text = json.dumps(meta, sort_keys=True)
-        return pa.table(arrays, [*names, "image"]).replace_schema_metadata({"clusterscan": text})
+        table = _columns(self.table).append_column("image", _blobs(self.images))
+        return table.replace_schema_metadata(
+            _metadata(self.bands, self.size_px, self.pixel_scale_arcsec)
+        )
+
+
+def _columns(table: pd.DataFrame) -> pa.Table:
+    """Return all columns but the images: those of every table of examples, then the others."""
+    arrays = [pa.array(table[name].to_numpy(), kind) for name, kind in _COLUMNS]
+    names = [name for name, _ in _COLUMNS]
+    for name in table.columns.difference(names, sort=False):
+        arrays.append(_extra(table[name]))
+        names.append(name)
+    return pa.table(arrays, names)
+
+
+def _extra(column: pd.Series) -> pa.Array:
+    values = column.to_numpy()
+    if values.dtype.kind != "O":
+        return pa.array(values)
+    missing = column.isna().to_numpy()
+    if not any(isinstance(v, str) for v in values):
+        return pa.array(values, mask=missing)
+    return pa.array([None if m else str(v) for v, m in zip(values, missing, strict=True)])
+
+
+def _blobs(images: np.ndarray) -> pa.Array:
+    return pa.array([np.ascontiguousarray(image).tobytes() for image in images], pa.binary())
+
+
+def _metadata(
+    bands: Sequence[str], size_px: int, pixel_scale_arcsec: float, **more: Any
+) -> dict[str, str]:
+    meta = {"bands": list(bands), "size_px": size_px, "pixel_scale_arcsec": pixel_scale_arcsec}
+    return {"clusterscan": json.dumps({**meta, **more}, sort_keys=True)}
+
+
+def write_example_chunks(
+    path: Path,
+    table: pd.DataFrame,
+    chunks: Iterable[np.ndarray],
+    *,
+    bands: Sequence[str],
+    size_px: int,
+    pixel_scale_arcsec: float,
+    classes: Sequence[str],
+    unit: str,
+) -> None:
+    """Write examples atomically without having all images in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    table : DataFrame
+        All rows, as of `Examples`.
+    chunks : iterable of float16 ndarray, shape (k, bands, size_px, size_px)
+        Their images, in the rows' order.
+    bands, size_px, pixel_scale_arcsec : sequence of str, int, float
+        What the images are.
+    classes : sequence of str
+        Names of labels 0, 1, ...
+    unit : str
+        Unit of a pixel's value.
+    """
+    columns = _columns(table)
+    schema = columns.schema.append(pa.field("image", pa.binary())).with_metadata(
+        _metadata(bands, size_px, pixel_scale_arcsec, classes=list(classes), unit=unit)
+    )
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="lz4") as writer,
+    ):
+        start = 0
+        for images in chunks:
+            rows = columns.slice(start, len(images)).append_column("image", _blobs(images))
+            writer.write_table(rows.cast(schema))
+            start += len(images)
+        assert start == len(table)
 
 
 def write_examples(path: Path, examples: Examples) -> None:

@@ -14,7 +14,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from clusterscan import sky
-from clusterscan.config.sample import InjectionSettings
+from clusterscan.config.sample import InjectionSettings, ListedSettings
+from clusterscan.errors import CatalogueError
 from clusterscan.fetch.raw import BRIGHT_STAR
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.sample.split import offset_position
@@ -125,6 +126,47 @@ def _around(
     frame = _frame(names, objects, *at, label, kind)
     frame["host_ra"], frame["host_dec"] = ra, dec
     return frame
+
+
+def listed_positions(listed: pd.DataFrame, settings: ListedSettings) -> pd.DataFrame:
+    """Return a catalogue's positions as examples, once for each of its labels.
+
+    Parameters
+    ----------
+    listed : DataFrame
+        object_id, ra_deg, dec_deg, redshift, and the catalogue's columns.
+    settings : ListedSettings
+        Which columns are labels, which are kept.
+
+    Returns
+    -------
+    DataFrame
+        Further columns: redshift; those kept, numbers as float64.
+
+    Raises
+    ------
+    CatalogueError
+        If the catalogue lacks a column.
+    """
+    missing = [c for c in (*settings.labels.values(), *settings.columns) if c not in listed]
+    if missing:
+        raise CatalogueError(
+            f"catalogue {settings.catalogue} lacks the columns {missing}; it has "
+            f"{', '.join(map(str, listed.columns))}; correct sample.listed"
+        )
+    parts = []
+    for kind, column in settings.labels.items():
+        label = pd.to_numeric(listed[column], errors="coerce")
+        rows = listed[label.isin([0, 1])]
+        names = [f"{kind}-{name}" for name in rows["object_id"]]
+        part = _frame(names, rows["object_id"], *_radec(rows), 0, kind)
+        part["label"] = label[rows.index].to_numpy(np.int8)
+        part["redshift"] = rows["redshift"].to_numpy(float)
+        for extra in settings.columns:
+            number = rows[extra].dtype.kind in "fiub"
+            part[extra] = rows[extra].to_numpy(float if number else object)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def separation_arcmin(positions: pd.DataFrame, objects: pd.DataFrame) -> np.ndarray:

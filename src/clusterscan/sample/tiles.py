@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -14,6 +16,7 @@ from clusterscan.sample.inject import decrement_uk, draw_clusters
 from clusterscan.sample.positions import (
     injected_positions,
     known_positions,
+    listed_positions,
     near_tile,
     offset_positions,
     random_positions,
@@ -32,6 +35,7 @@ def sample_tile(
     settings: TileSampleSettings,
     *,
     seed: int,
+    listed: pd.DataFrame | None = None,
 ) -> Examples:
     """Cut a tile's examples.
 
@@ -50,6 +54,8 @@ def sample_tile(
         What is cut.
     seed : int
         The run's seed.
+    listed : DataFrame, optional
+        The catalogue that `settings.listed` names, as objects with that catalogue's columns.
 
     Returns
     -------
@@ -78,7 +84,11 @@ def sample_tile(
     counts = {"dropped_near_known": int((~away).sum())}
     wanted = pd.concat([objects, free[away]], ignore_index=True)
     wanted["redshift"] = _redshifts(wanted, near)
+    if listed is not None and settings.listed is not None:
+        wanted = with_listed(wanted, listed_positions(listed, settings.listed))
     examples = cut_examples(wanted, tile, tile_order, image, split, settings, counts)
+    if settings.listed is not None:
+        examples.counts.update(count_kinds(examples.table, settings.listed.labels))
     if settings.inject is not None:
         add_clusters(examples, image, tile, tile_order, settings.inject, seed)
     return examples
@@ -142,6 +152,23 @@ def _redshifts(examples: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
     of_object = dict(zip(known["object_id"], known["redshift"], strict=True))
     shown = zip(examples["object_id"], examples["kind"], strict=True)
     return np.array([of_object[name] if kind == "known" else np.nan for name, kind in shown], float)
+
+
+def count_kinds(table: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
+    """Return how many examples there are of some kinds, by part and label."""
+    listed = table[table["kind"].isin(list(kinds))]
+    grouped = listed.groupby(["split", "kind", "label"]).size().reset_index(name="number")
+    return {
+        f"{row['split']}_{row['kind']}_{row['label']}": int(row["number"])
+        for row in grouped.to_dict("records")
+    }
+
+
+def with_listed(wanted: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Join examples with listed ones; columns that only those have are NaN or "" elsewhere."""
+    joined = listed if wanted.empty else pd.concat([wanted, listed], ignore_index=True)
+    text = [c for c in listed.columns if listed[c].dtype.kind not in "fiub"]
+    return joined.assign(**{c: joined[c].fillna("").astype(object) for c in text})
 
 
 def offsets(hosts: pd.DataFrame, known: pd.DataFrame, settings, seed: int) -> pd.DataFrame:

@@ -32,6 +32,16 @@ class Kind(IntEnum):
     MICROWAVE_NOISE = 11
     KNOWN_SZ = 12
     KNOWN_RICHNESS = 13
+    XRAY_POINTING = 14
+    XRAY_CLUSTERS = 15
+    XRAY_AGN = 16
+    XRAY_GALAXIES = 17
+    XRAY_PHOTONS = 18
+    OPTICAL_GALAXIES = 19
+    OPTICAL_MEMBERS = 20
+    OPTICAL_STARS = 21
+    OPTICAL_NOISE = 22
+    VOLUNTEERS = 23
 
 
 def generator(seed: int, kind: Kind, *ids: int) -> np.random.Generator:

@@ -10,6 +10,7 @@ Papovich 2008, ApJ 676, 206; Stern et al. 2012, ApJ 753, 30 (colour against reds
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -76,15 +77,21 @@ def _field_table(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, 
     return mags, z_edges, np.cumsum((joint * (field * np.diff(mags))[:, None]).ravel())
 
 
-def field_galaxies_of_cell(
-    cell: int, seed: int, settings: SimulationSettings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draw the field galaxies of a generation cell.
+@dataclass(frozen=True)
+class FieldGalaxies:
+    """Field galaxies of a generation cell, each column of shape (n,)."""
 
-    Returns
-    -------
-    ra_deg, dec_deg, w1_mag, w2_mag : ndarray, shape (n,)
-    """
+    ra_deg: np.ndarray
+    dec_deg: np.ndarray
+    w1_mag: np.ndarray
+    w2_mag: np.ndarray
+    z: np.ndarray
+    agn: np.ndarray
+    """Whether the colour is that of an active nucleus."""
+
+
+def draw_field_galaxies(cell: int, seed: int, settings: SimulationSettings) -> FieldGalaxies:
+    """Draw the field galaxies of a generation cell."""
     mags, z_edges, cumulative = _field_table(settings)
     rng = generator(seed, Kind.GALAXIES, cell)
     count = rng.poisson(cumulative[-1] * GENERATION_AREA_DEG2)
@@ -96,4 +103,17 @@ def field_galaxies_of_cell(
     agn = rng.random(count) < _AGN_PART
     colour[agn] = _AGN_COLOUR + _AGN_SCATTER * rng.standard_normal(int(agn.sum()))
     ra, dec = uniform_positions(rng, cell, count)
-    return ra, dec, w1, w1 - colour
+    return FieldGalaxies(ra, dec, w1, w1 - colour, z, agn)
+
+
+def field_galaxies_of_cell(
+    cell: int, seed: int, settings: SimulationSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the infrared survey sees of a cell's field galaxies.
+
+    Returns
+    -------
+    ra_deg, dec_deg, w1_mag, w2_mag : ndarray, shape (n,)
+    """
+    drawn = draw_field_galaxies(cell, seed, settings)
+    return drawn.ra_deg, drawn.dec_deg, drawn.w1_mag, drawn.w2_mag

@@ -46,6 +46,8 @@ class Members:
     w2_mag: np.ndarray
     halo: np.ndarray
     """Row of the halo in `halos_of_cell`."""
+    red: np.ndarray
+    """Whether the galaxy lies on the red sequence."""
 
 
 def _above(x: np.ndarray | float) -> np.ndarray:
@@ -110,6 +112,7 @@ def members_of_cell(cell: int, seed: int, settings: HaloSettings) -> Members:
         w1_mag=np.concatenate([bcg_w1, w1]),
         w2_mag=np.concatenate([bcg_w2, w1 - colour]),
         halo=np.concatenate([np.arange(len(halos)), halo]),
+        red=np.concatenate([np.ones(len(halos), dtype=bool), red]),
     )
 
 

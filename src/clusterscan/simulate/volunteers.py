@@ -1,0 +1,120 @@
+"""Simulated volunteers: who they are, and what they say of cluster candidates.
+
+A volunteer of skill t recognises a cluster of difficulty d with the chance 1 / (1 + exp(d - t))
+(Rasch 1960, the model of tests with one parameter). Faint and distant clusters are difficult; what
+is no cluster is rarely called one. So volunteers together are pure and incomplete, as those of
+Kosiba et al. 2020 (MNRAS 496, 4141, Table 1) were. None of them is a person.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.config.simulation_xray import VolunteerSettings
+from clusterscan.simulate.cells import Kind, generator
+
+ANSWERS = (
+    "no emission",
+    "edge",
+    "point",
+    "nearby galaxy",
+    "no optical image",
+    "nearby galaxy cluster",
+    "distant galaxy cluster",
+)
+"""What a vote can be: the answers a to g of the project's histogram."""
+
+_NO, _EDGE, _POINT, _GALAXY, _NO_IMAGE, _NEAR, _FAR = range(7)
+CLUSTER_ANSWERS = (_NEAR, _FAR)
+NEARBY_Z = 0.3
+"""Recognised clusters nearer than this are called nearby."""
+
+_EASY_Z = 0.1
+_ACTIVITY_SHAPE = 1.2  # of a Pareto law: a few volunteers classify much
+
+# What is said where no cluster is recognised: parts by the candidate's class, in ANSWERS' order.
+_OTHERWISE = {
+    "cluster": (0.30, 0.05, 0.48, 0.15, 0.02, 0.0, 0.0),
+    "nearby_galaxy": (0.08, 0.02, 0.18, 0.70, 0.02, 0.0, 0.0),
+    "agn": (0.13, 0.02, 0.78, 0.05, 0.02, 0.0, 0.0),
+    "blend": (0.15, 0.03, 0.72, 0.08, 0.02, 0.0, 0.0),
+    "artefact": (0.30, 0.55, 0.13, 0.0, 0.02, 0.0, 0.0),
+    "fluctuation": (0.66, 0.07, 0.22, 0.03, 0.02, 0.0, 0.0),
+}
+
+
+@lru_cache(maxsize=4)
+def volunteers(seed: int, settings: VolunteerSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the volunteers' skills and the part of all votes that each gives, shape (n,)."""
+    rng = generator(seed, Kind.VOLUNTEERS, 0)
+    skill = settings.skill_mean + settings.skill_scatter * rng.standard_normal(settings.volunteers)
+    activity = 1.0 + rng.pareto(_ACTIVITY_SHAPE, settings.volunteers)
+    return skill, activity / activity.sum()
+
+
+def difficulty(counts: np.ndarray, z: np.ndarray, settings: VolunteerSettings) -> np.ndarray:
+    """Return how difficult clusters are, on the scale of the skill.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (n,)
+        X-ray counts.
+    z : ndarray, shape (n,)
+        Redshifts.
+    settings : VolunteerSettings
+        The slopes.
+    """
+    faint = np.log10(settings.counts_easy / np.maximum(counts, 1.0))
+    return settings.counts_slope * faint + settings.redshift_slope * (np.asarray(z) - _EASY_Z)
+
+
+def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -> pd.DataFrame:
+    """Return what the volunteers say of candidates.
+
+    The votes on a candidate depend on it and the seed alone, not on the others listed.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        name, class, cluster_counts, z.
+    seed : int
+        The sky's seed, >= 0.
+    settings : VolunteerSettings
+        The volunteers.
+
+    Returns
+    -------
+    DataFrame
+        One row a vote: subject (the candidate's name), volunteer (int64), answer (int64: of
+        `ANSWERS`).
+    """
+    skill, activity = volunteers(seed, settings)
+    hard = difficulty(candidates["cluster_counts"].to_numpy(), candidates["z"].to_numpy(), settings)
+    parts = []
+    for row, (name, kind, z) in enumerate(
+        zip(candidates["name"], candidates["class"], candidates["z"], strict=True)
+    ):
+        rng = generator(seed, Kind.VOLUNTEERS, 1, zlib.crc32(str(name).encode()))
+        who = rng.choice(len(skill), settings.votes_per_candidate, replace=False, p=activity)
+        chance = np.full(len(who), settings.false_cluster)
+        if kind == "cluster":
+            chance = 1 / (1 + np.exp(hard[row] - skill[who]))
+        recognised = rng.random(len(who)) < chance
+        near = np.isfinite(z) and z < NEARBY_Z
+        other = rng.choice(len(ANSWERS), len(who), p=_OTHERWISE[kind])
+        answer = np.where(recognised, _NEAR if near else _FAR, other)
+        parts.append(pd.DataFrame({"subject": str(name), "volunteer": who, "answer": answer}))
+    if not parts:
+        return pd.DataFrame({"subject": [], "volunteer": [], "answer": []}).astype(
+            {"subject": "str", "volunteer": "int64", "answer": "int64"}
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def is_common(names: pd.Series, part: float) -> np.ndarray:
+    """Say which candidates experts looked at too: a part of them, by a hash of the name."""
+    return np.array([zlib.crc32(f"{n} common".encode()) / 2**32 < part for n in names], dtype=bool)
