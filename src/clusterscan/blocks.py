@@ -171,6 +171,12 @@ def run_block(
     return result
 
 
+def tiles_to_compute(job: BlockJob, inputs: dict[int, Any]) -> list[int]:
+    """Return the tiles of a block that `run_block` would compute: new, changed, failed, lost."""
+    marks = {tile: job.fingerprint(tile, inputs[tile]) for tile in sorted(inputs)}
+    return [tile for tile, mark in marks.items() if _still_good(job, tile, mark) is None]
+
+
 def _still_good(job: BlockJob, tile: int, mark: str) -> TileRecord | None:
     record = read_record(job.record_path(tile))
     if record is None or record.fingerprint != mark or record.status == "failed":

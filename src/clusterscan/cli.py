@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit with 1 and a clear message after a mendable error."""
     parser = _parser()
     args, extra = parser.parse_known_args(argv)
-    if extra and args.command != "run":
+    if extra and args.command not in ("run", "study"):
         parser.error(f"unrecognised arguments: {' '.join(extra)}")
     args.extra = extra
     try:
@@ -52,7 +52,29 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--forget", action="store_true", help="make the next run compute bad tiles anew"
             )
+    _add_study(commands)
+    _add_classify(commands)
     return parser
+
+
+def _add_study(commands: argparse._SubParsersAction) -> None:
+    text = "repeat a published study (further arguments go to Snakemake)"
+    command = commands.add_parser("study", help=text, description=text)
+    command.add_argument("study", help="a shipped study's name, or a YAML file")
+    command.add_argument(
+        "--quick", action="store_true", help="the reduced form, for a machine without a GPU"
+    )
+    command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
+    command.set_defaults(act=_study)
+
+
+def _add_classify(commands: argparse._SubParsersAction) -> None:
+    from clusterscan.classify.options import add_arguments
+
+    text = "give stamps, or positions in a run's images, a probability of each class"
+    command = commands.add_parser("classify", help=text, description=text)
+    add_arguments(command)
+    command.set_defaults(act=_classify)
 
 
 def _cores(text: str) -> int:
@@ -65,7 +87,7 @@ def _run(args: argparse.Namespace) -> None:
     from clusterscan.config.load import load_config
     from clusterscan.run.closing import closing_text
     from clusterscan.run.runner import run_workflow
-    from clusterscan.sync.offline import sync_offline
+    from clusterscan.sync.sources import sync_sources
 
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -73,16 +95,29 @@ def _run(args: argparse.Namespace) -> None:
     config = load_config([args.config])
     root = Path(config.output)
     print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
-    print(f"sources: {sync_offline(config)}", flush=True)
+    print(f"sources: {sync_sources(config)}", flush=True)
     did_something = run_workflow(root, [args.config], args.cores, args.extra)
     print(closing_text(root, did_something, time.monotonic() - started))
 
 
+def _study(args: argparse.Namespace) -> None:
+    from clusterscan.study.command import run_study
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as for a run
+    run_study(args.study, quick=args.quick, cores=args.cores, extra=args.extra)
+
+
+def _classify(args: argparse.Namespace) -> None:
+    from clusterscan.classify.command import run
+
+    run(args)
+
+
 def _sync(args: argparse.Namespace) -> None:
     from clusterscan.config.load import load_config
-    from clusterscan.sync.offline import sync_offline
+    from clusterscan.sync.sources import sync_sources
 
-    print(sync_offline(load_config([args.config])))
+    print(sync_sources(load_config([args.config])))
 
 
 def _verify(args: argparse.Namespace) -> None:

@@ -84,6 +84,21 @@ def neighbours(ipix: int, order: int) -> np.ndarray:
     return np.unique(around[around >= 0]).astype(np.int64)
 
 
+def neighbours_around(ipix: np.ndarray, order: int) -> np.ndarray:
+    """Return the neighbours of cells in the order SW, W, NW, N, NE, E, SE, S; -1: there is none.
+
+    Parameters
+    ----------
+    ipix : int ndarray, shape (n,)
+        NESTED cells.
+
+    Returns
+    -------
+    int64 ndarray, shape (8, n)
+    """
+    return hp.get_all_neighbours(2**order, np.asarray(ipix), nest=True).astype(np.int64)
+
+
 def cells_in_cone(
     ra_deg: float, dec_deg: float, radius_deg: float, order: int, *, touching: bool = True
 ) -> np.ndarray:

@@ -58,6 +58,11 @@ def may_fail(wildcards, input):
     return CFG.execution.max_failed_fraction
 
 
+def download_settings(wildcards, input):
+    """Return the settings of downloads as JSON; they change no result (see `may_fail`)."""
+    return CFG.execution.download.model_dump_json()
+
+
 def block_number(wildcards):
     """Return the NESTED index in a block's name."""
     return wildcards.block.partition("-")[2]

@@ -21,9 +21,10 @@ rule fetch:
         settings=lambda w: SETTINGS.fetch(w.survey),
         block=block_number,
         may_fail=may_fail,
+        download=download_settings,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --key {wildcards.survey} --block {params.block} --workers {threads}"
+        " --download {params.download:q} --key {wildcards.survey} --block {params.block} --workers {threads}"
         " --sources {input:q} --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
+from clusterscan.config.download import DownloadSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.source import SourceSettings
+from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, Source
+from clusterscan.fetch.source import ImageSpec, PreparedSource, Source
 from clusterscan.progress import Progress
 from clusterscan.stage import block_arguments, run_stage
 
@@ -40,8 +42,13 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         simulation=SimulationSettings(**settings["simulation"])
         if "simulation" in settings
         else None,
+        access=Access.of(args.download, args.root),
     )
     job = BlockJob.of(args, "fetch", "raw", ".fits")
+    if isinstance(source, PreparedSource):
+        # Downloads come first, in one place: worker processes never ask a server.
+        todo = tiles_to_compute(job, offered)
+        source = source.prepare({tile: offered[tile] for tile in todo}, progress)
     run_block(
         job,
         offered,
@@ -55,5 +62,11 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
 
 if __name__ == "__main__":
     parser = block_arguments("fetch", __doc__)
+    parser.add_argument(
+        "--download",
+        type=DownloadSettings.model_validate_json,
+        default=DownloadSettings(),
+        help="settings of downloads as JSON",
+    )
     parser.add_argument("--sources", type=Path, required=True, help="the block's source manifest")
     run_stage(parser, main)

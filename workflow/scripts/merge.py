@@ -69,6 +69,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         {name: products.catalogue(name) for name in stage["known"]},
         settings.unite_radius_arcmin,
         duplicate_radius_arcmin=settings.duplicate_radius_arcmin,
+        trust=stage["known"],
     )
     write_table(args.output.parent / "known.parquet", known)
     models = [tuple(model) for model in stage["models"]]

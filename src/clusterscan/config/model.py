@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.detect import DetectSettings
+from clusterscan.config.download import DownloadSettings
 from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.networks import NetworkSettings
@@ -92,13 +93,19 @@ class SurveySettings(Settings):
         if FILTER in self.models:
             raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
         for name, model in self.models.items():
+            if model.train.normalisation.background != "kept":
+                raise ValueError(
+                    f"models.{name}.train.normalisation.background: a network that scans tiles "
+                    "needs 'kept'"
+                )
             if model.network.size_px > self.sample.size_px:
                 raise ValueError(
                     f"models.{name}.network.size_px = {model.network.size_px} is larger than "
                     f"the examples, sample.size_px = {self.sample.size_px}; raise the latter"
                 )
             stride, step = model.network.output_stride, self.scan.step_px or 1
-            if self.scan.engine == "dense" and step < stride and stride % step:
+            shared = self.scan.engine == "dense" and model.network.is_dense
+            if shared and step < stride and stride % step:
                 raise ValueError(
                     f"scan.step_px = {step} does not divide models.{name}.network.output_stride "
                     f"= {stride}; give {_divisor_near(step, stride)}"
@@ -134,6 +141,9 @@ class ExecutionSettings(Settings):
     gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
     max_failed_fraction: float = Field(
         0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
+    )
+    download: DownloadSettings = Field(
+        DownloadSettings(), description="how files are downloaded and kept"
     )
 
 

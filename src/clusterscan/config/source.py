@@ -13,8 +13,9 @@ class SimulatedSource(Settings):
     """Images of the simulated sky, made offline, tile by tile."""
 
     kind: Literal["simulated"]
-    sky: Literal["infrared", "microwave"] = Field(
-        description="Which simulated survey: unWISE-like W1 and W2, or ACT-like f090, f150, f220."
+    sky: Literal["infrared", "microwave", "xray", "optical"] = Field(
+        description="Which simulated survey: unWISE-like W1 and W2, ACT-like f090, f150, f220, "
+        "XMM-like 0.5-2 keV (one band of any name), or any of g, r, i of photographic depth."
     )
 
 
@@ -35,20 +36,117 @@ class MosaicSource(Settings):
     )
 
 
-SourceSettings = Annotated[SimulatedSource | MosaicSource, Field(discriminator="kind")]
+class HipsSource(Settings):
+    """Static HiPS trees of FITS tiles, one a band, on a server or in a folder."""
+
+    kind: Literal["hips"]
+    trees: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, its tree: an http(s) URL or a folder, which "
+        "may begin with ${CLUSTERSCAN_DATA}.",
+    )
+    order: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="HiPS order of the tiles that are read; null: the coarsest whose pixels are "
+        "no larger than pixel_scale_arcsec, or the finest that a tree has.",
+    )
+    resampling: Literal["bilinear", "nearest"] = Field(
+        "bilinear", description="Interpolation between HiPS pixels."
+    )
+    scale_by: dict[str, float] = Field(
+        {}, description="For each band, what values are multiplied by to be in the survey's unit."
+    )
+    no_data: float | None = Field(
+        None, description="A value that means no data, besides NaN and the files' BLANK."
+    )
+    versions: Literal["tiles", "release"] = Field(
+        "tiles",
+        description="What sync looks at: `tiles` each tile (a request without data each), "
+        "`release` only the trees' release dates, so a tile changed in between goes unseen.",
+    )
+
+    @model_validator(mode="after")
+    def _bands_agree(self) -> HipsSource:
+        if extra := sorted(set(self.scale_by) - set(self.trees)):
+            raise ValueError(f"scale_by: {extra} are no bands of trees {sorted(self.trees)}")
+        return self
+
+
+class LocalSource(Settings):
+    """A folder of FITS images of any tiling and celestial projection, coadded on each tile."""
+
+    kind: Literal["local"]
+    path: str = Field(description="The folder; may begin with ${CLUSTERSCAN_DATA}.")
+    files: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, a pattern of its files below the folder, "
+        "such as `**/*-w1-img-m.fits` (** stands for any folders).",
+    )
+    extension: str | int | None = Field(
+        None, description="Name or number of the image extension; null: the first image."
+    )
+    resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
+        "bilinear",
+        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+    )
+    quantity: Literal["surface_brightness", "flux"] = Field(
+        "surface_brightness",
+        description="Whether a value holds for any pixel size, or is the flux in its pixel (which "
+        "needs `adaptive`).",
+    )
+    scale_by: dict[str, float] = Field(
+        {}, description="For each band, what values are multiplied by to be in the survey's unit."
+    )
+    no_data: float | None = Field(
+        None, description="A value that means no data, besides NaN and the files' BLANK."
+    )
+    versions: Literal["sha256", "mtime"] = Field(
+        "sha256",
+        description="What tells a changed file: its checksum, or (quick, weak) size and time.",
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LocalSource:
+        if extra := sorted(set(self.scale_by) - set(self.files)):
+            raise ValueError(f"scale_by: {extra} are no bands of files {sorted(self.files)}")
+        if self.quantity == "flux" and self.resampling != "adaptive":
+            raise ValueError("quantity: flux is kept only by `resampling: adaptive`; choose that")
+        for band, pattern in self.files.items():
+            if pattern.startswith("/") or ".." in pattern.split("/"):
+                raise ValueError(f"files.{band} = {pattern!r} leads out of the folder")
+        return self
+
+
+SourceSettings = Annotated[
+    SimulatedSource | MosaicSource | HipsSource | LocalSource, Field(discriminator="kind")
+]
 
 
 class StampsSource(Settings):
-    """A zip file or folder of small images of listed objects."""
+    """A zip file or folder of small images of listed objects: JPEG, PNG or FITS."""
 
     path: str = Field(description="The zip file or folder; may begin with ${CLUSTERSCAN_DATA}.")
     pixel_scale_arcsec: float = Field(gt=0, description="Pixel size of the stamps [arcsec].")
-    size_px: int = Field(gt=0, le=4096, description="Side of the square stamps [pixels].")
+    size_px: int | None = Field(
+        None,
+        gt=0,
+        le=4096,
+        description="Side of the square stamps [pixels]; null: stamps may differ, and be oblong.",
+    )
     bands: list[str] = Field(
-        min_length=1, max_length=3, description="The survey's bands in the order of the channels."
+        min_length=1,
+        max_length=64,
+        description="The survey's bands in the order of the channels, or of a FITS cube's planes.",
+    )
+    extensions: dict[str, str] | None = Field(
+        None,
+        description="For each band, the image extension of FITS stamps; null: their first image.",
     )
     row_0: Literal["north", "south"] = Field(
-        "north", description="Which side of the sky the first row of pixels shows."
+        "north",
+        description="Which side of the sky the first row of a JPEG or PNG shows (FITS: as stored).",
     )
     max_member_bytes: int = Field(
         8_000_000, gt=0, description="Larger files in the zip are refused [bytes, unpacked]."
@@ -59,4 +157,9 @@ class StampsSource(Settings):
     def _bands_are_distinct(self) -> StampsSource:
         if len(set(self.bands)) < len(self.bands):
             raise ValueError(f"bands = {self.bands} names a band twice")
+        if self.extensions is not None and set(self.extensions) != set(self.bands):
+            raise ValueError(
+                f"extensions names {sorted(self.extensions)}, but bands = {self.bands}; give one "
+                "extension for each band"
+            )
         return self

@@ -6,13 +6,13 @@ see code behind a script, so this number is what makes the stage and all later o
 
 STAGE_VERSIONS = {
     "fetch": 1,
-    "catalogue": 1,
+    "catalogue": 2,
     "preprocess": 1,
     "sample": 1,
-    "train": 1,
-    "scan": 1,
+    "train": 2,
+    "scan": 2,
     "detect": 1,
-    "merge": 1,
+    "merge": 2,
     "validate": 1,
     "publish": 1,
 }

@@ -18,6 +18,10 @@ _FIRST_GUESS_S = {
     "merge": 5.0,
     "validate": 10.0,
     "publish": 30.0,
+    "examples": 10.0,
+    "experiment": 60.0,
+    "extra": 60.0,
+    "report": 20.0,
 }
 
 
