@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from clusterscan.config.load import load_config
+from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.stages import StageSettings
 
 
@@ -49,7 +50,7 @@ CHANGES = [
     ({"surveys__act__sample__random_per_deg2": 50.0}, ["sample"]),
     ({"surveys__act__title": "Another"}, []),
     ({"surveys__act__preprocess__min_finite_fraction": 0.1}, ["preprocess"]),
-    ({"simulation__known__richness_min": 7.0}, ["fetch", "catalogue"]),
+    ({"simulation__known__richness_min": 7.0}, ["catalogue"]),
     ({"simulation__microwave__cmb": False}, ["fetch", "catalogue"]),
 ]
 
@@ -92,3 +93,16 @@ def test_settings_are_one_text_whatever_the_order_of_the_file(tmp_path, mini_tex
         (tmp_path / "c.yaml").write_text(yaml.safe_dump(dict(items), sort_keys=False))
         texts.append(StageSettings(load_config([tmp_path / "c.yaml"])).publish())
     assert texts[0] == texts[1]
+
+
+def test_a_setting_of_one_simulated_survey_leaves_the_others_as_they_are():
+    before, after = SimulationSettings(), SimulationSettings(optical={"galaxies": False})
+    for product in ("infrared", "microwave", "xray", "truth", "sz", "richness"):
+        assert before.parts_of(product) == after.parts_of(product)
+    assert before.parts_of("optical") != after.parts_of("optical")
+    assert before.parts_of("candidates") != after.parts_of("candidates")
+
+
+def test_a_stage_rebuilds_the_same_simulation_from_its_part_of_the_settings():
+    settings = SimulationSettings(infrared={"star_density": 0.5})
+    assert SimulationSettings(**settings.parts_of("infrared")) == settings

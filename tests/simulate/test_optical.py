@@ -91,7 +91,7 @@ def test_star_counts_at_high_latitude_are_published_ones(settings):
 def test_galaxies_of_both_skies_are_the_same_objects(settings):
     cell = CELLS[0]
     drawn = draw_field_galaxies(cell, SEED, settings)
-    ra, dec, w1, w2 = field_galaxies_of_cell(cell, SEED, settings)
+    ra, _, _, w2 = field_galaxies_of_cell(cell, SEED, settings)
     np.testing.assert_array_equal(ra, drawn.ra_deg)
     np.testing.assert_array_equal(w2, drawn.w2_mag)
     seen = field_of_cell(cell, SEED, settings)
@@ -139,9 +139,7 @@ def test_discs_hold_half_their_light_within_the_half_light_radius(half_light):
 
 
 def test_pixel_noise_gives_the_depth_of_the_survey(make_frame):
-    empty = SimulationSettings(
-        optical=OpticalSettings(galaxies=False, agn=False, stars=False)
-    )
+    empty = SimulationSettings(optical=OpticalSettings(galaxies=False, agn=False, stars=False))
     frame = make_frame(150, 2, 200, 1.2)
     image, mask = render_optical(
         *frame, bands=("g", "r", "i"), seed=SEED, settings=empty, noise_key=(1,)
@@ -197,9 +195,7 @@ def test_saturated_stars_are_clipped_and_masked(make_frame, settings):
     star = int(mag[1].argmin())
     assert mag[1, star] < settings.optical.saturation_ab_mag
     frame = make_frame(ra[star], dec[star], 101, 1.2)
-    image, mask = render_optical(
-        *frame, bands=("r",), seed=SEED, settings=settings, noise_key=None
-    )
+    image, mask = render_optical(*frame, bands=("r",), seed=SEED, settings=settings, noise_key=None)
     assert mask[50, 50] == 2 | 4
     assert image[0, 50, 50] == image[0].max()
 

@@ -273,9 +273,7 @@ def test_nothing_is_covered_between_the_fields(make_frame, settings):
 def test_every_pointing_that_reaches_a_place_is_found():
     near = pointings_around(150.0, 2.0, 0.5, SEED, XraySettings())
     wide = pointings_around(150.0, 2.0, 3.0, SEED, XraySettings())
-    separation = [
-        sky.separation_deg(150.0, 2.0, p.ra_deg, p.dec_deg) for p in wide
-    ]
+    separation = [sky.separation_deg(150.0, 2.0, p.ra_deg, p.dec_deg) for p in wide]
     reach = 0.5 + INSTRUMENTS["xmm"].field_radius_arcmin / 60
     assert {p.cell for p in near} == {
         p.cell for p, s in zip(wide, separation, strict=True) if s <= reach

@@ -90,7 +90,7 @@ def _infrared() -> SurveySettings:
                 network=NetworkSettings(
                     name="resnet18", stages=3, output_stride=16, size_px=64, window_px=32
                 ),
-                train=TrainSettings(epochs=6, batch_size=32, keep_best_by="average_precision"),
+                train=TrainSettings(epochs=9, batch_size=32, keep_best_by="average_precision"),
             ),
         },
         scan=ScanSettings(step_px=8),

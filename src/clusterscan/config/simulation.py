@@ -3,6 +3,8 @@
 docs/simulation.md says where each default comes from: published, rounded by hand, or tuned.
 """
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
@@ -229,6 +231,19 @@ class KnownSettings(Settings):
     )
 
 
+_CATALOGUE = ("halos", "infrared", "microwave", "known")
+_SECTIONS = {
+    "infrared": ("halos", "infrared"),
+    "microwave": ("halos", "microwave"),
+    "xray": ("halos", "infrared", "xray"),
+    "optical": ("halos", "infrared", "xray", "optical"),
+    "truth": _CATALOGUE,
+    "sz": _CATALOGUE,
+    "richness": _CATALOGUE,
+}
+"""What a simulated survey or catalogue depends on; what is not listed depends on everything."""
+
+
 class SimulationSettings(Settings):
     """The simulated sky."""
 
@@ -252,3 +267,11 @@ class SimulationSettings(Settings):
     volunteers: VolunteerSettings = Field(
         default_factory=VolunteerSettings, description="volunteers who judge the candidates"
     )
+
+    def parts_of(self, product: str) -> dict[str, Any]:
+        """Return the settings that a survey's sky, or a catalogue's selection, depends on.
+
+        A setting of another survey then makes none of its images anew.
+        """
+        sections = _SECTIONS.get(product)
+        return self.model_dump(mode="json", include=None if sections is None else set(sections))

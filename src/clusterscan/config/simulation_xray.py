@@ -71,6 +71,12 @@ class CandidateSettings(Settings):
     detection_snr: float = Field(
         5.0, ge=3.0, le=30.0, description="least signal-to-noise of a peak in the filtered images"
     )
+    detection_likelihood: float = Field(
+        0.0,
+        ge=0.0,
+        le=1000.0,
+        description="least likelihood of a source over background alone, twice the logarithm",
+    )
     extent_likelihood: float = Field(
         15.0, ge=0.0, le=1000.0, description="least likelihood of extent (33: the purest class)"
     )

@@ -153,7 +153,8 @@ def image_source(config: Config, survey: str) -> dict[str, Any]:
         "spec": image_spec(config, survey),
     }
     if settings.source.kind == "simulated":
-        source |= {"seed": config.seed, "simulation": _plain(config.simulation)}
+        parts = config.simulation.parts_of(settings.source.sky)
+        source |= {"seed": config.seed, "simulation": parts}
     return source
 
 
@@ -179,7 +180,7 @@ def catalogue_source(config: Config, name: str) -> dict[str, Any]:
     if settings.kind == "simulated":
         source |= {
             "seed": config.seed,
-            "simulation": _plain(config.simulation),
+            "simulation": config.simulation.parts_of(settings.selection),
             "footprint": _plain(config.sky.footprint),
             "tile_order": config.sky.tile_order,
         }

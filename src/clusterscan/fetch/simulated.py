@@ -37,7 +37,7 @@ class Simulated:
             "simulator": SIMULATOR_VERSION,
             "sky": self.settings.sky,
             "seed": self.seed,
-            "settings": self.simulation.model_dump(mode="json"),
+            "settings": self.simulation.parts_of(self.settings.sky),
             "frame": [
                 self.spec.tile_order,
                 self.spec.pixel_scale_arcsec,

@@ -17,7 +17,6 @@ from clusterscan.simulate.candidates_detect import PIXEL_ARCSEC, Detections, det
 from clusterscan.simulate.halos import halos_of_cell
 from clusterscan.simulate.xray_emission import beta_part
 from clusterscan.simulate.xray_events import expected_counts, sources_near
-from clusterscan.simulate.xray_instrument import INSTRUMENTS
 from clusterscan.simulate.xray_pointings import Pointing, pointing_of_cell, pointings_around
 from clusterscan.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources
 
@@ -83,7 +82,8 @@ def _extended(found: Detections, settings: SimulationSettings) -> np.ndarray:
     pixel = PIXEL_ARCSEC[settings.xray.instrument]
     fits = found.fits
     good = (
-        (fits.extent_likelihood >= limits.extent_likelihood)
+        (fits.likelihood >= limits.detection_likelihood)
+        & (fits.extent_likelihood >= limits.extent_likelihood)
         & (fits.extent_px * pixel >= limits.extent_arcsec)
         & (np.hypot(found.x, found.y) <= limits.off_axis_arcmin)
     )

@@ -75,6 +75,8 @@ def _star(tube: Instrument, off_axis: float, cell_arcsec: float, half: int) -> n
     """Return the round point-spread function, averaged over cells of a fine grid."""
     part = np.linspace(0.0, 1.0, 4001)
     radius = tube.psf_radius(part, np.full(part.shape, off_axis)) / cell_arcsec
+    radius, first = np.unique(radius, return_index=True)
+    part = part[first]
     # Within a cell the profile varies: average the enclosed light over 3 x 3 places.
     y, x = np.mgrid[-half : half + 2 / 3 : 1 / 3, -half : half + 2 / 3 : 1 / 3]
     r = np.hypot(x, y)

@@ -158,8 +158,11 @@ def _galaxies(frame: Frame, seed: int, settings: SimulationSettings):
         x, y = frame.to_pixel(part.ra_deg, part.dec_deg)
         near = frame.inside(x, y)
         placed.append((x[near], y[near], part.take(near)))
-    x, y, seen = zip(*placed, strict=True)
-    return np.concatenate(x), np.concatenate(y), OpticalGalaxies.concatenate(list(seen))
+    return (
+        np.concatenate([x for x, _, _ in placed]),
+        np.concatenate([y for _, y, _ in placed]),
+        OpticalGalaxies.concatenate([seen for _, _, seen in placed]),
+    )
 
 
 def _points(frame: Frame, seed: int, settings: SimulationSettings):

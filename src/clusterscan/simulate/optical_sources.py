@@ -84,7 +84,8 @@ def _seen(rng, ra, dec, w1, z, red, settings: SimulationSettings) -> OpticalGala
     ratio = np.where(red, rng.uniform(0.6, 1.0, len(z)), rng.uniform(0.2, 1.0, len(z)))
     angle = rng.uniform(0, np.pi, len(z))
     galaxies = OpticalGalaxies(ra, dec, mag, z, red, size, ratio, angle)
-    return galaxies.take((mag < magnitude_limit(settings)[:, None]).any(axis=0))
+    seen = np.any(mag < magnitude_limit(settings)[:, None], axis=0)
+    return galaxies.take(np.asarray(seen))
 
 
 @lru_cache(maxsize=128)

@@ -183,8 +183,10 @@ def _rosat_live(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _rosat_psf_radius(part: np.ndarray, off_axis_arcmin: np.ndarray) -> np.ndarray:
     variance = 108.7 + 1.121 + 0.219 * np.asarray(off_axis_arcmin) ** 2.848  # at 1 keV [arcsec2]
-    inside = 1 - np.exp(-0.5 * PSF_LIMIT_ARCSEC**2 / variance)
-    return np.sqrt(-2 * variance * np.log1p(-part * inside))
+    inside = -np.expm1(-0.5 * PSF_LIMIT_ARCSEC**2 / variance)
+    # On axis the limit lies so far out that `inside` is 1: no photon lands at infinity.
+    beyond = np.maximum(1 - part * inside, 1e-15)
+    return np.minimum(np.sqrt(-2 * variance * np.log(beyond)), PSF_LIMIT_ARCSEC)
 
 
 def _round(off_axis_arcmin: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where the X-ray telescope pointed: one pointing a HEALPix cell, its detector frame and exposure."""
+"""Where the X-ray telescope pointed: one pointing a HEALPix cell, its frame and exposure."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def probability_map(field: RosatField, folder: Path, step_px: int) -> np.ndarray
     ny, nx = field.shape
     rows, columns = np.arange(0, ny, step_px), np.arange(0, nx, step_px)
     y, x = (side.ravel().astype(float) for side in np.meshgrid(rows, columns, indexing="ij"))
-    half = network.size_px
+    half = network.sizes_px[0]
     image = np.pad(field.image.image, ((0, 0), (half, half), (half, half)))
     mask = np.pad(field.image.mask, half, constant_values=NO_COVERAGE)
     settings = ScanSettings(engine="windowed")
@@ -240,7 +240,7 @@ def with_partners(
     names = []
     for x, y in zip(found["x"], found["y"], strict=True):
         away = np.hypot(clusters["x"] - x, clusters["y"] - y) * pixel_arcmin
-        near = away.idxmin() if len(away) else None
-        good = near is not None and away[near] <= radius_arcmin
-        names.append(str(clusters["name"][near]) if good else "")
+        near = int(np.argmin(away)) if len(away) else -1
+        good = near >= 0 and away.iloc[near] <= radius_arcmin
+        names.append(str(clusters["name"].iloc[near]) if good else "")
     return found.assign(cluster=names)

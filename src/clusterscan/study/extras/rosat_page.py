@@ -98,5 +98,6 @@ def field_summary(clusters: pd.DataFrame, found: pd.DataFrame) -> str:
     return (
         f"{good} of {len(judged)} listed clusters in the field stand among the highest "
         f"{100 * _FOUND_RANK:g} % of random places (by chance "
-        f"{_FOUND_RANK * len(judged):.1f}); of {len(found)} peaks {matched} lie at a listed cluster."
+        f"{_FOUND_RANK * len(judged):.1f}); of {len(found)} peaks "
+        f"{matched} lie at a listed cluster."
     )
