@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
+from PIL import Image
 
 from clusterscan import sky
 from clusterscan.config.simulation import SimulationSettings
@@ -45,15 +46,17 @@ def main() -> None:
     """Draw the figure and print the numbers as JSON."""
     candidates = judged_candidates(TILES, 6, seed=SEED, settings=SETTINGS)
     sources = XraySources.concatenate([sources_of_cell(c, SEED, SETTINGS) for c in CELLS])
-    figure, axes = plt.subplots(3, 6, figsize=(13, 7.2), dpi=75)
+    figure = plt.figure(figsize=(13, 8.0), dpi=75, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(4.6, 3.4))
+    axes = above.subplots(2, 6)
     for column, title in enumerate(COLUMNS):
-        draw_candidate(axes[:2, column], title, candidates)
-    for axis in axes[2]:
-        axis.remove()
-    draw_counts(figure.add_subplot(3, 2, 5), sources)
-    draw_optical_counts(figure.add_subplot(3, 2, 6))
-    figure.tight_layout()
-    figure.savefig(FIGURE, metadata={"Software": None})
+        draw_candidate(axes[:, column], title, candidates)
+    left, right = below.subplots(1, 2)
+    draw_counts(left, sources)
+    draw_optical_counts(right)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    Image.fromarray(pixels).quantize(96).save(FIGURE, optimize=True)
     print(json.dumps(numbers(candidates, sources), indent=1))
 
 

@@ -97,7 +97,7 @@ def test_settings_are_one_text_whatever_the_order_of_the_file(tmp_path, mini_tex
 
 def test_a_setting_of_one_simulated_survey_leaves_the_others_as_they_are():
     before, after = SimulationSettings(), SimulationSettings(optical={"galaxies": False})
-    for product in ("infrared", "microwave", "xray", "truth", "sz", "richness"):
+    for product in ("infrared", "microwave", "truth", "sz", "richness"):
         assert before.parts_of(product) == after.parts_of(product)
     assert before.parts_of("optical") != after.parts_of("optical")
     assert before.parts_of("candidates") != after.parts_of("candidates")

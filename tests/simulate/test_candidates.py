@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from clusterscan import sky
-from clusterscan.config.labels import VolunteerVotes
+from clusterscan.config.labels import ExpertLabels, VolunteerVotes
 from clusterscan.config.simulation_xray import VolunteerSettings
+from clusterscan.labels.volunteers import by_votes
 from clusterscan.labels.zooniverse import read_votes
 from clusterscan.simulate.candidates import (
     CLASSES,
@@ -247,6 +248,30 @@ def test_the_export_reads_back_as_the_votes_that_were_cast(tmp_path, settings, c
     assert (read.table["choice"].to_numpy() == cast.to_numpy()).all()
     assert (read.table["subject"].to_numpy() == said["subject"].to_numpy()).all()
     assert read.table["volunteer"].nunique() == said["volunteer"].nunique()
+
+
+def test_weighted_labels_from_the_export_are_the_catalogues(tmp_path, settings, candidates):
+    said = votes(candidates, seed=SEED, settings=settings.volunteers)
+    judged = with_votes(candidates, said, settings)
+    write_export(tmp_path / "votes.csv", said)
+    common = judged[judged["common"] == 1]
+    names = common["expert"].map({0: "other", 1: "cluster"})
+    pd.DataFrame({"object_id": common["name"], "class": names}).to_csv(
+        tmp_path / "experts.csv", index=False
+    )
+    rule = VolunteerVotes(
+        kind="zooniverse",
+        export=str(tmp_path / "votes.csv"),
+        subject_key=SUBJECT_KEY,
+        answers={"other": ["Nearby galaxy", "No optical image"], "cluster": CLUSTER_VALUES},
+        otherwise="other",
+        experts=ExpertLabels(
+            path=str(tmp_path / "experts.csv"), object_id="object_id", column="class"
+        ),
+        weighting="experts",
+    )
+    labels = by_votes(judged.assign(object_id=judged["name"]), rule, "the candidates")
+    np.testing.assert_array_equal(labels.label, judged["volunteers"])
 
 
 def test_every_row_of_the_export_says_that_it_is_simulated(candidates, settings):

@@ -235,7 +235,7 @@ _CATALOGUE = ("halos", "infrared", "microwave", "known")
 _SECTIONS = {
     "infrared": ("halos", "infrared"),
     "microwave": ("halos", "microwave"),
-    "xray": ("halos", "infrared", "xray"),
+    "xray": ("halos", "infrared", "optical", "xray"),  # galaxies' gas goes by their light
     "optical": ("halos", "infrared", "xray", "optical"),
     "truth": _CATALOGUE,
     "sz": _CATALOGUE,

@@ -1,4 +1,4 @@
-"""The simulated sky: two surveys and their catalogues from published physics, cell by cell.
+"""The simulated sky: four surveys and their catalogues from published physics, cell by cell.
 
 Every object belongs to a *generation cell* (HEALPix order 6) and is drawn from (seed, kind, cell)
 alone, so a position's sky is the same whichever images are made. See docs/simulation.md.

@@ -141,12 +141,13 @@ def agn_of_cell(
 def _galaxies(cell: int, seed: int, settings: SimulationSettings) -> XraySources:
     """Return the hot gas of a cell's bright field galaxies."""
     seen = field_of_cell(cell, seed, settings)
-    rng = generator(seed, Kind.XRAY_GALAXIES, cell)
-    noise = rng.standard_normal((2, len(seen.z)))
-    log_flux = np.where(seen.red, _RED_RATIO, _BLUE_RATIO) - 0.4 * seen.mag[1] - _FLUX_ZERO
+    number = np.flatnonzero(seen.mag[1] < _GALAXY_R_MAX)
+    bright = seen.take(number)
+    noise = generator(seed, Kind.XRAY_GALAXIES, cell).standard_normal((2, len(number)))
+    log_flux = np.where(bright.red, _RED_RATIO, _BLUE_RATIO) - 0.4 * bright.mag[1] - _FLUX_ZERO
     log_flux = log_flux + _GALAXY_RATIO_SCATTER * noise[0]
-    kpc = np.where(seen.red, _RED_CORE_KPC, _BLUE_CORE_KPC)
+    kpc = np.where(bright.red, _RED_CORE_KPC, _BLUE_CORE_KPC)
     kpc = kpc * np.exp(_GALAXY_CORE_SCATTER * noise[1])
-    core = np.degrees(kpc / 1e3 / cosmology.angular_distance_mpc(seen.z)) * 3600
-    gas = _sources(GALAXY, cell, np.arange(len(kpc)), seen.ra_deg, seen.dec_deg, 10**log_flux, core)
-    return gas.take((seen.mag[1] < _GALAXY_R_MAX) & (gas.flux > FAINTEST_FLUX))
+    core = np.degrees(kpc / 1e3 / cosmology.angular_distance_mpc(bright.z)) * 3600
+    gas = _sources(GALAXY, cell, number, bright.ra_deg, bright.dec_deg, 10**log_flux, core)
+    return gas.take(gas.flux > FAINTEST_FLUX)

@@ -60,8 +60,10 @@ def read_field(settings: RosatFieldSettings) -> RosatField:
 
     Raises
     ------
+    SourceError
+        If a file is missing.
     ImageError
-        If a file is missing, no image, or has no celestial WCS, or the two differ in shape.
+        If it is no image or has no celestial WCS, or the two differ in shape.
     """
     counts, wcs = _read(expand_path(settings.counts))
     exposure, _ = _read(expand_path(settings.exposure))
@@ -91,8 +93,7 @@ def _read(path: Path) -> tuple[np.ndarray, WCS]:
             data, wcs = hdus[0].data, WCS(hdus[0].header)
     except (OSError, ValueError) as error:
         raise ImageError(
-            f"{path}: no FITS image ({error}); set CLUSTERSCAN_DATA to the folder with the real "
-            "data, or leave this extra out"
+            f"{path}: no FITS image ({error}); give another file, or leave this extra out"
         ) from error
     if data is None or data.ndim != 2 or not wcs.has_celestial:
         raise ImageError(f"{path}: its first part is no image with a celestial WCS")
