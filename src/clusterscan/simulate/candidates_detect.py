@@ -29,6 +29,7 @@ PIXEL_ARCSEC = {"xmm": 4.0, "rosat": 15.0}
 _SIGMAS_PX = (2.0, 4.5)
 _SEPARATION_PX = 5.0  # nearer peaks are one source
 _BACKGROUND_BIN_PX = 16
+_LOWER_HALF_BIAS = 1.05  # the mean of the lower half of Poisson numbers is so much too low
 _MIDDLE_CORE, _WORTH_A_LOOK = 4, 3.0
 
 
@@ -45,7 +46,7 @@ class Detections:
     seen : float64
         Exposure there over that on axis.
     edge : bool
-        Whether a gap or the field's edge lies within 30 arcsec (two XMM pixels' widths more).
+        Whether a gap, a chip's border or the field's edge lies within 4 pixels.
     """
 
     x: np.ndarray
@@ -60,15 +61,15 @@ class Detections:
 
 
 @lru_cache(maxsize=2)
-def _grid(instrument: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return x and y of pixel centres [arcmin], shape (side,), and the live part per pixel."""
+def _grid(instrument: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixel centres along an axis [arcmin] and each pixel's mean live part."""
     tube, pixel = INSTRUMENTS[instrument], PIXEL_ARCSEC[instrument] / 60.0
     half = int(np.ceil(tube.field_radius_arcmin / pixel)) + STAMP_PX + 1
     axis = np.arange(-half, half + 1) * pixel
     thirds = (axis[:, None] + pixel * np.array([-1, 0, 1]) / 3).ravel()
     fine = tube.live(*np.meshgrid(thirds, thirds))
     side = len(axis)
-    return axis, axis, fine.reshape(side, 3, side, 3).mean(axis=(1, 3))
+    return axis, fine.reshape(side, 3, side, 3).mean(axis=(1, 3))
 
 
 def detect(cell: int, seed: int, settings: SimulationSettings) -> Detections:
@@ -85,7 +86,7 @@ def detect(cell: int, seed: int, settings: SimulationSettings) -> Detections:
     """
     pointing = pointing_of_cell(cell, seed, settings.xray)
     kind = settings.xray.instrument
-    axis, _, live = _grid(kind)
+    axis, live = _grid(kind)
     image = _photon_image(pointing, axis, seed, settings)
     background = _background(image, pointing, axis, live)
     snr = _snr_map(image, background)
@@ -126,10 +127,9 @@ def _background(image: np.ndarray, pointing: Pointing, axis: np.ndarray, live: n
     )
     good = expected > 0.3 * expected.max()
     # Sources only add: the lower half of the bins tells the level between them.
-    level = seen[good] / expected[good]
-    quiet = level < np.quantile(level, 0.5)
-    low = np.quantile(level, 0.5) if not quiet.any() else level[quiet].mean()
-    return np.maximum(low * 1.05, 1e-12) * shape
+    levels = np.sort(seen[good] / expected[good])
+    level = levels[: levels.size // 2 + 1].mean()
+    return np.maximum(_LOWER_HALF_BIAS * level, 1e-12) * shape
 
 
 def _snr_map(image: np.ndarray, background: np.ndarray) -> np.ndarray:

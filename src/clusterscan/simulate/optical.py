@@ -144,25 +144,17 @@ def _band_image(
     return np.minimum(image, full)
 
 
-def _galaxies(frame: Frame, seed: int, settings: SimulationSettings):
+def _galaxies(
+    frame: Frame, seed: int, settings: SimulationSettings
+) -> tuple[np.ndarray, np.ndarray, OpticalGalaxies]:
     """Return pixel positions and properties of the galaxies that reach a frame."""
-    if not settings.optical.galaxies:
-        cells: list[int] = frame.cells().tolist()[:1]
-        nothing = field_of_cell(cells[0], seed, settings).take(np.zeros(0, dtype=np.int64))
-        return np.zeros(0), np.zeros(0), nothing
     parts = [field_of_cell(cell, seed, settings) for cell in frame.cells().tolist()]
     far = frame.cells(_HALO_REACH_ARCMIN).tolist()
     parts += [members_seen_of_cell(cell, seed, settings) for cell in far]
-    placed = []
-    for part in parts:
-        x, y = frame.to_pixel(part.ra_deg, part.dec_deg)
-        near = frame.inside(x, y)
-        placed.append((x[near], y[near], part.take(near)))
-    return (
-        np.concatenate([x for x, _, _ in placed]),
-        np.concatenate([y for _, y, _ in placed]),
-        OpticalGalaxies.concatenate([seen for _, _, seen in placed]),
-    )
+    galaxies = OpticalGalaxies.concatenate(parts)
+    x, y = frame.to_pixel(galaxies.ra_deg, galaxies.dec_deg)
+    near = frame.inside(x, y) & settings.optical.galaxies
+    return x[near], y[near], galaxies.take(near)
 
 
 def _points(frame: Frame, seed: int, settings: SimulationSettings):
