@@ -6,6 +6,7 @@ from torch import nn
 
 from clusterscan.config.networks import SMALLEST_PX, NetworkSettings
 from clusterscan.errors import ModelError
+from clusterscan.networks.heads import SpinalHead
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.registry import build
 
@@ -182,6 +183,15 @@ def test_any_other_timm_network_stands_as_it_is():
     for name in ("no_such_net", "resnet18.no_such_tag"):
         with pytest.raises(ModelError, match=f"cannot make network '{name}'"):
             build(NetworkSettings(name=f"timm/{name}", form="whole"), 1, 1)
+
+
+@pytest.mark.parametrize("body", ["resnet10t", "vgg11_bn"])
+def test_any_timm_body_takes_a_spinal_head(body):
+    settings = NetworkSettings(name=f"spinalnet/{body}", size_px=32, classes=2)
+    network = build(settings, 3, 1).eval()
+    assert isinstance(network.head, SpinalHead)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 2)
+    assert network.kind == "conv"
 
 
 def test_networks_are_published_with_dropout_that_settings_replace():

@@ -133,6 +133,20 @@ def test_what_starts_from_other_weights_takes_its_own_repeats_and_follows_their_
     assert len(trained) == 8
 
 
+def test_a_body_trained_fewer_times_is_given_out_in_turn(tmp_path, trained):
+    run(tmp_path / "body", seeds=(1, 2))
+    run(tmp_path / "a", seeds=(1, 2, 3), start_from=tmp_path / "body")
+    assert [start.name for _, start, _ in trained[2:]] == ["seed1", "seed2", "seed1"]
+
+
+def test_every_fold_starts_from_a_body_that_has_none(tmp_path, trained):
+    run(tmp_path / "body", seeds=(1,))
+    folded = job(tmp_path / "a", start_from=tmp_path / "body")
+    folded.stage["repeats"] = [[1, 0], [1, 1]]
+    starts = [folded.start_of(repeat) for repeat in folded.repeats]
+    assert starts == [tmp_path / "body/seed1"] * 2
+
+
 def test_a_missing_model_is_told_with_what_to_do(tmp_path):
     training = Training(tmp_path / "models/a/seed1", 1, None)
     with pytest.raises(ProductError, match=r"model.json: cannot be read .* delete its folder"):

@@ -124,10 +124,11 @@ def test_another_survey_moves_by_the_same_angle_on_the_sky():
     assert changes.move_px.tolist() == [[2, -3]]
 
 
+@pytest.mark.parametrize("zoom", [(1.0, 1.0), (0.7, 1.4)])
 @pytest.mark.parametrize("rotation", ["any", "steps", 30.0, "quarter"])
-def test_the_margin_holds_all_that_a_change_can_bring_into_the_crop(rotation):
+def test_the_margin_holds_all_that_a_change_can_bring_into_the_crop(rotation, zoom):
     """Nothing but the reflected rim, which is marked here, may lie outside the margin."""
-    settings = AugmentationSettings(rotation=rotation, shift_px=3)
+    settings = AugmentationSettings(rotation=rotation, shift_px=3, zoom=zoom)
     side = 20 + 2 * margin_px(20, settings)
     image = np.zeros((1, 1, side + 40, side + 40), np.float16)
     inner = slice(20, side + 20)
@@ -136,3 +137,28 @@ def test_the_margin_holds_all_that_a_change_can_bring_into_the_crop(rotation):
     changes = draw_changes(300, settings, np.random.default_rng(3))
     crops = changed(stored(image), np.zeros(300, int), 20, changes)
     assert crops.max() == 0
+
+
+def test_a_zoom_magnifies_about_the_centre():
+    image = np.zeros((1, 1, 41, 41), np.float16)
+    y, x = np.mgrid[-20:21, -20:21]
+    image[0, 0] = np.exp(-(x**2 + y**2) / (2 * 3.0**2))
+    found = changed(stored(image), np.array([0]), 41, one(angle_rad=0.3, zoom=2.0))[0, 0].numpy()
+    expected = np.exp(-(x**2 + y**2) / (2 * 6.0**2))
+    assert np.abs(found - expected).max() < 0.03  # linear interpolation
+
+
+def test_zooms_stay_between_their_limits_and_leave_other_draws_as_they_are():
+    plain = draw_changes(500, AugmentationSettings(rotation="any"), np.random.default_rng(3))
+    settings = AugmentationSettings(rotation="any", zoom=(0.8, 1.5))
+    zoomed = draw_changes(500, settings, np.random.default_rng(3))
+    np.testing.assert_array_equal(plain.move_px, zoomed.move_px)
+    np.testing.assert_array_equal(plain.angle_rad, zoomed.angle_rad)
+    assert plain.zoom is None
+    assert 0.8 <= zoomed.zoom.min() < 0.82
+    assert 1.46 < zoomed.zoom.max() <= 1.5
+
+
+def test_a_zoom_that_falls_is_refused():
+    with pytest.raises(ValueError, match=r"zoom = \[1.5, 0.8\] must rise"):
+        AugmentationSettings(zoom=(1.5, 0.8))

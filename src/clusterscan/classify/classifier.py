@@ -13,6 +13,7 @@ from clusterscan.measure.calibration import apply_to_logits
 from clusterscan.networks.card import load_model
 from clusterscan.networks.device import channels_last, choose_device, fixed_threads
 from clusterscan.networks.normalise import Normalisation, apply
+from clusterscan.networks.turns import turned_logits
 
 Images = Sequence[np.ndarray | None]
 
@@ -71,8 +72,12 @@ class Classifier:
         views = [
             self._inputs(index, [row[index] for row in images]) for index in range(len(self.views))
         ]
+        there = torch.from_numpy(present).to(self._device)
         with torch.inference_mode(), fixed_threads(self._threads):
-            logits = self._network.of_views(views, torch.from_numpy(present).to(self._device))
+            if self.card.get("average_turns", False):
+                logits = turned_logits(self._network, views, there)
+            else:
+                logits = self._network.of_views(views, there)
         return apply_to_logits(self.card["calibration"], logits.float().cpu().numpy())
 
     def _inputs(self, index: int, images: Images) -> torch.Tensor:

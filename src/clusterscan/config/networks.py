@@ -58,7 +58,7 @@ class NetworkSettings(Settings):
     name: str = Field(
         "baseline",
         description=f"Architecture: one of {', '.join(sorted(SMALLEST_PX))}, or "
-        "'timm/<any timm name>'.",
+        "'timm/<any timm name>', or 'spinalnet/<any timm name>' for a SpinalNet head on it.",
     )
     form: Form | None = Field(
         None,
@@ -110,10 +110,10 @@ class NetworkSettings(Settings):
     @field_validator("name")
     @classmethod
     def _name_is_known(cls, name: str) -> str:
-        if name not in SMALLEST_PX and not re.fullmatch(r"timm/[A-Za-z0-9_.]+", name):
+        if name not in SMALLEST_PX and not re.fullmatch(r"(timm|spinalnet)/[A-Za-z0-9_.]+", name):
             raise ValueError(
                 f"network {name!r} is unknown; give one of {', '.join(sorted(SMALLEST_PX))}, "
-                "or timm/<name> such as timm/convnext_tiny"
+                "timm/<name> such as timm/convnext_tiny, or spinalnet/<name> of timm"
             )
         return name
 

@@ -106,7 +106,14 @@ class ExperimentSettings(Settings):
         TrainSettings(), description="What differs from the study's `train`; the rest is as there."
     )
     start_from: str | None = Field(
-        None, description="Start from the weights of this experiment's same repeat, but the head."
+        None,
+        description="Start from the weights, but the head, of this experiment's same repeat (its "
+        "repeats in turn where it has fewer).",
+    )
+    folded: bool = Field(
+        True,
+        description="With the study's `folds`: train once for each. false: once, on the data set's "
+        "own split. A body for others may be so if none of their objects are among its examples.",
     )
     test_on: str | None = Field(
         None, description="Measure on this data set's test part, not on the own data set's."
@@ -304,6 +311,10 @@ class Study(Settings):
         if len({e.dataset for e in self.experiments.values() if not e.auxiliary}) < 2:
             return ""
         return getattr(self.datasets[experiment.dataset], "title", experiment.dataset)
+
+    def folds_of(self, key: str) -> FoldSettings | None:
+        """Return how an experiment is cross-validated, if it is."""
+        return self.folds if self.experiments[key].folded else None
 
     def repeats_of(self, key: str) -> int:
         """Return how often an experiment is trained (in each fold)."""

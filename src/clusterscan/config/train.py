@@ -79,6 +79,26 @@ class AugmentationSettings(Settings):
         "pixels of the first, and the others move by the same angle.",
     )
 
+    zoom: tuple[float, float] = Field(
+        (1.0, 1.0),
+        description="Magnify by a factor between these two (below 1: shrink), for objects whose "
+        "size tells nothing. This interpolates, as 'any' angle does.",
+    )
+
+    @property
+    def zooms(self) -> bool:
+        """Whether anything is magnified or shrunk."""
+        return self.zoom != (1.0, 1.0)
+
+    @field_validator("zoom")
+    @classmethod
+    def _zoom_rises(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0.25 <= value[0] <= value[1] <= 4:
+            raise ValueError(
+                f"zoom = {list(value)} must rise within 0.25 to 4, such as [0.8, 1.25]"
+            )
+        return value
+
     @field_validator("flips", mode="before")
     @classmethod
     def _bools_are_flips(cls, value: Any) -> Any:
@@ -197,6 +217,12 @@ class TrainSettings(Settings):
     )
     keep_best_by: Literal["loss", "average_precision", "accuracy", "last"] = Field(
         "loss", description="Keep the weights of the epoch best in this on the validation set."
+    )
+    average_turns: bool = Field(
+        False,
+        description="Predict listed objects (the validation and test examples, and what "
+        "`clusterscan classify` is given) by the mean logit of each image's eight turns and "
+        "mirrors, at eight times the cost. A scan takes the sky as it is.",
     )
     patience: int = Field(
         0, ge=0, description="Stop after this many epochs without a better one; 0: never."

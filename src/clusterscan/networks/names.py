@@ -35,10 +35,8 @@ PUBLISHED_DROPOUT = {
 }
 """Dropout before the last layer, or in a head of several layers; 0 where not listed."""
 
-SPINAL_WIDTHS = {
-    "spinalnet_resnet": 200,
-    "spinalnet_vgg": 512,
-    "spinalnet_efficientnet": 200,
-    "spinalnet_densenet": 200,
-}
-"""Numbers that each of a SpinalNet head's four layers writes."""
+SPINAL_WIDTH = 200
+"""Numbers that each of a SpinalNet head's four layers writes, where not listed."""
+
+SPINAL_WIDTHS = {"spinalnet_vgg": 512}
+"""The same of networks published with another number."""

@@ -12,7 +12,7 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.errors import ModelError
 from clusterscan.networks.baseline import WIDTHS, baseline_body
 from clusterscan.networks.heads import MLP_WIDTHS, SpinalHead, linear_head, mlp_head, vgg_head
-from clusterscan.networks.names import PUBLISHED_DROPOUT, SPINAL_WIDTHS, TIMM_NAMES
+from clusterscan.networks.names import PUBLISHED_DROPOUT, SPINAL_WIDTH, SPINAL_WIDTHS, TIMM_NAMES
 from clusterscan.networks.network import Kind, MakeHead
 from clusterscan.networks.pretrained import adapt_bands, is_own, read_weights
 from clusterscan.networks.timm_bodies import probe, whole_body
@@ -51,6 +51,8 @@ def _maker(name: str) -> Callable[[NetworkSettings, int], Parts]:
         "spinalnet_efficientnet": _spinalnet,
         "spinalnet_densenet": _spinalnet,
     }
+    if name.startswith("spinalnet/"):
+        return _spinalnet_vgg if name.startswith("spinalnet/vgg") else _any_spinalnet
     return own.get(name, _named_timm if name in TIMM_NAMES else _any_timm)
 
 
@@ -159,11 +161,18 @@ def _spinalnet(settings: NetworkSettings, bands: int) -> Parts:
     return body, body.width, _spinal_head(settings), "conv"
 
 
+def _any_spinalnet(settings: NetworkSettings, bands: int) -> Parts:
+    """Return any timm body with a SpinalNet head on its pooled features."""
+    name = settings.name.removeprefix("spinalnet/")
+    body = whole_body(name, bands, settings.size_px, 0.0, settings.pretrained)
+    features, kind = probe(body, name, bands, settings.size_px)
+    return body, features, _spinal_head(settings), kind
+
+
 def _spinalnet_vgg(settings: NetworkSettings, bands: int) -> Parts:
-    """Return VGG-19's convolutions with a SpinalNet head on their 7 x 7 map."""
-    model = whole_body(
-        TIMM_NAMES[settings.name], bands, settings.size_px, 0.0, settings.pretrained
-    ).model
+    """Return a VGG's convolutions (as published VGG-19's) with a SpinalNet head on a 7 x 7 map."""
+    name = TIMM_NAMES.get(settings.name, settings.name.removeprefix("spinalnet/"))
+    model = whole_body(name, bands, settings.size_px, 0.0, settings.pretrained).model
     body = PlainBody(model.features, pool_and_flatten(_VGG_CELLS))
     return body, _VGG_CHANNELS * _VGG_CELLS**2, _spinal_head(settings), "conv"
 
@@ -171,7 +180,7 @@ def _spinalnet_vgg(settings: NetworkSettings, bands: int) -> Parts:
 def _spinal_head(settings: NetworkSettings) -> MakeHead:
     return partial(
         SpinalHead,
-        width=SPINAL_WIDTHS[settings.name],
+        width=SPINAL_WIDTHS.get(settings.name, SPINAL_WIDTH),
         dropout=_dropout(settings),
         batch_norm=settings.name == "spinalnet_vgg",
     )

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[float, float, str], None]
 RECORD = "record.json"
+MANIFEST = "experiment.json"
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,25 @@ class Job:
         """The trainings, in order."""
         return [Repeat(*pair) for pair in self.stage["repeats"]]
 
+    def start_of(self, repeat: Repeat) -> Path | None:
+        """Return the model folder that a repeat starts from.
+
+        The same number of repeat and the same fold, unless it has none; an experiment with fewer
+        repeats gives them in turn.
+        """
+        if self.start_from is None:
+            return None
+        listed = json.loads((self.start_from / MANIFEST).read_text(encoding="utf-8"))["repeats"]
+        same_fold = [one["name"] for one in listed if one["fold"] in (repeat.fold, None)]
+        number = [one for one in self.repeats if one.fold == repeat.fold].index(repeat)
+        return self.start_from / same_fold[number % len(same_fold)]
+
     def fingerprint(self, repeat: Repeat) -> str:
         """Return the hash of all that determines a repeat."""
         inputs = dict(self.inputs)
-        if self.start_from is not None:
-            weights = self.start_from / repeat.name / "weights.safetensors"
-            inputs["start_from"] = file_sha256(weights)
+        start = self.start_of(repeat)
+        if start is not None:
+            inputs["start_from"] = file_sha256(start / "weights.safetensors")
         return repeat_fingerprint(self.settings, repeat, inputs)
 
 
@@ -91,7 +105,7 @@ def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progres
             step = _Step(progress, number, len(todo), repeat.name)
             train_repeat(job, repeat, marks[repeat], data, step)
     done = [_done(job.folder / repeat.name, repeat, mark) for repeat, mark in marks.items()]
-    write_json(job.folder / "experiment.json", {"repeats": done})
+    write_json(job.folder / MANIFEST, {"repeats": done})
 
 
 def is_done(folder: Path, mark: str) -> bool:
@@ -121,7 +135,7 @@ def train_repeat(
         network_settings(job.stage),
         TrainSettings(**{**job.stage["train"], "seed": repeat.seed}),
         progress=progress,
-        start_from=None if job.start_from is None else job.start_from / repeat.name,
+        start_from=job.start_of(repeat),
         checkpoint=checkpoint,
     )
     card = write_model(folder, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from clusterscan.study.results import Outcome
 
 Metrics = Mapping[int, Mapping[str, Any]]
 """Seed -> measures of its test part."""
+
+ENSEMBLES = "All seeds of an experiment together: the mean of their probabilities."
 
 
 def measured(outcome: Outcome, bootstrap: int) -> Metrics:
@@ -46,27 +48,60 @@ def runs_of(outcome: Outcome, metrics: Metrics) -> list[Run]:
     ]
 
 
+def together(outcome: Outcome, bootstrap: int) -> list[tuple[int, Run]]:
+    """Return (number of seeds, row) of the mean of an experiment's seeds; none for one seed."""
+    if outcome.together is None:
+        return []
+    values = prediction_metrics(outcome.together, outcome.classes, bootstrap=bootstrap, seed=0)
+    return [(len(outcome.tested), replace(runs_of(outcome, {0: values})[0], seed=0))]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The combined table's parts.
+
+    Attributes
+    ----------
+    experiments : DataFrame
+        The study's experiments, each training by itself.
+    ensembles : DataFrame
+        The same, by the mean probability of the seeds; ``seeds`` says of how many.
+    others : DataFrame
+        Networks that others only start from.
+    """
+
+    experiments: pd.DataFrame
+    ensembles: pd.DataFrame
+    others: pd.DataFrame
+
+
 def write_tables(
     folder: Path,
     runs: Sequence[Run],
+    ensembles: Sequence[tuple[int, Run]],
     others: Sequence[Run],
     measures: Sequence[str],
     caption: str,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the combined table and the table of runs; return the two parts of the former.
+) -> Tables:
+    """Write the combined table and the table of runs; return the former's parts.
 
     Parameters
     ----------
     folder : Path
-        Gets table.parquet, .csv, .md, table_runs.parquet and .csv.
+        Gets table.parquet, .csv, .md, table_ensembles.csv where there are any,
+        table_runs.parquet and .csv.
     runs, others : sequence of Run
         The study's experiments, and those that others only start from.
+    ensembles : sequence of (int, Run)
+        From `together`.
     measures : sequence of str
         The columns.
     caption : str
         What the table is, above it in Markdown.
     """
     table, rest = (combined_table(part, measures) for part in (runs, others))
+    means = combined_table([run for _, run in ensembles], measures)
+    means = means.assign(seeds=[seeds for seeds, _ in ensembles])
     parts = [table.assign(auxiliary=False)]
     if others:
         parts.append(rest.assign(auxiliary=True))
@@ -75,10 +110,13 @@ def write_tables(
         write_table(folder / f"{stem}.parquet", frame)
         _write(folder / f"{stem}.csv", frame.to_csv(index=False, float_format="%.6g"))
     text = to_markdown(table, measures, caption=caption)
+    if ensembles:
+        _write(folder / "table_ensembles.csv", means.to_csv(index=False, float_format="%.6g"))
+        text += "\n" + to_markdown(means, measures, caption=ENSEMBLES)
     if others:
         text += "\n" + to_markdown(rest, measures, caption="Networks that others start from.")
     _write(folder / "table.md", text)
-    return table, rest
+    return Tables(table, means, rest)
 
 
 @dataclass(frozen=True)

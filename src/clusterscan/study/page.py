@@ -17,7 +17,7 @@ from clusterscan.study import sections
 from clusterscan.study.examples import read_for_experiment, read_manifest
 from clusterscan.study.figures import experiment_figures, recall_figure
 from clusterscan.study.gallery import gallery_figure
-from clusterscan.study.measures import Metrics, measured, runs_of, write_tables
+from clusterscan.study.measures import Metrics, measured, runs_of, together, write_tables
 from clusterscan.study.report import Page, Part, embedded, write_page
 from clusterscan.study.results import Outcome, read_outcomes
 
@@ -49,9 +49,10 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
         metrics[outcome.key] = measured(outcome, study.bootstrap)
     shown = [outcome for outcome in outcomes if not outcome.settings["auxiliary"]]
     others = [outcome for outcome in outcomes if outcome.settings["auxiliary"]]
-    table, rest = write_tables(
+    tables = write_tables(
         root,
         [run for outcome in shown for run in runs_of(outcome, metrics[outcome.key])],
+        [row for outcome in shown for row in together(outcome, study.bootstrap)],
         [run for outcome in others for run in runs_of(outcome, metrics[outcome.key])],
         study.measures,
         caption(study, stage),
@@ -65,8 +66,8 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
     }
     gaps = [gap.model_dump() for gap in study.gaps]
     page = [
-        sections.result_section(table, rest, study.measures),
-        sections.gap_section(table, gaps, study.measures),
+        sections.result_section(tables, study.measures),
+        sections.gap_section(tables.experiments, gaps, study.measures),
         sections.reduced_section(stage["reduced"]),
         sections.data_section(data),
         recall_section(root, study, shown),
@@ -82,7 +83,7 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
         root / "report.html",
         Page(stage["name"], stage["study"], stage["quick"], stage["reduced"], page, parts),
     )
-    write_json(root / "summary.json", summary(study, stage, metrics, table))
+    write_json(root / "summary.json", summary(study, stage, metrics, tables.experiments))
 
 
 def used(study: Study) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from clusterscan.config.study import Study
 from clusterscan.errors import ProductError
-from clusterscan.measure.predictions import calibrated
+from clusterscan.measure.predictions import calibrated, probability_columns
 from clusterscan.provenance.tables import read_table
 from clusterscan.study.experiment import RECORD
 
@@ -122,6 +122,17 @@ class Outcome:
         for training in self.trainings:
             found.setdefault(training.seed, []).append(training.predictions("test"))
         return {seed: pd.concat(parts, ignore_index=True) for seed, parts in found.items()}
+
+    @cached_property
+    def together(self) -> pd.DataFrame | None:
+        """The seeds' mean probability of each test example; None for one seed alone."""
+        tables = list(self.tested.values())
+        if len(tables) < 2:
+            return None
+        columns = probability_columns(self.classes)
+        mean = pd.concat(tables).groupby("example_id", sort=True)[columns].mean()
+        first = tables[0].sort_values("example_id", ignore_index=True)
+        return first.assign(**{name: mean[name].to_numpy() for name in columns})
 
 
 def read_outcomes(root: Path, study: Study) -> list[Outcome]:

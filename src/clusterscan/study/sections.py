@@ -11,17 +11,18 @@ from clusterscan.measure.table import TITLES
 from clusterscan.measure.table_text import LEGEND, cells
 from clusterscan.publish.inputs import Section, Table
 from clusterscan.run.display import clock
-from clusterscan.study.measures import differences
+from clusterscan.study.measures import ENSEMBLES, Tables, differences
 from clusterscan.study.results import Outcome
 
 
-def result_section(table: pd.DataFrame, others: pd.DataFrame, measures: Sequence[str]) -> Section:
-    """Return the combined table, and that of the networks that others start from."""
-    tables = [Table(*cells(table, measures))]
-    if len(others):
-        tables.append(
-            Table(*cells(others, measures), caption="Networks that others only start from")
-        )
+def result_section(parts: Tables, measures: Sequence[str]) -> Section:
+    """Return the combined table, that of the seeds' means, and of what others start from."""
+    tables = [Table(*cells(parts.experiments, measures))]
+    if len(parts.ensembles):
+        tables.append(Table(*cells(parts.ensembles, measures), caption=ENSEMBLES))
+    if len(parts.others):
+        caption = "Networks that others only start from"
+        tables.append(Table(*cells(parts.others, measures), caption=caption))
     lead = f"{LEGEND} Precision, recall and F1 are of the class looked for, unless macro."
     return Section("result", "Result beside the published one", lead, tables=tables)
 

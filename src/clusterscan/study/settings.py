@@ -14,7 +14,7 @@ from clusterscan.config.study_load import StudyForm
 from clusterscan.config.versions import STAGE_VERSIONS
 from clusterscan.study.plan import planned_repeats
 
-STUDY_VERSIONS = {"examples": 1, "experiment": 1, "extra": 1, "report": 1}
+STUDY_VERSIONS = {"examples": 1, "experiment": 1, "extra": 1, "report": 2}
 """Raise a number when that job's code gives other results for the same input."""
 
 
@@ -34,6 +34,7 @@ class StudySettings:
         study = self._form.study
         experiment = study.experiments[key]
         network = study.network(key)
+        folds = study.folds_of(key)
         return self._text(
             "experiment",
             {
@@ -45,11 +46,11 @@ class StudySettings:
                 "grey": experiment.grey,
                 "start_from": experiment.start_from,
                 "train_version": STAGE_VERSIONS["train"],
-                "folds": None if study.folds is None else _plain(study.folds),
+                "folds": None if folds is None else _plain(folds),
                 "repeats": planned_repeats(
                     study.seed,
                     study.repeats_of(key),
-                    None if study.folds is None else study.folds.folds,
+                    None if folds is None else folds.folds,
                 ),
             },
         )

@@ -1,12 +1,12 @@
-"""Random turns, mirrors and moves of crops, for a whole step at once.
+"""Random turns, mirrors, moves and zooms of crops, for a whole step at once.
 
 Turns by quarters and moves by whole pixels only choose which stored pixel goes where; other
-angles interpolate linearly. Both do everything in one pass over the pixels of the crop.
+angles and zooms interpolate linearly. Both do everything in one pass over the pixels of the crop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ class Changes:
         Whether rows and columns are reversed.
     move_px : int ndarray, shape (B, 2)
         Moves along y and x, in pixels of the first view.
+    zoom : float ndarray, shape (B,), or None
+        Magnifications, for interpolation; None: one.
     """
 
     quarters: np.ndarray
@@ -36,11 +38,12 @@ class Changes:
     mirror_y: np.ndarray
     mirror_x: np.ndarray
     move_px: np.ndarray
+    zoom: np.ndarray | None = None
 
     def moved(self, scale: float) -> Changes:
         """Return the changes for a view whose pixels are ``1 / scale`` of the first view's."""
         moves = np.rint(self.move_px * scale).astype(np.int64)
-        return Changes(self.quarters, self.angle_rad, self.mirror_y, self.mirror_x, moves)
+        return replace(self, move_px=moves)
 
 
 def draw_changes(count: int, settings: AugmentationSettings, rng: np.random.Generator) -> Changes:
@@ -56,7 +59,12 @@ def draw_changes(count: int, settings: AugmentationSettings, rng: np.random.Gene
         mirrors[1] = rng.integers(2, size=count) == 1
     most = settings.shift_px
     moves = rng.integers(-most, most + 1, size=(count, 2))
-    return Changes(quarters, angle, mirrors[1], mirrors[0], moves)
+    zoom = None
+    if settings.zooms:
+        least, most_zoom = np.log(settings.zoom)
+        zoom = np.exp(rng.uniform(least, most_zoom, size=count))
+        angle = quarters * (np.pi / 2) if angle is None else angle
+    return Changes(quarters, angle, mirrors[1], mirrors[0], moves, zoom)
 
 
 def _angles(
@@ -87,11 +95,12 @@ def margin_px(size_px: int, settings: AugmentationSettings, scale: float = 1.0) 
     """
     shift = int(np.ceil(settings.shift_px * scale))
     if settings.rotation in ("none", "quarter"):
-        return shift
-    widest = np.pi / 4
-    if isinstance(settings.rotation, float):
-        widest = min(widest, np.deg2rad(settings.rotation))
-    reach = np.cos(widest) + np.sin(widest)
+        widest = 0.0
+    elif isinstance(settings.rotation, float):
+        widest = min(np.pi / 4, np.deg2rad(settings.rotation))
+    else:
+        widest = np.pi / 4
+    reach = (np.cos(widest) + np.sin(widest)) / min(settings.zoom[0], 1.0)
     return int(np.ceil((size_px / 2 + shift) * reach - size_px / 2))
 
 
@@ -158,7 +167,7 @@ def _inside(index: np.ndarray, length: int) -> np.ndarray:
 def _interpolated(
     images: torch.Tensor, rows: np.ndarray, size_px: int, changes: Changes
 ) -> torch.Tensor:
-    """Return crops whose pixel p comes from R (F p + move): mirrored, moved, then turned."""
+    """Return crops whose pixel p comes from R (F p / zoom + move)."""
     assert changes.angle_rad is not None
     L, N = images.shape[1], size_px
     cosine, sine = np.cos(changes.angle_rad), np.sin(changes.angle_rad)
@@ -166,7 +175,8 @@ def _interpolated(
     mirror = np.stack([np.where(changes.mirror_x, -1, 1), np.where(changes.mirror_y, -1, 1)], 1)
     move = turn @ changes.move_px[:, ::-1, None]
     # affine_grid counts in half image sizes, N / 2 in the crop and L / 2 in the image.
-    theta = np.concatenate([turn * mirror[:, None, :] * (N / L), move * (2 / L)], axis=2)
+    shrink = 1.0 if changes.zoom is None else 1 / changes.zoom[:, None, None]
+    theta = np.concatenate([turn * mirror[:, None, :] * (shrink * N / L), move * (2 / L)], axis=2)
     picked = images[torch.from_numpy(rows).to(images.device)].permute(0, 3, 1, 2).float()
     grid = functional.affine_grid(
         torch.from_numpy(theta).to(picked), [len(rows), picked.shape[1], N, N], align_corners=False

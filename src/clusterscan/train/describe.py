@@ -98,6 +98,7 @@ def card_of(
         ],
         "classes": list(examples.classes),
         "calibration": calibration,
+        "average_turns": settings.average_turns,
         "label": "probabilities of the classes of the object at the window's centre, for the "
         "class balance of the training examples",
         "training": {

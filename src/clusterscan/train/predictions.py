@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from clusterscan.measure.calibration import fit_temperature
 from clusterscan.networks.network import Network
+from clusterscan.networks.turns import turned_logits
 from clusterscan.train.batches import Crops, PlainBatches
 from clusterscan.train.examples import Examples
 from clusterscan.train.losses import class_probabilities
@@ -19,12 +21,14 @@ SPLITS = ("validation", "test")
 
 @torch.inference_mode()
 def logits_of(network: Network, crops: Crops, rows: np.ndarray) -> np.ndarray:
-    """Return logits, float32 (n,) or (n, K), of examples as they are, in full precision.
+    """Return logits, float32 (n,) or (n, K), of examples in full precision.
 
-    The network is left in evaluation mode, on the crops' device.
+    Images are taken as they are, or turned too where the settings say so. The network is left in
+    evaluation mode, on the crops' device.
     """
     network.to(crops.device).eval()
-    parts = [network.of_views(b.views, b.present).cpu().numpy() for b in PlainBatches(crops, rows)]
+    answer = partial(turned_logits, network) if crops.settings.average_turns else network.of_views
+    parts = [answer(b.views, b.present).cpu().numpy() for b in PlainBatches(crops, rows)]
     shape = (0,) if network.classes == 1 else (0, network.classes)
     return np.concatenate([np.empty(shape, np.float32), *parts])
 
