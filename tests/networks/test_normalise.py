@@ -127,3 +127,20 @@ def test_a_damaged_normalisation_is_refused(changes):
         Normalisation.from_json(sound | changes)
     with pytest.raises(ModelError, match="damaged"):
         Normalisation.from_json({"kind": "asinh"})
+
+
+def test_a_colour_gain_makes_mean_and_differences_of_the_bands():
+    norm = Normalisation("standard", 1.0, (0.0,) * 3, (1.0,) * 3, colour_gain=3.0)
+    image = np.random.default_rng(1).normal(size=(3, 4, 5)).astype(np.float32)
+    image[2, 0, 0] = np.nan
+    found = apply(image, norm)
+    np.testing.assert_allclose(found[0, 1:], image.mean(axis=0)[1:], rtol=1e-5)
+    np.testing.assert_allclose(found[1], 3 * (image[0] - image[1]), rtol=1e-5)
+    assert found[0, 0, 0] == found[2, 0, 0] == 0
+    assert Normalisation.from_json(norm.to_json()) == norm
+
+
+def test_one_band_alone_has_no_colour_to_gain():
+    image = np.ones((1, 4, 4), np.float32)
+    norms = [Normalisation("standard", 1.0, (0.0,), (1.0,), colour_gain=g) for g in (0.0, 3.0)]
+    np.testing.assert_array_equal(*(apply(image, norm) for norm in norms))

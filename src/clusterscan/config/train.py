@@ -36,6 +36,15 @@ class NormalisationSettings(Settings):
         description="The quantiles that become 0 and 1 with 'unit'; what lies beyond is clipped.",
     )
 
+    colour_gain: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="Above 0: in place of the bands, the network reads their mean and the "
+        "differences of neighbouring bands times this. Bands are alike, so that colour, which is "
+        "what little they differ by, is learnt late or never from few examples. 3 suits "
+        "'asinh'.",
+    )
     background: Literal["kept", "image"] = Field(
         "kept",
         description="'image': the median of each band of each example is subtracted first, for "

@@ -29,7 +29,8 @@ class Normalisation:
 
     ``low`` and ``high`` are what 'unit' maps to 0 and 1, ``knots`` the values at which 'quantile'
     has its normal deviates; other kinds leave them empty. ``background`` is 'image' where each
-    image's own median is subtracted before all else.
+    image's own median is subtracted before all else. With a ``colour_gain`` the inputs are the
+    mean of the scaled bands and that many times the differences of neighbours.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Normalisation:
     high: tuple[float, ...] = ()
     knots: tuple[tuple[float, ...], ...] = ()
     background: str = "kept"
+    colour_gain: float = 0.0
 
     def to_json(self) -> dict:
         """Return plain numbers for the model card."""
@@ -65,6 +67,7 @@ class Normalisation:
                 _numbers(data.get("high", ())),
                 tuple(_numbers(row) for row in data.get("knots", ())),
                 str(data.get("background", "kept")),
+                float(data.get("colour_gain", 0.0)),
             )
             _check_kind(found)
         except (KeyError, TypeError, ValueError) as error:
@@ -117,6 +120,7 @@ def measure(
         tuple(high for _, high in ranges),
         tuple(knots),
         settings.background,
+        settings.colour_gain,
     )
 
 
@@ -175,7 +179,8 @@ def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
 
     With z = (value - median) / sigma and b the softening: 'standard' is z; 'asinh' b asinh(z / b);
     'log' b ln(1 + |z| / b) with z's sign; 'quantile' the normal deviate of the value's rank;
-    'unit' 0 to 1 between two quantiles and clipped there.
+    'unit' 0 to 1 between two quantiles and clipped there. A colour gain then makes mean and
+    differences of them, where a pixel that any band lacks is missing.
 
     Raises
     ------
@@ -191,7 +196,17 @@ def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
     values = np.clip(images.astype(np.float32), -FLOAT16_MAX, FLOAT16_MAX)
     if normalisation.background == "image":
         values = _levelled(values)
-    return np.nan_to_num(_scaled(values, normalisation), copy=False, nan=0.0)
+    inputs = _scaled(values, normalisation)
+    if normalisation.colour_gain and bands > 1:
+        inputs = _colours(inputs, normalisation.colour_gain)
+    return np.nan_to_num(inputs, copy=False, nan=0.0)
+
+
+def _colours(bands: np.ndarray, gain: float) -> np.ndarray:
+    """Return the mean of the bands, then the differences of neighbours times the gain."""
+    differences = bands[..., :-1, :, :] - bands[..., 1:, :, :]
+    mean = bands.mean(axis=-3, keepdims=True)
+    return np.concatenate([mean, np.float32(gain) * differences], axis=-3)
 
 
 def _scaled(values: np.ndarray, normalisation: Normalisation) -> np.ndarray:

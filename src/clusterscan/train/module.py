@@ -150,7 +150,7 @@ class Training(pl.LightningModule):
             "loss": loss,
             "accuracy": float(np.mean(_floats(so_far.right))),
         }
-        row |= epoch_scores(logits, label.numpy(), weight.numpy(), self.classes)
+        row |= epoch_scores(logits, label.numpy(), weight.numpy(), self.classes, self.settings)
         # Decisions follow from it, and must be the same in all processes to the last bit.
         self.own.append(self.trainer.strategy.broadcast(row))
         self.epoch_so_far = EpochSoFar()

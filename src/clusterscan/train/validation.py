@@ -10,7 +10,11 @@ from clusterscan.train.losses import class_probabilities, cross_entropies
 
 
 def epoch_scores(
-    logits: torch.Tensor, label: np.ndarray, weight: np.ndarray, classes: int
+    logits: torch.Tensor,
+    label: np.ndarray,
+    weight: np.ndarray,
+    classes: int,
+    settings: TrainSettings,
 ) -> dict[str, float]:
     """Return the validation columns of the history.
 
@@ -21,21 +25,27 @@ def epoch_scores(
     label : int ndarray, shape (n,)
         Their classes; every class has a member.
     weight : float ndarray, shape (n,)
-        Their weights, which count in the loss.
+        Their weights, which count in the loss, class weights among them.
     classes : int
         Number of classes K >= 2.
+    settings : TrainSettings
+        How the training weighs classes.
 
     Returns
     -------
     dict
-        ``validation_loss``: mean over the classes, so that a class of many does not hide the
-        others; ``validation_accuracy``; ``validation_roc_auc`` and
-        ``validation_average_precision``: of class 1, or means of each class against the rest.
+        ``validation_loss``: of the classes as the training weighs them, so that it falls as
+        the training's own does: a mean over the classes where that balances them, by weights or
+        by drawing negatives, and else over the examples; ``validation_accuracy``;
+        ``validation_roc_auc`` and ``validation_average_precision``: of class 1, or means of each
+        class against the rest.
     """
     from sklearn import metrics as sk
 
     each = cross_entropies(logits, torch.from_numpy(label)).double().numpy()
-    losses = [_mean(each[label == k], weight[label == k]) for k in range(classes)]
+    balanced = settings.negatives_per_positive is not None or settings.class_weights == "balanced"
+    parts = [label == k for k in range(classes)] if balanced else [np.full(label.shape, True)]
+    losses = [_mean(each[part], weight[part]) for part in parts]
     probability = class_probabilities(logits.numpy())
     judged = [1] if classes == 2 else range(classes)
     areas = [sk.roc_auc_score(label == k, probability[:, k]) for k in judged]
