@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from clusterscan.measure.table import Run, combined_table
+from clusterscan.study.document import document
 from clusterscan.study.figures import Drawn
 from clusterscan.study.measures import differences
 from clusterscan.study.report import Page, embedded, write_page
@@ -72,3 +73,13 @@ def test_a_page_says_that_it_is_reduced_and_carries_its_pictures(tmp_path: Path)
 def test_a_measure_that_is_not_there_makes_no_difference():
     assert differences({"accuracy": math.nan, "accuracy_published": 0.9}, ["accuracy"]) == []
     assert differences(pd.Series({"recall": 0.5}).to_dict(), ["recall"]) == []
+
+
+def test_the_markdown_twin_has_the_tables_and_says_what_is_simulated():
+    paper = {"authors": "A. Author", "year": 2020, "title": "On", "reference": "J 1"}
+    study = {"title": "T", "about": "a", "simulated": True, "data_note": "Note.", "paper": paper}
+    section = gap_section(row([0.50, 0.52], (0.90, 0.02)), [], ["accuracy"])
+    text = document(Page("t", study, True, (), [section], []))
+    assert "**Simulated images.** Note." in text
+    assert "| Net | accuracy −0.390" in text
+    assert "Not explained yet: Net." in text

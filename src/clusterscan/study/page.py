@@ -14,6 +14,7 @@ from clusterscan.measure.table_text import DASH, figure
 from clusterscan.provenance.atomic import write_json
 from clusterscan.publish.inputs import Picture, Section, Table
 from clusterscan.study import sections
+from clusterscan.study.document import write_document
 from clusterscan.study.examples import read_for_experiment, read_manifest
 from clusterscan.study.figures import experiment_figures, recall_figure
 from clusterscan.study.gallery import gallery_figure
@@ -65,7 +66,7 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
         for name in used(study)
     }
     gaps = [gap.model_dump() for gap in study.gaps]
-    page = [
+    shown_sections = [
         sections.result_section(tables, study.measures),
         sections.gap_section(tables.experiments, gaps, study.measures),
         sections.reduced_section(stage["reduced"]),
@@ -79,10 +80,11 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
     for number, outcome in enumerate(outcomes):
         progress(len(outcomes) + number, 2 * len(outcomes), f"drawing {outcome.label}")
         parts.append(experiment_part(root, outcome, metrics[outcome.key]))
-    write_page(
-        root / "report.html",
-        Page(stage["name"], stage["study"], stage["quick"], stage["reduced"], page, parts),
+    page = Page(
+        stage["name"], stage["study"], stage["quick"], stage["reduced"], shown_sections, parts
     )
+    write_page(root / "report.html", page)
+    write_document(root / "report.md", page)
     write_json(root / "summary.json", summary(study, stage, metrics, tables.experiments))
 
 

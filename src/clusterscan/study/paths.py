@@ -11,6 +11,7 @@ PRODUCTS = (
     "table_runs.parquet",
     "table_runs.csv",
     "report.html",
+    "report.md",
     "summary.json",
 )
 
