@@ -30,7 +30,10 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     from clusterscan.networks.card import load_model
     from clusterscan.scan.finer import finer
     from clusterscan.scan.fused import fused
+    from clusterscan.scan.memory import keep_freed_memory
     from clusterscan.scan.tile import scan_tile
+
+    keep_freed_memory()
 
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)

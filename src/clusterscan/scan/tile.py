@@ -84,7 +84,7 @@ def scan_tile(
     if wanted.any():
         inputs = apply(image, _normalisation(card))
         inputs[:, bad] = 0.0
-        logits = _logits(network, inputs, x[wanted], y[wanted], settings)
+        logits = _logits(network, inputs, x, y, wanted, settings)
         probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     return probability, reason
 
@@ -104,13 +104,21 @@ def _logits(
     inputs: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
+    wanted: np.ndarray,
     settings: ScanSettings,
 ) -> np.ndarray:
+    """Return the logits of the wanted positions."""
     network.eval().to(choose_device(settings.device))
     with fixed_threads(settings.threads):
         if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
-            return windowed_logits(network, inputs, x, y, batch_size=settings.batch_size)
-        return dense_grid(network, inputs, x, y, step_px=settings.step_px).at(x, y)
+            places = x[wanted], y[wanted]
+            return windowed_logits(network, inputs, *places, batch_size=settings.batch_size)
+        # The chunks follow from the tile's outline, so that what is masked moves no border.
+        ny, nx = inputs.shape[1:]
+        on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+        step = settings.step_px
+        grid = dense_grid(network, inputs, x[on], y[on], wanted=wanted[on], step_px=step)
+        return grid.at(x[wanted], y[wanted])
 
 
 def _check_shapes(
