@@ -37,8 +37,11 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
 
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)
+    coarse = fused(network) if settings.coarse_step_px else None
     network = fused(finer(network, settings.step_px))
-    return lambda tile, x, y: scan_tile(network, card, tile.image, tile.mask, x, y, settings)
+    return lambda tile, x, y: scan_tile(
+        network, card, tile.image, tile.mask, x, y, settings, coarse=coarse
+    )
 
 
 def filter_scanner(how: dict[str, Any]) -> Scanner:

@@ -6,7 +6,7 @@ images are computed in chunks that overlap by what the windows at their borders 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -16,6 +16,8 @@ import torch
 from clusterscan.errors import ConfigError
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.scan.cutting import cut
+
+Read = Callable[[ScanNetwork, torch.Tensor], torch.Tensor]
 
 # Memory that one forward pass may take, by the network's own estimate [bytes].
 CPU_BYTES = 1.2e9
@@ -27,7 +29,10 @@ ENOUGH_PX = 64
 
 @dataclass(frozen=True)
 class LogitGrid:
-    """Logits at the pixels (x0 + step * i, y0 + step * j) of an image; values[j, i], float32."""
+    """Logits at the pixels (x0 + step * i, y0 + step * j) of an image; values[j, i], float32.
+
+    Of several numbers a place, values[:, j, i].
+    """
 
     values: np.ndarray
     x0: float
@@ -35,16 +40,17 @@ class LogitGrid:
     step: int
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return bilinear interpolations at positions [px] within the grid, float32."""
-        i, u = _cell((x - self.x0) / self.step, self.values.shape[1])
-        j, v = _cell((y - self.y0) / self.step, self.values.shape[0])
+        """Return bilinear interpolations at positions (n,) [px] within the grid, float32."""
+        i, u = cell_of((x - self.x0) / self.step, self.values.shape[-1])
+        j, v = cell_of((y - self.y0) / self.step, self.values.shape[-2])
         grid = self.values
-        low = grid[j, i] * (1 - u) + grid[j, i + 1] * u
-        high = grid[j + 1, i] * (1 - u) + grid[j + 1, i + 1] * u
+        low = grid[..., j, i] * (1 - u) + grid[..., j, i + 1] * u
+        high = grid[..., j + 1, i] * (1 - u) + grid[..., j + 1, i + 1] * u
         return (low * (1 - v) + high * v).astype(np.float32)
 
 
-def _cell(position: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def cell_of(position: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grid cell that holds each position, and how far in it lies (0 to 1)."""
     first = np.clip(np.floor(position).astype(np.int64), 0, count - 2)
     return first, position - first
 
@@ -58,6 +64,7 @@ def dense_grid(
     wanted: np.ndarray | None = None,
     step_px: int | None = None,
     chunk_pixels: float | None = None,
+    read: Read | None = None,
 ) -> LogitGrid:
     """Return the logits of all windows on a grid around some positions.
 
@@ -78,6 +85,9 @@ def dense_grid(
         Grid step: the network's stride, which is the default, or a divisor of it.
     chunk_pixels : float, optional
         Most pixels that go through the network at once; what its memory allows if left out.
+    read : callable, optional
+        What is made of feature maps (1, C, my + p - 1, mx + p - 1) in place of logits: numbers
+        (channels, my, mx).
 
     Raises
     ------
@@ -88,8 +98,10 @@ def dense_grid(
     step = grid_step(step_px, S)
     (x0, mx), (y0, my) = (_extent(v, S, N) for v in (x, y))
     passes = S // step
-    values: np.ndarray = np.full((my * passes, mx * passes), np.nan, dtype=np.float32)
-    grid = LogitGrid(values, x0 + (N - 1) / 2, y0 + (N - 1) / 2, step)
+    shape = my * passes, mx * passes
+    values: np.ndarray = np.full(shape, np.nan, dtype=np.float32)
+    start = x0 + (N - 1) / 2, y0 + (N - 1) / 2
+    grid = LogitGrid(values, *start, step)
     needed = None if wanted is None else _needed(grid, x[wanted], y[wanted])
     for rows, columns in _chunks(network, my, mx, chunk_pixels):
         # Each pass fills every passes-th row and column of the chunk's part of the grid.
@@ -98,15 +110,23 @@ def dense_grid(
             continue
         left, top = x0 + columns.start * S, y0 + rows.start * S
         for b, a in product(range(passes), repeat=2):
-            values[place][b::passes, a::passes] = _one_pass(
+            found = _one_pass(
                 network,
+                read or _logits,
                 image,
                 left + a * step,
                 top + b * step,
                 columns.stop - columns.start,
                 rows.stop - rows.start,
             )
-    return grid
+            if found.ndim > values.ndim:
+                values = np.full((len(found), *shape), np.nan, dtype=np.float32)
+            values[..., *place][..., b::passes, a::passes] = found
+    return LogitGrid(values, *start, step)
+
+
+def _logits(network: ScanNetwork, features: torch.Tensor) -> torch.Tensor:
+    return network.logit_grid(features)[0]
 
 
 def _finer(part: slice, passes: int) -> slice:
@@ -152,8 +172,8 @@ def _extent(position: np.ndarray, stride: int, size: int) -> tuple[int, int]:
 def _needed(grid: LogitGrid, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return which values of a grid positions are interpolated from, bool like its values."""
     needed: np.ndarray = np.zeros(grid.values.shape, dtype=bool)
-    i, _ = _cell((x - grid.x0) / grid.step, needed.shape[1])
-    j, _ = _cell((y - grid.y0) / grid.step, needed.shape[0])
+    i, _ = cell_of((x - grid.x0) / grid.step, needed.shape[1])
+    j, _ = cell_of((y - grid.y0) / grid.step, needed.shape[0])
     for b, a in product((0, 1), repeat=2):
         needed[j + b, i + a] = True
     return needed
@@ -186,9 +206,9 @@ def _rim(network: ScanNetwork) -> int:
 
 @torch.inference_mode()
 def _one_pass(
-    network: ScanNetwork, image: np.ndarray, x0: int, y0: int, mx: int, my: int
+    network: ScanNetwork, read: Read, image: np.ndarray, x0: int, y0: int, mx: int, my: int
 ) -> np.ndarray:
-    """Return the logits (my, mx) of crops with first pixels x0 + S * i, y0 + S * j."""
+    """Return what is read (my, mx) of crops with first pixels x0 + S * i, y0 + S * j."""
     S, p = network.stride, network.settings.window_cells
     rim = _rim(network)
     # The context at the sides lies beyond the crops where it is longer than their rim.
@@ -197,7 +217,7 @@ def _one_pass(
     piece = cut(image, x0 - around * S, y0 - around * S, width * S, height * S)
     features = network.features(as_batch(piece[None], network))
     inner = features[:, :, rim : height - rim, rim : width - rim]
-    return network.logit_grid(inner)[0].float().cpu().numpy()
+    return read(network, inner).float().cpu().numpy()
 
 
 def as_batch(images: np.ndarray, network: Network) -> torch.Tensor:

@@ -45,12 +45,12 @@ def windowed_logits(
     for start in range(0, len(column), batch_size):
         rows = range(start, min(start + batch_size, len(column)))
         crops = np.stack([cut(image, int(column[i]), int(row[i]), N, N) for i in rows])
-        logits = _log_odds(network(as_batch(crops, network)))
+        logits = log_odds(network(as_batch(crops, network)))
         out[rows.start : rows.stop] = logits.float().cpu().numpy()
     return out
 
 
-def _log_odds(logits: torch.Tensor) -> torch.Tensor:
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
     """Return the logits (B,) of the positive class."""
     if logits.ndim == 1:
         return logits
