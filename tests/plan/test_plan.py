@@ -66,7 +66,7 @@ def test_a_tile_image_is_at_least_its_own_sky(config):
     own = sky.cell_area_deg2(6) * (3600 / 40.0) ** 2 / 1e6
     image = image_megapixels(config, "act", raw=False)
     raw = image_megapixels(config, "act", raw=True)
-    assert own < image <= raw < 6 * own
+    assert own < image <= raw < 12 * own
 
 
 def test_starting_jobs_costs_its_share_and_simulated_sky_needs_no_download(config):
@@ -115,7 +115,9 @@ def test_what_a_run_noted_stands_beside_the_plan(config, tmp_path):
         plan(config, rates()), costs, tiles=4, blocks=1, area_deg2=3.36, cores=2, device="cpu"
     )
     (row,) = [line for line in text.splitlines() if line.startswith("scan")]
-    assert row.split()[-6:] == ["4.000", "1.0", "MiB", "1.0", "GiB"][-6:] or "4.000" in row
+    assert "4.000" in row
+    assert "1.0 MiB" in row
+    assert "1.0 GiB" in row
     assert measured(tmp_path / "nothing") == {}
 
 
