@@ -94,7 +94,7 @@ def test_rates_come_back_from_their_file_and_other_files_are_refused(tmp_path):
     path.write_text(rates().model_dump_json())
     assert read_rates(path) == rates()
     path.write_text('{"scan": 3}')
-    with pytest.raises(ConfigError, match=r"rates\.json: no file of rates.*--save-rates"):
+    with pytest.raises(ConfigError, match=r"(?s)rates\.json: no file of rates.*--save-rates"):
         read_rates(path)
 
 

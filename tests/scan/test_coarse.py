@@ -86,6 +86,6 @@ def test_a_windowed_grid_is_a_dense_one_of_the_same_places():
     net = build(NetworkSettings(size_px=40, window_px=8, output_stride=4), 1, 1).eval()
     image = np.random.default_rng(1).normal(size=(1, 90, 90)).astype(np.float32)
     x, y = np.array([40.0, 48.0]), np.array([41.0, 50.0])
-    found = windowed_grid(net, image, x, y, step_px=4, batch_size=8)
-    expected = dense_grid(net, image, x, y)
+    found = windowed_grid(net, image, x, y, step_px=1, batch_size=64)
+    expected = dense_grid(net, image, x, y, step_px=1)
     np.testing.assert_allclose(found.at(x, y), expected.at(x, y), atol=2e-4)
