@@ -40,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
         ("verify", _verify, "find shards that are missing or damaged"),
         ("status", _status, "say what has been computed, and what failed"),
+        (
+            "plan",
+            _plan,
+            "say what a run takes: jobs, disk, download, hours; after it, what it took",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
@@ -48,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(act=act)
         if name == "run":
             command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
+        if name == "plan":
+            from clusterscan.plan.options import add_arguments
+
+            add_arguments(command)
         if name == "verify":
             command.add_argument(
                 "--forget", action="store_true", help="make the next run compute bad tiles anew"
@@ -134,6 +143,12 @@ def _verify(args: argparse.Namespace) -> None:
         print("Forgotten: the next run computes them anew.")
     elif bad:
         sys.exit("Run again with --forget, then make run, to have them computed anew.")
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from clusterscan.plan.command import run
+
+    run(args)
 
 
 def _status(args: argparse.Namespace) -> None:

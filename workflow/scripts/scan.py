@@ -30,12 +30,18 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     from clusterscan.networks.card import load_model
     from clusterscan.scan.finer import finer
     from clusterscan.scan.fused import fused
+    from clusterscan.scan.memory import keep_freed_memory
     from clusterscan.scan.tile import scan_tile
+
+    keep_freed_memory()
 
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)
+    coarse = fused(network) if settings.coarse_step_px else None
     network = fused(finer(network, settings.step_px))
-    return lambda tile, x, y: scan_tile(network, card, tile.image, tile.mask, x, y, settings)
+    return lambda tile, x, y: scan_tile(
+        network, card, tile.image, tile.mask, x, y, settings, coarse=coarse
+    )
 
 
 def filter_scanner(how: dict[str, Any]) -> Scanner:
