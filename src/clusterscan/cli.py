@@ -38,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, act, text in (
         ("run", _run, "sync the sources and run the workflow (further arguments go to Snakemake)"),
         ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
-        ("verify", _verify, "find shards that are missing or damaged"),
+        ("verify", _verify, "find files that are missing or damaged"),
+        ("release", _release, "unpin the training sets: the next run trains on what there is now"),
         ("status", _status, "say what has been computed, and what failed"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
         if name == "verify":
             command.add_argument(
-                "--forget", action="store_true", help="make the next run compute bad tiles anew"
+                "--forget", action="store_true", help="have the next run make bad files anew"
             )
     _add_study(commands)
     _add_classify(commands)
@@ -85,9 +86,11 @@ def _cores(text: str) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     from clusterscan.config.load import load_config
+    from clusterscan.fetch.download.access import Access
     from clusterscan.run.closing import closing_text
     from clusterscan.run.runner import run_workflow
     from clusterscan.sync.sources import sync_sources
+    from clusterscan.sync.training_sets import changes_since
 
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -96,8 +99,11 @@ def _run(args: argparse.Namespace) -> None:
     root = Path(config.output)
     print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
     print(f"sources: {sync_sources(config)}", flush=True)
+    Access.of(config.execution.download, root).store.sweep()
     did_something = run_workflow(root, [args.config], args.cores, args.extra)
     print(closing_text(root, did_something, time.monotonic() - started))
+    for line in changes_since(config):
+        print(f"  {line}")
 
 
 def _study(args: argparse.Namespace) -> None:
@@ -127,13 +133,27 @@ def _verify(args: argparse.Namespace) -> None:
     root = Path(load_config([args.config]).output)
     checked, bad = verify(root)
     for fault in bad:
-        print(f"{fault.problem}: {fault.shard} ({fault.stage} {fault.key})")
-    print(f"{checked} shards checked, {len(bad)} missing or damaged")
+        print(f"{fault.problem}: {fault.path} ({fault.owner})")
+    print(f"{checked} files checked, {len(bad)} missing or damaged")
     if bad and args.forget:
-        forget(root, bad)
+        forget(bad)
         print("Forgotten: the next run computes them anew.")
     elif bad:
         sys.exit("Run again with --forget, then make run, to have them computed anew.")
+
+
+def _release(args: argparse.Namespace) -> None:
+    from clusterscan.config.load import load_config
+    from clusterscan.run.runner import only_run
+    from clusterscan.sync.training_sets import drop_training_sets
+
+    config = load_config([args.config])
+    with only_run(Path(config.output)):
+        dropped = drop_training_sets(config)
+    if dropped:
+        print(f"Unpinned: {', '.join(dropped)}. The next run makes new training sets and trains.")
+    else:
+        print("No training set is pinned: the next run makes them in any case.")
 
 
 def _status(args: argparse.Namespace) -> None:
