@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.source_archive import ArchiveSource
 
 
 class SimulatedSource(Settings):
@@ -120,7 +121,8 @@ class LocalSource(Settings):
 
 
 SourceSettings = Annotated[
-    SimulatedSource | MosaicSource | HipsSource | LocalSource, Field(discriminator="kind")
+    SimulatedSource | MosaicSource | HipsSource | LocalSource | ArchiveSource,
+    Field(discriminator="kind"),
 ]
 
 

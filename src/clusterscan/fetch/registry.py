@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clusterscan.config.source import (
+    ArchiveSource,
     HipsSource,
     LocalSource,
     MosaicSource,
@@ -41,7 +42,7 @@ def open_source(
     simulation : SimulationSettings, optional
         The simulated sky; needed by the source `simulated`.
     access : Access, optional
-        How to download and where to; needed by `hips` and `local`.
+        How to download and where to; needed by sources that only sync lists.
 
     Raises
     ------
@@ -52,18 +53,28 @@ def open_source(
         from clusterscan.fetch.mosaic import Mosaic  # slow to import, and only needed here
 
         return Mosaic(settings, spec)
-    if isinstance(settings, HipsSource | LocalSource):
+    if isinstance(settings, HipsSource | LocalSource | ArchiveSource):
         if access is None:
             raise ValueError(f"source `{settings.kind}` needs the access to downloads")
-        if isinstance(settings, HipsSource):
-            from clusterscan.fetch.hips.source import Hips
-
-            return Hips(settings, spec, access)
-        from clusterscan.fetch.local.source import Local
-
-        return Local(settings, spec, access)
+        return _open_prepared(settings, spec, access)
     if isinstance(settings, SimulatedSource) and simulation is not None:
         return Simulated(settings, spec, simulation, seed)
     raise ConfigError(
         f"survey {spec.survey}: source `simulated` needs the section `simulation` in the config"
     )
+
+
+def _open_prepared(
+    settings: HipsSource | LocalSource | ArchiveSource, spec: ImageSpec, access: Access
+) -> Source:
+    if isinstance(settings, HipsSource):
+        from clusterscan.fetch.hips.source import Hips
+
+        return Hips(settings, spec, access)
+    if isinstance(settings, ArchiveSource):
+        from clusterscan.fetch.archive.source import Archive
+
+        return Archive(settings, spec, access)
+    from clusterscan.fetch.local.source import Local
+
+    return Local(settings, spec, access)
