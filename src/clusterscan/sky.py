@@ -110,6 +110,11 @@ def cells_in_cone(
     return np.sort(found).astype(np.int64)
 
 
+def cell_radius_deg(order: int) -> float:
+    """Return the largest distance of a cell's corner from its centre, of all cells [deg]."""
+    return float(np.degrees(hp.max_pixrad(2**order)))
+
+
 def healpix_weights(
     lon_deg: np.ndarray, lat_deg: np.ndarray, nside: int, *, nested: bool, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
 from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.source_service import CutoutsSource, Hips2fitsSource
 
 
 class SimulatedSource(Settings):
@@ -121,7 +122,13 @@ class LocalSource(Settings):
 
 
 SourceSettings = Annotated[
-    SimulatedSource | MosaicSource | HipsSource | LocalSource | ArchiveSource,
+    SimulatedSource
+    | MosaicSource
+    | HipsSource
+    | LocalSource
+    | ArchiveSource
+    | Hips2fitsSource
+    | CutoutsSource,
     Field(discriminator="kind"),
 ]
 

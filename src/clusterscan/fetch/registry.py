@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from clusterscan.config.source import (
     ArchiveSource,
+    CutoutsSource,
+    Hips2fitsSource,
     HipsSource,
     LocalSource,
     MosaicSource,
@@ -19,6 +21,9 @@ from clusterscan.fetch.source import ImageSpec, Source
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings
     from clusterscan.fetch.download.access import Access
+
+
+PreparedSettings = HipsSource | LocalSource | ArchiveSource | Hips2fitsSource | CutoutsSource
 
 
 def open_source(
@@ -53,7 +58,7 @@ def open_source(
         from clusterscan.fetch.mosaic import Mosaic  # slow to import, and only needed here
 
         return Mosaic(settings, spec)
-    if isinstance(settings, HipsSource | LocalSource | ArchiveSource):
+    if isinstance(settings, PreparedSettings):
         if access is None:
             raise ValueError(f"source `{settings.kind}` needs the access to downloads")
         return _open_prepared(settings, spec, access)
@@ -64,9 +69,7 @@ def open_source(
     )
 
 
-def _open_prepared(
-    settings: HipsSource | LocalSource | ArchiveSource, spec: ImageSpec, access: Access
-) -> Source:
+def _open_prepared(settings: PreparedSettings, spec: ImageSpec, access: Access) -> Source:
     if isinstance(settings, HipsSource):
         from clusterscan.fetch.hips.source import Hips
 
@@ -75,6 +78,14 @@ def _open_prepared(
         from clusterscan.fetch.archive.source import Archive
 
         return Archive(settings, spec, access)
+    if isinstance(settings, Hips2fitsSource):
+        from clusterscan.fetch.service.hips2fits import Hips2fits
+
+        return Hips2fits(settings, spec, access)
+    if isinstance(settings, CutoutsSource):
+        from clusterscan.fetch.service.cutouts import Cutouts
+
+        return Cutouts(settings, spec, access)
     from clusterscan.fetch.local.source import Local
 
     return Local(settings, spec, access)

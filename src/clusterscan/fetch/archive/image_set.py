@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,30 +20,9 @@ from clusterscan.config.source_archive import ArchiveBand
 from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import Window, read_window, window_of, window_wcs
 from clusterscan.fetch.archive.places import whole_path
+from clusterscan.fetch.coadd import Cut
 
 Frame = tuple[WCS, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The part of an image under a tile.
-
-    Attributes
-    ----------
-    values : float32 ndarray, shape (ny, nx)
-        NaN where there are no data.
-    weight : float32 ndarray, shape (ny, nx)
-        For the mean of overlapping images; 0 where there are no data.
-    wcs : WCS
-        Of the part.
-    unit : str
-        BUNIT of the image; empty where there is none.
-    """
-
-    values: np.ndarray
-    weight: np.ndarray
-    wcs: WCS
-    unit: str
 
 
 def read_cut(

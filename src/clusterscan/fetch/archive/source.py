@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -18,9 +17,10 @@ from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
 from clusterscan.errors import ConfigError, SourceError
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.archive.healpix_map import HealpixMap
-from clusterscan.fetch.archive.image_set import Cut, read_cut
+from clusterscan.fetch.archive.image_set import read_cut
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
 from clusterscan.fetch.archive.units import factor
+from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
 from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
@@ -168,7 +168,10 @@ class Archive:
                     f"survey {self.spec.survey}, band {band}: files of units "
                     f"{sorted(units)}; give the band's `unit` or `scale_by`"
                 )
-            values, unit = self._mean(cuts, wcs, shape), units.pop()
+            area = (self.spec.pixel_scale_arcsec / 60.0) ** 2
+            scale = area if self.settings.quantity == "flux" else 1.0
+            values = scale * coadd(cuts, wcs, shape, self.settings.resampling)
+            unit = units.pop()
         return (values * self._factor(settings, unit)).astype(np.float32)
 
     def _cuts(
@@ -185,27 +188,6 @@ class Archive:
             )
             if cut is not None:
                 yield cut
-
-    def _mean(self, cuts: Sequence[Cut], wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
-        from reproject.mosaicking import reproject_and_coadd
-
-        if not cuts:
-            return np.full(shape, np.nan, np.float32)
-        function, options = self._resampling()
-        area = (self.spec.pixel_scale_arcsec / 60.0) ** 2
-        scale = area if self.settings.quantity == "flux" else 1.0
-        if len(cuts) == 1:
-            only = (cuts[0].values, cuts[0].wcs)
-            return scale * function(only, wcs, shape_out=shape, return_footprint=False, **options)
-        total, seen = reproject_and_coadd(
-            [(cut.values, cut.wcs) for cut in cuts],
-            wcs,
-            shape_out=shape,
-            input_weights=[cut.weight for cut in cuts],
-            reproject_function=function,
-            **options,
-        )
-        return scale * np.where(seen > 0, total, np.nan)
 
     def _healpix(
         self, path: Path, settings: ArchiveBand, wcs: WCS, shape: tuple[int, int]
@@ -229,14 +211,6 @@ class Archive:
         if not have or (settings.unit is None and settings.exposure is not None):
             return 1.0
         return factor(have, self.spec.unit, settings.channel)
-
-    def _resampling(self) -> tuple[Callable, dict[str, Any]]:
-        from reproject import reproject_adaptive, reproject_interp
-
-        if self.settings.resampling == "adaptive":
-            return reproject_adaptive, {"conserve_flux": False}
-        orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
-        return reproject_interp, {"order": orders[self.settings.resampling]}
 
     def _users(self, tiles: Sequence[int]) -> dict[str, list[int]]:
         if self._atlas is None:
