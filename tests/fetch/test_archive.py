@@ -15,7 +15,7 @@ from reproject import reproject_from_healpix, reproject_interp
 
 from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.source_archive import ArchiveSource, AtlasSettings
 from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.archive.units import factor
@@ -380,16 +380,13 @@ def test_the_next_listing_sees_a_changed_file(atlas, server):
 
 
 def test_the_real_atlas_of_unwise_names_the_tiles_that_lie_over_a_position(tmp_path, real_data):
-    settings = ArchiveSource(
-        kind="archive",
-        files={"W1": {"image": "{tile}"}},
-        atlas={"table": str(real_data / "footprints/wise-tiles.fits.gz")},
-    ).atlas
-    table = Table.read(real_data / "footprints/wise-tiles.fits.gz")
+    path = real_data / "footprints/wise-tiles.fits.gz"
+    settings = AtlasSettings(table=str(path))
+    table = Table.read(path)
     for ra, dec in [*PLACES.values(), (359.99, -0.01)]:
         tile = tile_at(ra, dec, 6)
         frame = sky.tile_frame(tile, 6, 60.0, 5.0)
-        found = set(Atlas(settings).users({tile: frame}))
+        found = set(Atlas(settings, path).users({tile: frame}))
         wcs, (ny, nx) = frame
         y, x = np.indices((ny, nx))
         where = wcs.pixel_to_world(x.ravel(), y.ravel())
@@ -409,6 +406,26 @@ def test_the_real_atlas_of_unwise_names_the_tiles_that_lie_over_a_position(tmp_p
         assert needed <= found
         assert len(found) <= len(needed) + 6
         assert needed
+
+
+def test_the_table_of_tiles_may_be_on_the_server_and_its_names_numbers(server, tmp_path):
+    Table({"SRVMAP": [52048, 3120], "RA_CEN": [10.0, 200.0], "DE_CEN": [0.0, 0.0]}).write(
+        tmp_path / "tiles.fits"
+    )
+    server.files["/tiles.fits"] = (tmp_path / "tiles.fits").read_bytes()
+    server.files["/048/052/em01_052048.fits"] = coadd(10.0, 0.0, 3.0, unit="")
+    source = archive(
+        tmp_path,
+        {"x": {"image": server.base + "/{end3}/{tile3}/em01_{tile}.fits"}},
+        order=6,
+        scale=60.0,
+        atlas={
+            "table": f"{server.base}/tiles.fits", "name": "SRVMAP", "digits": 6, "ra": "RA_CEN",
+            "dec": "DE_CEN", "size_px": 120, "pixel_scale_arcsec": 60.0,
+        },
+    )  # fmt: skip
+    raw = fetched(tmp_path, source, tile_at(10.0, 0.0, 6))
+    assert raw.image.max() == 3.0
 
 
 def test_names_that_lead_elsewhere_are_refused(tmp_path):

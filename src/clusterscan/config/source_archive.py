@@ -9,14 +9,20 @@ from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
 
-_PLACES = ("{tile}", "{tile3}")
+_PLACES = ("{tile}", "{tile3}", "{end3}")
 
 
 class AtlasSettings(Settings):
-    """The table of a survey's tiling: square TAN images, north up, as those of unWISE."""
+    """The table of a survey's tiling: square images, north up, as those of unWISE."""
 
-    table: str = Field(description="FITS or CSV table, a path; may begin with ${CLUSTERSCAN_DATA}.")
+    table: str = Field(
+        description="FITS or CSV table: an http(s) URL or a path, which may begin with "
+        "${CLUSTERSCAN_DATA}."
+    )
     name: str = Field("coadd_id", description="Its column of the tiles' names.")
+    digits: int = Field(
+        0, ge=0, le=20, description="Names that are numbers are filled up with zeros to this many."
+    )
     ra: str = Field("ra", description="Its column of the centres' right ascension [deg].")
     dec: str = Field("dec", description="Its column of the centres' declination [deg].")
     size_px: int = Field(2048, gt=0, description="Side of a tile's image [pixels].")
@@ -26,7 +32,8 @@ class AtlasSettings(Settings):
 class ArchiveBand(Settings):
     """The files of one band, each an http(s) URL or a path.
 
-    In an atlas {tile} stands for a tile's name, {tile3} for its first three characters.
+    In an atlas {tile} stands for a tile's name, {tile3} for its first three characters, {end3}
+    for its last three.
     """
 
     image: str = Field(min_length=1, description="The image, or the HEALPix map.")
@@ -71,7 +78,7 @@ class ArchiveBand(Settings):
             unknown = [p for p in unknown if not text.startswith("$" + p)]
             if unknown:
                 raise ValueError(
-                    f"{part}: {unknown[0]} means nothing here; use {{tile}}, {{tile3}}"
+                    f"{part}: {unknown[0]} means nothing here; use {{tile}}, {{tile3}}, {{end3}}"
                 )
         return self
 
@@ -118,7 +125,8 @@ class ArchiveSource(Settings):
     @model_validator(mode="after")
     def _parts_fit(self) -> ArchiveSource:
         for band, files in self.files.items():
-            placed = [part for part, text in files.files().items() if "{tile" in text]
+            places = files.files().items()
+            placed = [part for part, text in places if any(p in text for p in _PLACES)]
             if self.atlas is None and placed:
                 raise ValueError(f"files.{band}.{placed[0]} names a tile, so `atlas` is needed")
             if self.atlas is not None and "image" not in placed:

@@ -14,7 +14,6 @@ from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
 from clusterscan import sky
-from clusterscan.config.paths import expand_path
 from clusterscan.config.source_archive import AtlasSettings
 from clusterscan.errors import SourceError
 from clusterscan.fetch.local.image_file import outline, reaches
@@ -25,9 +24,18 @@ Frame = tuple[WCS, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Atlas:
-    """The tiling of a survey: square TAN images, north up, around listed centres."""
+    """The tiling of a survey: square images, north up, around listed centres.
+
+    Attributes
+    ----------
+    settings : AtlasSettings
+        The columns of its table, and the images' size.
+    path : Path
+        Its table.
+    """
 
     settings: AtlasSettings
+    path: Path
 
     def users(self, frames: Mapping[int, Frame]) -> dict[str, list[int]]:
         """Return for each atlas tile, by name, the tiles whose frames it reaches into.
@@ -69,14 +77,14 @@ class Atlas:
 
     @cached_property
     def _table(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        settings, path = self.settings, expand_path(self.settings.table)
+        settings, path = self.settings, self.path
         table = _read(path)
         if missing := {settings.name, settings.ra, settings.dec} - set(table.colnames):
             raise SourceError(
                 f"{path}: no column {', '.join(sorted(missing))} (it has "
                 f"{', '.join(table.colnames)}); correct source.atlas"
             )
-        names = [_text(value).strip() for value in table[settings.name]]
+        names = [_text(value).strip().zfill(settings.digits) for value in table[settings.name]]
         bad = [name for name in names if not _NAME.match(name) or ".." in name]
         if bad or len(set(names)) < len(names):
             raise SourceError(

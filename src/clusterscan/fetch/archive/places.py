@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ def is_url(place: str) -> bool:
 
 def place_of(template: str, tile: str) -> str:
     """Return a file's place, an atlas tile's name filled in."""
-    return template.replace("{tile3}", tile[:3]).replace("{tile}", tile) if tile else template
+    if not tile:
+        return template
+    parts = {"{tile}": tile, "{tile3}": tile[:3], "{end3}": tile[-3:]}
+    return re.sub(r"\{(tile3?|end3)\}", lambda match: parts[match[0]], template)
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,17 @@ class Archive:
 
     @cached_property
     def _atlas(self) -> Atlas | None:
-        return None if self.settings.atlas is None else Atlas(self.settings.atlas)
+        settings = self.settings.atlas
+        if settings is None:
+            return None
+        # Without a token a table that is kept is asked for conditionally.
+        outcome = self._store.fetch({settings.table: ""})[settings.table]
+        if outcome.path is None:
+            raise SourceError(
+                f"survey {self.spec.survey}: no table of the atlas "
+                f"({outcome.words or 'no such file'}); correct source.atlas.table"
+            )
+        return Atlas(settings, outcome.path)
 
     @property
     def _store(self) -> Places:
