@@ -53,9 +53,18 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--forget", action="store_true", help="have the next run make bad files anew"
             )
+    _add_download(commands)
     _add_study(commands)
     _add_classify(commands)
     return parser
+
+
+def _add_download(commands: argparse._SubParsersAction) -> None:
+    text = "fetch published catalogues, each once, for runs that name them without a file"
+    command = commands.add_parser("download", help=text, description=text)
+    command.add_argument("kind", nargs="+", help="kinds of docs/catalogues.md, such as act_dr6")
+    command.add_argument("--folder", type=Path, help="where to; default: where runs look")
+    command.set_defaults(act=_download)
 
 
 def _add_study(commands: argparse._SubParsersAction) -> None:
@@ -117,6 +126,12 @@ def _classify(args: argparse.Namespace) -> None:
     from clusterscan.classify.command import run
 
     run(args)
+
+
+def _download(args: argparse.Namespace) -> None:
+    from clusterscan.catalogs.download import main as download
+
+    download([*args.kind, *(["--folder", str(args.folder)] if args.folder else [])])
 
 
 def _sync(args: argparse.Namespace) -> None:
