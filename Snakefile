@@ -23,9 +23,10 @@ include: "workflow/rules/publish.smk"
 
 localrules:
     all,
+    release,
 
 
 rule all:
     default_target: True
     input:
-        PATHS.everything(),
+        PATHS.everything(PINNED),

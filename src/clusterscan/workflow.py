@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
 
@@ -76,6 +78,10 @@ class Paths:
         present = sorted(set(self._blocks) & {int(b) for b in around})
         return [self.manifest(stage, key, self.block_name(b)) for b in present]
 
+    def release(self, survey: str) -> str:
+        """Return the training set of a survey."""
+        return f"{self._root}/releases/{survey}.json"
+
     def catalogue(self, name: str) -> str:
         """Return a reference catalogue's table."""
         return f"{self._root}/catalogs/{name}.parquet"
@@ -112,13 +118,17 @@ class Paths:
         """Return the final products."""
         return [f"{self._root}/{name}" for name in PRODUCTS]
 
-    def everything(self) -> list[str]:
+    def everything(self, pinned: Collection[str] = ()) -> list[str]:
         """Return all that a finished run declares.
+
+        Surveys whose training sets are ``pinned`` need no examples: nobody would read them.
 
         Snakemake does not miss a file in the middle while what comes after it is there, so a
         run asks for all of them: a manifest that was forgotten or removed is made anew.
         """
-        by_survey = [p for s in ("fetch", "preprocess", "sample") for p in self.survey_manifests(s)]
+        by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]
+        for survey in sorted(set(self._config.surveys) - set(pinned)):
+            by_survey += [*self.manifests("sample", survey), self.release(survey)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
         late = [self.objects(), self.validation(), *self.products()]
         return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]

@@ -123,7 +123,8 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     "a missing kind": (
         "{kind: simulated, sky: microwave}", "{sky: microwave}", "source",
         "surveys.act.source.kind: this setting is missing; "
-        "give one of simulated, mosaic, hips, local",
+        "give one of simulated, mosaic, hips, local, archive, hips2fits, "
+        "cutouts",
     ),
     "a fault within one of several kinds": (
         "selection: richness", "selection: rich", "selection: rich",

@@ -72,7 +72,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         record = tiles[number]
         if not record.has_shard:
             return TileOutcome("no_coverage", record.reason)
-        tile = read_tile(args.root / record.path)
+        tile = read_tile(record.checked_shard(args.root))
         ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
         values, reason = scanner(tile, *tile.to_pixel(ra, dec))
         if not np.isfinite(values).any():

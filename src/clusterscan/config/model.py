@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -67,6 +67,12 @@ class SurveySettings(Settings):
     source: SourceSettings = Field(description="where the images come from")
     preprocess: PreprocessSettings = Field(PreprocessSettings(), description="raw to tile image")
     sample: SampleSettings = Field(description="labelled examples")
+    training_set: Literal["pinned", "follow"] = Field(
+        "pinned",
+        description="pinned: networks stay trained on the examples of the first run until "
+        "`clusterscan release` or other settings; follow: each new image or catalogue trains them "
+        "again, and scans the sky again",
+    )
     models: dict[Annotated[str, Field(pattern=_NAME)], ModelSettings] = Field(
         min_length=1, description="networks by name"
     )

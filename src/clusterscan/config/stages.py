@@ -1,8 +1,8 @@
 """What each stage sees of the configuration: its own settings and nothing else, as JSON.
 
-A stage's JSON has three parts: ``stage`` and ``version`` determine the result (and go into the
-tiles' fingerprints), ``sky`` says how the sky is cut. How jobs run is not in it. So changing a
-setting of one stage never reruns an earlier one.
+A stage's JSON has up to three parts: ``stage`` and ``version`` determine the result (and go into
+the tiles' fingerprints), ``sky`` says how the sky is cut, for stages that work on its parts. How
+jobs run is not in it. So changing a setting of one stage never reruns an earlier one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class StageSettings:
 
     def catalogue(self, name: str) -> str:
         """Return settings of one reference catalogue."""
-        return self._text("catalogue", catalogue_source(self._config, name))
+        return _text("catalogue", catalogue_source(self._config, name))
 
     def preprocess(self, survey: str) -> str:
         """Return settings of `preprocess`."""
@@ -56,10 +56,22 @@ class StageSettings:
             },
         )
 
+    def release(self, survey: str) -> str:
+        """Return all settings that determine the examples of a training set."""
+        texts = {
+            "fetch": self.fetch(survey),
+            "preprocess": self.preprocess(survey),
+            "sample": self.sample(survey),
+        }
+        parts = {name: json.loads(text) for name, text in texts.items()}
+        made_by = {name: [part["version"], part["stage"]] for name, part in parts.items()}
+        tile_order = self._config.sky.tile_order
+        return _text("release", {"survey": survey, "tile_order": tile_order, **made_by})
+
     def train(self, survey: str, model: str) -> str:
         """Return settings of `train`."""
         settings = self._config.surveys[survey]
-        return self._text(
+        return _text(
             "train",
             {
                 "survey": survey,
@@ -132,17 +144,17 @@ class StageSettings:
 
     def _text(self, name: str, stage: dict[str, Any], **sky: Any) -> str:
         orders = self._config.sky
-        content = {
-            "version": STAGE_VERSIONS[name],
-            "stage": stage,
-            "sky": {
-                "tile_order": orders.tile_order,
-                "block_order": orders.block_order,
-                "map_order": orders.map_order,
-                **sky,
-            },
+        cut = {
+            "tile_order": orders.tile_order,
+            "block_order": orders.block_order,
+            "map_order": orders.map_order,
         }
-        return json.dumps(content, sort_keys=True)
+        return _text(name, stage, sky={**cut, **sky})
+
+
+def _text(name: str, stage: dict[str, Any], **more: Any) -> str:
+    content = {"version": STAGE_VERSIONS[name], "stage": stage, **more}
+    return json.dumps(content, sort_keys=True)
 
 
 def image_source(config: Config, survey: str) -> dict[str, Any]:

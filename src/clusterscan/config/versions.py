@@ -9,6 +9,7 @@ STAGE_VERSIONS = {
     "catalogue": 2,
     "preprocess": 1,
     "sample": 1,
+    "release": 1,
     "train": 3,
     "scan": 3,
     "detect": 1,
