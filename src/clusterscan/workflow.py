@@ -84,6 +84,11 @@ class Paths:
         """Return the catalogues of known clusters."""
         return [self.catalogue(name) for name in self._config.catalogue_names("known")]
 
+    def merged_catalogues(self) -> list[str]:
+        """Return the catalogues that the merge reads: known clusters, and what is real."""
+        names = {*self._config.catalogue_names("known"), *self._config.reference_catalogues()}
+        return [self.catalogue(name) for name in sorted(names)]
+
     def all_catalogues(self) -> list[str]:
         """Return all reference catalogues."""
         return [self.catalogue(name) for name in sorted(c.name for c in self._config.catalogs)]

@@ -92,6 +92,8 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         objects,
         known,
         known_names=known_names,
+        catalogues={name: products.catalogue(name) for name in known_names},
+        purities=config.merge.calibration.purities,
         truth=truth,
         truth_radius_arcmin=config.validate_.radius_arcmin,
         truth_cut=config.validate_.purity_cut,
@@ -153,6 +155,7 @@ def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:
         costs=inputs.costs,
         problems=inputs.problems,
         versions=inputs.versions,
+        probability=inputs.validation.get("probability"),
     )
 
 

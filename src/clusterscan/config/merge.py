@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.calibration import CalibrationSettings
 
 
 class MergeSettings(Settings):
@@ -29,7 +30,10 @@ class MergeSettings(Settings):
         1.0, description="L2 penalty on the weights that combine the models"
     )
     combiner_min_examples: PositiveInt = Field(
-        8, description="known and other objects needed to fit the weights; else plain mean"
+        8, description="real and other objects needed to fit anything; else plain mean of logits"
+    )
+    calibration: CalibrationSettings = Field(
+        CalibrationSettings(), description="from combined scores to a probability that holds"
     )
 
     @model_validator(mode="after")

@@ -213,6 +213,13 @@ class Config(Settings):
         """Return the names of the catalogues of a role, sorted."""
         return sorted(c.name for c in self.catalogs if c.role == role)
 
+    def reference_catalogues(self) -> list[str]:
+        """Return the catalogues that the probability is calibrated with."""
+        truths = self.catalogue_names("truth")
+        if truths and self.merge.calibration.reference == "truth":
+            return truths
+        return self.catalogue_names("known")
+
     def catalogue(self, name: str) -> CatalogueSettings:
         """Return the settings of a catalogue."""
         return next(c for c in self.catalogs if c.name == name)

@@ -104,6 +104,8 @@ class StageSettings:
                 "models": self._config.scanned(),
                 "known": self._config.catalogue_names("known"),
                 "merge": _plain(self._config.merge),
+                "seed": self._config.seed,
+                "reference": self._reference(),
                 "regions": _plain(self._config.sky.regions),
             },
             blocks=self._config.sky.blocks(),
@@ -119,6 +121,7 @@ class StageSettings:
                 "seed": self._config.seed,
                 "truth": self._config.catalogue_names("truth"),
                 "validate": _plain(self._config.validate_),
+                "purities": list(self._config.merge.calibration.purities),
                 "regions": _plain(self._config.sky.regions),
             },
             blocks=self._config.sky.blocks(),
@@ -129,6 +132,13 @@ class StageSettings:
         config = self._config.model_dump(mode="json", by_alias=True)
         config.pop("execution")
         return self._text("publish", {"config": config}, blocks=self._config.sky.blocks())
+
+    def _reference(self) -> dict[str, Any]:
+        """Return what makes an object of the validation sky real, as `validate` judges it."""
+        judged = self._config.validate_
+        cut = judged.model_dump(mode="json")["purity_cut"]
+        names = self._config.reference_catalogues()
+        return {"catalogues": names, "cut": cut, "radius_arcmin": judged.radius_arcmin}
 
     def _text(self, name: str, stage: dict[str, Any], **sky: Any) -> str:
         orders = self._config.sky

@@ -12,7 +12,7 @@ STAGE_VERSIONS = {
     "train": 2,
     "scan": 2,
     "detect": 1,
-    "merge": 2,
-    "validate": 1,
-    "publish": 1,
+    "merge": 3,
+    "validate": 2,
+    "publish": 2,
 }

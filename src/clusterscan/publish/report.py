@@ -14,6 +14,7 @@ from clusterscan.provenance.atomic import atomic_path
 from clusterscan.publish.finding_plots import finding_section
 from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.inputs import ReportInputs, Section, Table
+from clusterscan.publish.probability_section import probability_section
 from clusterscan.publish.scores import Scores, read_scores
 from clusterscan.publish.sky_plots import SkyViews
 from clusterscan.publish.summary import stage_costs
@@ -82,6 +83,9 @@ def report_sections(inputs: ReportInputs, scores: Scores, gallery_count: int) ->
     return [
         problems_section(inputs),
         finding_section(scores, simulated=inputs.release.simulated),
+        probability_section(
+            inputs.validation.get("probability") or {}, simulated=inputs.release.simulated
+        ),
         views.coverage_section(),
         views.maps_section(),
         gallery_section(inputs, scores, gallery_count),

@@ -75,6 +75,7 @@ def build_summary(
     costs: Iterable[Mapping[str, Any]] = (),
     problems: Sequence[Mapping[str, Any]] = (),
     versions: Mapping[str, str] | None = None,
+    probability: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of summary.json (JSON-able, without NaN)."""
     above = np.asarray(catalogue["prob"]) >= scores.threshold
@@ -103,6 +104,7 @@ def build_summary(
         "counts": counts,
         "models": [f"{survey}/{model}" for survey, model in models],
         "completeness_and_purity": finders,
+        "probability": _probability(probability or {}),
         "networks": _at_reference(combined, scores),
         "filter_baseline": _at_reference(baseline, scores),
         "stages": stage_costs(costs),
@@ -114,6 +116,24 @@ def build_summary(
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json."""
     write_json(path, summary)
+
+
+def _probability(measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how the probability held on the test region, without the curves."""
+    record = measured.get("record") or {}
+    if not measured.get("n"):
+        return None
+    plain = ("n", "n_real", "mean_prob", "ece", "ece_floor", "brier", "brier_base_rate")
+    return {
+        **{key: measured[key] for key in plain},
+        "combination": record.get("combination"),
+        "calibration": record.get("method"),
+        "combinations": record.get("combinations", []),
+        "calibrations": record.get("methods", []),
+        "listed": {key: (measured.get("listed") or {}).get(key) for key in plain},
+        "purity_above": measured["purity"],
+        "samples": measured["samples"],
+    }
 
 
 def _finder(finder: Finder) -> dict[str, Any]:
