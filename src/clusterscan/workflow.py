@@ -9,6 +9,8 @@ PRODUCTS = (
     "catalogue/clusters.fits",
     "catalogue/clusters.vot",
     "catalogue/clusters.parquet",
+    "catalogue/forced.fits",
+    "catalogue/forced.parquet",
     "report.html",
     "summary.json",
 )
@@ -85,8 +87,12 @@ class Paths:
         return [self.catalogue(name) for name in self._config.catalogue_names("known")]
 
     def merged_catalogues(self) -> list[str]:
-        """Return the catalogues that the merge reads: known clusters, and what is real."""
-        names = {*self._config.catalogue_names("known"), *self._config.reference_catalogues()}
+        """Return the catalogues that the merge reads: known, further lists, and what is real."""
+        listed = (
+            *self._config.catalogue_names("known"),
+            *self._config.catalogue_names("reference"),
+        )
+        names = {*listed, *self._config.reference_catalogues()}
         return [self.catalogue(name) for name in sorted(names)]
 
     def all_catalogues(self) -> list[str]:

@@ -11,12 +11,13 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from clusterscan.catalogs.reference import match_by_score, passes
-from clusterscan.catalogs.unite import match_known, unite_known
+from clusterscan.catalogs.unite import MatchRule, match_known, unite_known
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER
 from clusterscan.config.sample import SplitSettings
 from clusterscan.merge.base_rate import training_rate
 from clusterscan.merge.forced import forced
+from clusterscan.merge.forced_list import KNOWN, measure_list
 from clusterscan.merge.objects import Model, merge_candidates, model_tag, score_objects
 from clusterscan.merge.scoring import IsReal
 from clusterscan.products import Products
@@ -39,17 +40,7 @@ def united_objects(
     candidates = {m: products.table("detect", "/".join(m)) for m in models}
     objects = merge_candidates(candidates, radius_arcmin=settings.radius_arcmin)
     ra, dec = objects["ra_deg"].to_numpy(), objects["dec_deg"].to_numpy()
-    values = {
-        model: forced(
-            products.map_values("/".join(model)),
-            ra,
-            dec,
-            products.tile_order,
-            products.map_order,
-            radius_arcmin=settings.forced_radius_arcmin,
-        )
-        for model in models
-    }
+    values = forced_values(products, models, ra, dec, settings)
     matches = match_known(objects, known, settings.known_radius_arcmin)
     part = split.part_of(ra, dec) if len(objects) else np.empty(0, dtype=str)
     filters = all(model == FILTER for _, model in models)
@@ -66,6 +57,48 @@ def united_objects(
     )
     scored["split"] = part
     return pd.concat([scored, matches], axis=1), record
+
+
+def forced_values(
+    products: Products,
+    models: list[Model],
+    ra_deg: np.ndarray,
+    dec_deg: np.ndarray,
+    settings: MergeSettings,
+) -> dict[Model, np.ndarray]:
+    """Return every model's map at positions."""
+    return {
+        model: forced(
+            products.map_values("/".join(model)),
+            ra_deg,
+            dec_deg,
+            products.tile_order,
+            products.map_order,
+            radius_arcmin=settings.forced_radius_arcmin,
+        )
+        for model in models
+    }
+
+
+def measured_lists(
+    products: Products,
+    models: list[Model],
+    lists: dict[str, pd.DataFrame],
+    objects: pd.DataFrame,
+    record: dict[str, Any],
+    split: SkySplit,
+    settings: MergeSettings,
+) -> pd.DataFrame:
+    """Return every network's value at every listed position, list after list."""
+    tables = []
+    for name, table in lists.items():
+        ra, dec = (table[c].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg"))
+        part = split.part_of(ra, dec) if len(table) else np.empty(0, dtype=str)
+        values = forced_values(products, models, ra, dec, settings)
+        tables.append(
+            measure_list(name, table, values, objects, record, part, settings.known_radius_arcmin)
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def reality(products: Products, objects: pd.DataFrame, reference: dict[str, Any]) -> IsReal:
@@ -97,7 +130,12 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     split = SkySplit(TypeAdapter(SplitSettings).validate_python(stage["regions"]))
     known = unite_known(
         {name: products.catalogue(name) for name in stage["known"]},
-        settings.unite_radius_arcmin,
+        MatchRule(
+            radius_arcmin=settings.unite_radius_arcmin,
+            radius_kpc=settings.unite_radius_kpc,
+            n_sigma=settings.unite_n_sigma,
+            z_window=settings.unite_z_window,
+        ),
         duplicate_radius_arcmin=settings.duplicate_radius_arcmin,
         trust=stage["known"],
     )
@@ -114,6 +152,11 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         objects, records[kind] = united_objects(products, members, known, split, settings, stage)
         if kind == "objects":
             write_json(args.output.parent / "combiners.json", records)
+            lists = {KNOWN: known} | {name: products.catalogue(name) for name in stage["lists"]}
+            measured = measured_lists(
+                products, members, lists, objects, records[kind], split, settings
+            )
+            write_table(args.output.parent / "forced.parquet", measured)
         write_table(args.output.parent / f"{kind}.parquet", objects)
         progress(done + 1, len(kinds), kind)
 

@@ -19,6 +19,7 @@ from clusterscan.progress import Progress
 from clusterscan.provenance.tables import read_table
 from clusterscan.publish.catalogue import build_catalogue
 from clusterscan.publish.columns import catalogue_columns
+from clusterscan.publish.forced import write_forced
 from clusterscan.publish.hips import MapTitle, finish_hips
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.release import Release
@@ -109,6 +110,8 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         guard_deg=config.publish.name_guard_deg,
     )
     write_catalogue(args.root / "catalogue", catalogue, columns, release)
+    measured = read_table(args.root / "merged/forced.parquet")
+    write_forced(args.root / "catalogue", measured, catalogue, config.scanned(), release)
     progress(2, 4, "report")
     validation = json.loads((args.root / "validation/validation.json").read_text(encoding="utf-8"))
     split = SkySplit(config.sky.regions)

@@ -103,6 +103,7 @@ class StageSettings:
             {
                 "models": self._config.scanned(),
                 "known": self._config.catalogue_names("known"),
+                "lists": self._config.catalogue_names("reference"),
                 "merge": _plain(self._config.merge),
                 "seed": self._config.seed,
                 "reference": self._reference(),

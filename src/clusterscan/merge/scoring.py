@@ -89,10 +89,17 @@ def fit_scores(
             else calibrated(of_listed, score).astype(np.float32)
         ),
     }
+    singles = {}
     for name in combination_names(names, settings, scale=scale):
-        column = name.replace("single:", "single_") if ":" in name else f"by_{name}"
-        columns[column] = fit(final, name).probability(features).astype(np.float32)
-    return Scored(columns, model.to_dict() | _record(choice, final, of_listed))
+        one = fit(final, name)
+        values = one.probability(features).astype(np.float32)
+        if name.startswith("single:"):
+            tag = name.removeprefix("single:")
+            singles[tag] = one.calibration
+            values[~np.isfinite(features[:, list(names).index(tag)])] = np.nan
+        columns[name.replace("single:", "single_") if ":" in name else f"by_{name}"] = values
+    record = _record(choice, final, of_listed) | {"singles": singles}
+    return Scored(columns, model.to_dict() | record)
 
 
 def _columns(model: ProbabilityModel, features: np.ndarray) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from clusterscan.publish.columns import (
     known_columns,
     model_columns,
 )
+from clusterscan.publish.forced import forced_columns
 
 INTRODUCTION = """\
 # The catalogue
@@ -49,7 +50,33 @@ chance matches count. On a simulated sky with `reference: truth` these labels ar
 the validation region. The report says how well `prob` holds on the test region, of which nothing
 was fitted."""
 
-EXAMPLES = ""
+FORCED = """
+## Forced measurements: `forced.fits`, `forced.parquet`
+
+One row for every known cluster (the union of all catalogues with the role `known`) and for every
+row of the catalogues with the role `reference`, detected or not: what every network's map says
+there, and which object of the catalogue it is, if any. A list of your own is a catalogue of the
+role `reference`. Map values are the largest within `merge.forced_radius_arcmin`; `prob` is
+calibrated for peaks: between peaks it is what a peak of that height would be given.
+
+"""
+
+EXAMPLES = """
+Completeness against all literature is one query:
+
+```python
+from astropy.table import Table
+
+listed = Table.read("results/catalogue/forced.fits")
+fair = listed[(listed["searched"] == 1) & (listed["split"] == "test")]
+found = fair["object_prob"] >= 0.5  # NaN (no detection) is not found
+print(f"{found.sum()} of {len(fair)} known clusters of the test region: {found.mean():.0%}")
+
+massive = fair["m500c_msun"] > 3e14
+print(f"above 3e14 solar masses: {found[massive].sum()} of {massive.sum()}")
+missed = fair[massive & ~found]["listed_name", "catalogues", "z", "prob"]
+```
+"""
 
 SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ("Position", "", POSITION),
@@ -84,6 +111,8 @@ def catalogue_markdown() -> str:
     parts.extend(_bits(CONFLICTS))
     parts.append("\n## Flags\n\nThe bits of `flags`; 0 means that nothing is known against it.\n\n")
     parts.extend(_bits(FLAGS))
+    parts.append(FORCED)
+    parts.extend(_rows(forced_columns([("<survey>", "<model>")])))
     return "".join([*parts, EXAMPLES])
 
 
