@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
+from clusterscan.config.stages import probe_surveys, probe_tiles, probes
+from clusterscan.selection.probe import FOLDER as SELECTION
 
 PRODUCTS = (
     "catalogue/clusters.fits",
@@ -119,6 +121,34 @@ class Paths:
         """Return the validation's numbers."""
         return f"{self._root}/validation/validation.json"
 
+    def probe(self, probe: str, block: str) -> str:
+        """Return the manifest of a probe's block, apart from the run's own manifests."""
+        return f"{self._root}/{SELECTION}/manifests/probe/{probe}/{block}.json"
+
+    def probe_images(self, probe: str, block: str) -> list[str]:
+        """Return the manifests of the images that a probe changes, by survey in order."""
+        surveys = probe_surveys(self._config, probe)
+        return [self.manifest("preprocess", survey, block) for survey in surveys]
+
+    def probe_models(self, probe: str) -> list[str]:
+        """Return the cards of the networks that scan a probe."""
+        seen = probe_surveys(self._config, probe)
+        return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER and s in seen]
+
+    def all_probes(self) -> list[str]:
+        """Return the manifests of all probes: of blocks that hold tiles of theirs."""
+        order = self._config.sky.tile_order
+        found = []
+        for probe in probes(self._config):
+            tiles = probe_tiles(self._config, probe)
+            blocks = sorted({int(sky.ancestor(t, order, self._order)) for t in tiles})
+            found += [self.probe(probe, self.block_name(block)) for block in blocks]
+        return found
+
+    def selection(self) -> str:
+        """Return the selection function's numbers."""
+        return f"{self._root}/{SELECTION}/selection.json"
+
     def products(self) -> list[str]:
         """Return the final products."""
         return [f"{self._root}/{name}" for name in PRODUCTS]
@@ -131,7 +161,8 @@ class Paths:
         """
         by_survey = [p for s in ("fetch", "preprocess", "sample") for p in self.survey_manifests(s)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
-        late = [self.objects(), self.validation(), *self.products()]
+        late = [self.objects(), self.validation(), self.selection(), *self.products()]
+        late += self.all_probes()
         return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
 
     def log(self, stage: str, key: str, block: str) -> str:

@@ -114,6 +114,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     write_forced(args.root / "catalogue", measured, catalogue, config.scanned(), release)
     progress(2, 4, "report")
     validation = json.loads((args.root / "validation/validation.json").read_text(encoding="utf-8"))
+    selection = json.loads((args.root / "selection/selection.json").read_text(encoding="utf-8"))
     split = SkySplit(config.sky.regions)
     inputs = ReportInputs(
         root=args.root,
@@ -126,6 +127,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         known=known,
         truth=truth,
         validation=validation,
+        selection=selection,
         costs=read_costs(args.root),
         problems=read_problems(args.root),
         versions={
@@ -159,6 +161,7 @@ def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:
         problems=inputs.problems,
         versions=inputs.versions,
         probability=inputs.validation.get("probability"),
+        selection=inputs.selection,
     )
 
 

@@ -14,5 +14,7 @@ STAGE_VERSIONS = {
     "detect": 1,
     "merge": 3,
     "validate": 2,
+    "probe": 1,
+    "selection": 1,
     "publish": 2,
 }

@@ -16,6 +16,7 @@ from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.inputs import ReportInputs, Section, Table
 from clusterscan.publish.probability_section import probability_section
 from clusterscan.publish.scores import Scores, read_scores
+from clusterscan.publish.selection_section import selection_section
 from clusterscan.publish.sky_plots import SkyViews
 from clusterscan.publish.summary import stage_costs
 from clusterscan.publish.training_plots import examples_section, training_section
@@ -24,7 +25,7 @@ MOST_PROBLEMS = 40
 MOST_ROWS = 25
 STAGES = (
     "sync", "catalogue", "fetch", "preprocess", "sample", "train", "scan", "detect", "merge",
-    "validate", "publish",
+    "validate", "probe", "selection", "publish",
 )  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def report_sections(inputs: ReportInputs, scores: Scores, gallery_count: int) ->
         probability_section(
             inputs.validation.get("probability") or {}, simulated=inputs.release.simulated
         ),
+        selection_section(inputs.selection),
         views.coverage_section(),
         views.maps_section(),
         gallery_section(inputs, scores, gallery_count),

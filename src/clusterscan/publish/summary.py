@@ -76,6 +76,7 @@ def build_summary(
     problems: Sequence[Mapping[str, Any]] = (),
     versions: Mapping[str, str] | None = None,
     probability: Mapping[str, Any] | None = None,
+    selection: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of summary.json (JSON-able, without NaN)."""
     above = np.asarray(catalogue["prob"]) >= scores.threshold
@@ -105,6 +106,7 @@ def build_summary(
         "models": [f"{survey}/{model}" for survey, model in models],
         "completeness_and_purity": finders,
         "probability": _probability(probability or {}),
+        "selection": _selection(selection or {}),
         "networks": _at_reference(combined, scores),
         "filter_baseline": _at_reference(baseline, scores),
         "stages": stage_costs(costs),
@@ -133,6 +135,17 @@ def _probability(measured: Mapping[str, Any]) -> dict[str, Any] | None:
         "listed": {key: (measured.get("listed") or {}).get(key) for key in plain},
         "purity_above": measured["purity"],
         "samples": measured["samples"],
+    }
+
+
+def _selection(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return limits from injected (simulated) clusters, null skies and random positions."""
+    injection = measured.get("injection") or {}
+    plain = ("threshold", "n_injected", "n", "n_found", "chance_rate", "limits", "tiles", "offsets")
+    return {
+        "injection_simulated": {k: injection.get(k) for k in plain} if injection else None,
+        "nulls": measured.get("nulls") or {},
+        "randoms": measured.get("randoms"),
     }
 
 
