@@ -162,6 +162,7 @@ def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:
         versions=inputs.versions,
         probability=inputs.validation.get("probability"),
         selection=inputs.selection,
+        positions=inputs.validation.get("positions"),
     )
 
 

@@ -19,7 +19,9 @@ from clusterscan.provenance.atomic import write_json
 from clusterscan.provenance.tables import read_table
 from clusterscan.sample.split import SkySplit
 from clusterscan.stage import arguments, run_stage
+from clusterscan.validate.positions import position_report
 from clusterscan.validate.probability import probability_report
+from clusterscan.validate.recovery import recovery
 from clusterscan.validate.report import rounded, validate
 
 NETWORKS, FILTERS = "networks", "filters"
@@ -88,6 +90,17 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             in_region=in_test,
             purities=stage["purities"],
             record=record,
+        )
+    )
+    networks = recovery(methods[NETWORKS], truth, settings=settings, in_region=in_test)
+    report["positions"] = rounded(
+        position_report(
+            networks,
+            methods[NETWORKS],
+            truth,
+            threshold=report["methods"][NETWORKS]["reference"]["threshold"],
+            radius_arcmin=settings.radius_arcmin,
+            tile_order=products.tile_order,
         )
     )
     write_json(args.output, report)

@@ -14,6 +14,7 @@ from clusterscan.provenance.atomic import atomic_path
 from clusterscan.publish.finding_plots import finding_section
 from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.inputs import ReportInputs, Section, Table
+from clusterscan.publish.positions_section import positions_section
 from clusterscan.publish.probability_section import probability_section
 from clusterscan.publish.scores import Scores, read_scores
 from clusterscan.publish.selection_section import selection_section
@@ -88,6 +89,10 @@ def report_sections(inputs: ReportInputs, scores: Scores, gallery_count: int) ->
             inputs.validation.get("probability") or {}, simulated=inputs.release.simulated
         ),
         selection_section(inputs.selection),
+        positions_section(
+            inputs.validation.get("positions") or {},
+            injected=(inputs.selection.get("injection") or {}).get("offsets"),
+        ),
         views.coverage_section(),
         views.maps_section(),
         gallery_section(inputs, scores, gallery_count),

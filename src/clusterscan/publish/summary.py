@@ -77,6 +77,7 @@ def build_summary(
     versions: Mapping[str, str] | None = None,
     probability: Mapping[str, Any] | None = None,
     selection: Mapping[str, Any] | None = None,
+    positions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of summary.json (JSON-able, without NaN)."""
     above = np.asarray(catalogue["prob"]) >= scores.threshold
@@ -107,6 +108,7 @@ def build_summary(
         "completeness_and_purity": finders,
         "probability": _probability(probability or {}),
         "selection": _selection(selection or {}),
+        "positions": {key: (positions or {}).get(key) for key in ("fit", "by")},
         "networks": _at_reference(combined, scores),
         "filter_baseline": _at_reference(baseline, scores),
         "stages": stage_costs(costs),
