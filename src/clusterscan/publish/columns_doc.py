@@ -93,7 +93,8 @@ SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     (
         "Simulated runs only",
         "On a simulated sky the truth is known. **These columns are no measurement**: they say "
-        "what was put into the images, for validation, and no other column uses them.",
+        "what was put into the images, for validation. No other column uses them; but the truth of "
+        "the validation region is what `prob` is calibrated with (see Probability).",
         TRUTH,
     ),
 )
