@@ -18,6 +18,7 @@ include: "workflow/rules/scan.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/validate.smk"
+include: "workflow/rules/selection.smk"
 include: "workflow/rules/publish.smk"
 
 

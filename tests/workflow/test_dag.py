@@ -24,7 +24,7 @@ from clusterscan.workflow import Paths
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCKS = ("o5-4420", "o5-4421")
 FOLLOW = {"surveys__act__training_set": "follow"}
-LATER = {"merge": 1, "validate": 1, "publish": 1}
+LATER = {"merge": 1, "validate": 1, "selection": 1, "publish": 1}
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ wildcard_constraints:
     survey="[A-Za-z0-9_]+",
     model="[A-Za-z0-9_]+",
     name="[a-z0-9_-]+",
+    probe="[a-z]+",
     block=r"o\d+-\d+",
 
 

@@ -13,7 +13,9 @@ STAGE_VERSIONS = {
     "train": 3,
     "scan": 3,
     "detect": 1,
-    "merge": 2,
-    "validate": 1,
-    "publish": 1,
+    "merge": 3,
+    "validate": 2,
+    "probe": 1,
+    "selection": 1,
+    "publish": 2,
 }
