@@ -91,6 +91,11 @@ def test_what_was_there_before_teaches_nothing_and_is_told():
     assert all("SIMULATED" in t.caption for t in section.tables[:2])
 
 
+def test_where_no_sample_is_pure_enough_the_report_says_so():
+    section = selection_section({"injection": {"threshold": None, "reason": "no sample"}})
+    assert section.notes == ["Nothing is said of the injected clusters: no sample."]
+
+
 def test_a_network_that_finds_as_much_without_clusters_is_told_on():
     rng = np.random.default_rng(0)
     real = {"blind": rng.random(400), "good": rng.random(400)}

@@ -53,7 +53,9 @@ def selection_section(measured: Measured) -> Section:
     randoms = measured.get("randoms") or {}
     if randoms.get("n"):
         tables.append(_randoms(randoms))
-    return Section("selection", "Selection function", lead, pictures, tables)
+    reason = injection.get("reason")
+    notes = [f"Nothing is said of the injected clusters: {reason}."] if reason else []
+    return Section("selection", "Selection function", lead, pictures, tables, notes=notes)
 
 
 def _completeness(injection: Measured) -> Picture:
