@@ -230,6 +230,18 @@ def test_what_arrived_is_not_asked_for_again_and_serves_offline(service, tmp_pat
         fetch(hips2fits(service, tmp_path, offline=True), tile + 1, tmp_path / "d.fits")
 
 
+def test_an_answer_damaged_in_the_cache_is_asked_for_again(service, tmp_path):
+    tile = tile_at(10.0, 10.0, 4)
+    fetch(hips2fits(service, tmp_path), tile, tmp_path / "a.fits")
+    (kept,) = (p for p in (tmp_path / "cache/files").rglob("*") if p.stat().st_size > 10_000)
+    data = bytearray(kept.read_bytes())
+    data[-3000] ^= 1  # of the same size, and still FITS
+    kept.write_bytes(data)
+    fetch(hips2fits(service, tmp_path), tile, tmp_path / "b.fits")
+    assert len(service.asked) == 2
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
 def test_a_new_release_of_the_tree_is_a_new_version(service, tmp_path):
     source = hips2fits(service, tmp_path, properties={"f": f"{service.base}/p"})
     fetch(source, 0, tmp_path / "raw.fits")

@@ -12,7 +12,7 @@ from pathlib import Path
 from clusterscan.config.paths import expand_path
 from clusterscan.errors import SourceError
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.batch import download_all, probe_all
+from clusterscan.fetch.download.batch import download_checked, probe_all
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item, Outcome
@@ -93,7 +93,7 @@ class Places:
             for place, token in sorted(tokens.items())
             if is_url(place)
         ]
-        found = download_all(remote, self.access.store, self.access.settings, progress)
+        found = download_checked(remote, self.access.store, self.access.settings, progress)
         for place in sorted(set(tokens) - set(found)):
             path = expand_path(place, must_exist=False)
             if path.is_file():

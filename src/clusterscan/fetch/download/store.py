@@ -111,6 +111,11 @@ class Entry:
         self._write(Record("absent", item.url, item.token, words=words))
         return Outcome("absent", None, words)
 
+    def forget(self) -> None:
+        """Remove the file and what is known of it."""
+        self.record_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
     def drop_part(self) -> None:
         """Forget the transfer under way."""
         self.part.unlink(missing_ok=True)

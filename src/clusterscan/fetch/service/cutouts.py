@@ -23,7 +23,7 @@ from clusterscan.config.source_service import CutoutsSource
 from clusterscan.errors import ConfigError, SourceError
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.batch import download_all
+from clusterscan.fetch.download.batch import download_checked
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
@@ -87,7 +87,7 @@ class Cutouts:
         cells = sorted(int(entry.partition("=")[0].rpartition("/")[2]) for entry in entries)
         items = {cell: self._item(cell) for cell in cells}
         store, settings = self.access.store, self.access.settings
-        found = download_all(items.values(), store, settings, progress)
+        found = download_checked(items.values(), store, settings, progress)
         return replace(self, fetched={cell: found[item.name] for cell, item in items.items()})
 
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:

@@ -19,7 +19,7 @@ from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_service import Hips2fitsSource
 from clusterscan.errors import ConfigError, SourceError
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.batch import download_all
+from clusterscan.fetch.download.batch import download_all, download_checked
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
@@ -81,7 +81,8 @@ class Hips2fits:
         ]
         # What is absent here is an unknown HiPS, not a piece of sky.
         settings = self.access.settings.model_copy(update={"absent_status": ()})
-        return replace(self, fetched=download_all(items, self.access.store, settings, progress))
+        found = download_checked(items, self.access.store, settings, progress)
+        return replace(self, fetched=found)
 
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
         """Write a tile's raw image from the service's answers.
