@@ -18,14 +18,16 @@ include: "workflow/rules/scan.smk"
 include: "workflow/rules/detect.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/validate.smk"
+include: "workflow/rules/selection.smk"
 include: "workflow/rules/publish.smk"
 
 
 localrules:
     all,
+    release,
 
 
 rule all:
     default_target: True
     input:
-        PATHS.everything(),
+        PATHS.everything(PINNED),

@@ -38,8 +38,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, act, text in (
         ("run", _run, "sync the sources and run the workflow (further arguments go to Snakemake)"),
         ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
-        ("verify", _verify, "find shards that are missing or damaged"),
+        ("verify", _verify, "find files that are missing or damaged"),
+        ("release", _release, "unpin the training sets: the next run trains on what there is now"),
         ("status", _status, "say what has been computed, and what failed"),
+        (
+            "plan",
+            _plan,
+            "say what a run takes: jobs, disk, download, hours; after it, what it took",
+        ),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
@@ -48,13 +54,26 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(act=act)
         if name == "run":
             command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
+        if name == "plan":
+            from clusterscan.plan.options import add_arguments
+
+            add_arguments(command)
         if name == "verify":
             command.add_argument(
-                "--forget", action="store_true", help="make the next run compute bad tiles anew"
+                "--forget", action="store_true", help="have the next run make bad files anew"
             )
+    _add_download(commands)
     _add_study(commands)
     _add_classify(commands)
     return parser
+
+
+def _add_download(commands: argparse._SubParsersAction) -> None:
+    text = "fetch published catalogues, each once, for runs that name them without a file"
+    command = commands.add_parser("download", help=text, description=text)
+    command.add_argument("kind", nargs="+", help="kinds of docs/catalogues.md, such as act_dr6")
+    command.add_argument("--folder", type=Path, help="where to; default: where runs look")
+    command.set_defaults(act=_download)
 
 
 def _add_study(commands: argparse._SubParsersAction) -> None:
@@ -85,9 +104,11 @@ def _cores(text: str) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     from clusterscan.config.load import load_config
+    from clusterscan.fetch.download.access import Access
     from clusterscan.run.closing import closing_text
     from clusterscan.run.runner import run_workflow
     from clusterscan.sync.sources import sync_sources
+    from clusterscan.sync.training_sets import changes_since
 
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -96,8 +117,11 @@ def _run(args: argparse.Namespace) -> None:
     root = Path(config.output)
     print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
     print(f"sources: {sync_sources(config)}", flush=True)
+    Access.of(config.execution.download, root).store.sweep()
     did_something = run_workflow(root, [args.config], args.cores, args.extra)
     print(closing_text(root, did_something, time.monotonic() - started))
+    for line in changes_since(config):
+        print(f"  {line}")
 
 
 def _study(args: argparse.Namespace) -> None:
@@ -111,6 +135,12 @@ def _classify(args: argparse.Namespace) -> None:
     from clusterscan.classify.command import run
 
     run(args)
+
+
+def _download(args: argparse.Namespace) -> None:
+    from clusterscan.catalogs.download import main as download
+
+    download([*args.kind, *(["--folder", str(args.folder)] if args.folder else [])])
 
 
 def _sync(args: argparse.Namespace) -> None:
@@ -127,13 +157,33 @@ def _verify(args: argparse.Namespace) -> None:
     root = Path(load_config([args.config]).output)
     checked, bad = verify(root)
     for fault in bad:
-        print(f"{fault.problem}: {fault.shard} ({fault.stage} {fault.key})")
-    print(f"{checked} shards checked, {len(bad)} missing or damaged")
+        print(f"{fault.problem}: {fault.path} ({fault.owner})")
+    print(f"{checked} files checked, {len(bad)} missing or damaged")
     if bad and args.forget:
-        forget(root, bad)
+        forget(bad)
         print("Forgotten: the next run computes them anew.")
     elif bad:
         sys.exit("Run again with --forget, then make run, to have them computed anew.")
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from clusterscan.plan.command import run
+
+    run(args)
+
+
+def _release(args: argparse.Namespace) -> None:
+    from clusterscan.config.load import load_config
+    from clusterscan.run.runner import only_run
+    from clusterscan.sync.training_sets import drop_training_sets
+
+    config = load_config([args.config])
+    with only_run(Path(config.output)):
+        dropped = drop_training_sets(config)
+    if dropped:
+        print(f"Unpinned: {', '.join(dropped)}. The next run makes new training sets and trains.")
+    else:
+        print("No training set is pinned: the next run makes them in any case.")
 
 
 def _status(args: argparse.Namespace) -> None:

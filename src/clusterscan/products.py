@@ -48,14 +48,16 @@ class Products:
         folder = self.root / "manifests" / stage / key
         return records_of([folder / f"o{self.block_order}-{b}.json" for b in self.blocks])
 
-    def shards(self, stage: str, key: str) -> dict[int, Path]:
-        """Return the shards of a stage, by tile in order."""
-        records = self.records(stage, key)
-        return {tile: self.root / r.path for tile, r in records.items() if r.has_shard}
-
     def table(self, stage: str, key: str) -> pd.DataFrame:
-        """Return the rows of all shards of a stage, tile by tile."""
-        parts = [read_table(path) for path in self.shards(stage, key).values()]
+        """Return the rows of all shards of a stage, tile by tile.
+
+        Raises
+        ------
+        ProductError
+            If a shard is missing or damaged.
+        """
+        records = self.records(stage, key).values()
+        parts = [read_table(r.checked_shard(self.root)) for r in records if r.has_shard]
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
@@ -67,10 +69,13 @@ class Products:
         """Return what gives a map's values of a tile in nested order, or None without a map."""
         from clusterscan.publish.hips import read_map_tile
 
-        shards = self.shards("scan", key)
+        records = self.records("scan", key)
 
         @lru_cache(maxsize=4)
         def values(tile: int) -> np.ndarray | None:
-            return read_map_tile(shards[tile]) if tile in shards else None
+            record = records.get(tile)
+            if record is None or not record.has_shard:
+                return None
+            return read_map_tile(record.checked_shard(self.root))
 
         return values

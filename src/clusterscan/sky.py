@@ -110,6 +110,41 @@ def cells_in_cone(
     return np.sort(found).astype(np.int64)
 
 
+def cell_radius_deg(order: int) -> float:
+    """Return the largest distance of a cell's corner from its centre, of all cells [deg]."""
+    return float(np.degrees(hp.max_pixrad(2**order)))
+
+
+def healpix_weights(
+    lon_deg: np.ndarray, lat_deg: np.ndarray, nside: int, *, nested: bool, nearest: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pixels of a HEALPix map each position is read from, and their weights.
+
+    Parameters
+    ----------
+    lon_deg, lat_deg : float ndarray, shape (n,)
+        Positions in the map's own frame [deg].
+    nside : int
+        The map's nside.
+    nested : bool
+        Its ordering: NESTED, else RING.
+    nearest : bool
+        One pixel a position; else the four of HEALPix' bilinear interpolation.
+
+    Returns
+    -------
+    pixels : int64 ndarray, shape (1 or 4, n)
+        Indices in the map's ordering.
+    weights : float64 ndarray, of the same shape
+        They sum to 1.
+    """
+    if nearest:
+        pixels = hp.ang2pix(nside, lon_deg, lat_deg, nest=nested, lonlat=True)[None, :]
+        return pixels.astype(np.int64), np.ones(pixels.shape)
+    pixels, weights = hp.get_interp_weights(nside, lon_deg, lat_deg, nest=nested, lonlat=True)
+    return pixels.astype(np.int64), weights
+
+
 def cell_area_deg2(order: int) -> float:
     """Return the area of every cell of an order [deg2]."""
     return hp.nside2pixarea(2**order, degrees=True)

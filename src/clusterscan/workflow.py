@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
+from clusterscan.config.stages import probe_surveys, probe_tiles, probes
+from clusterscan.selection.probe import FOLDER as SELECTION
 
 PRODUCTS = (
     "catalogue/clusters.fits",
     "catalogue/clusters.vot",
     "catalogue/clusters.parquet",
+    "catalogue/forced.fits",
+    "catalogue/forced.parquet",
     "report.html",
     "summary.json",
 )
@@ -76,6 +82,10 @@ class Paths:
         present = sorted(set(self._blocks) & {int(b) for b in around})
         return [self.manifest(stage, key, self.block_name(b)) for b in present]
 
+    def release(self, survey: str) -> str:
+        """Return the training set of a survey."""
+        return f"{self._root}/releases/{survey}.json"
+
     def catalogue(self, name: str) -> str:
         """Return a reference catalogue's table."""
         return f"{self._root}/catalogs/{name}.parquet"
@@ -83,6 +93,15 @@ class Paths:
     def known_catalogues(self) -> list[str]:
         """Return the catalogues of known clusters."""
         return [self.catalogue(name) for name in self._config.catalogue_names("known")]
+
+    def merged_catalogues(self) -> list[str]:
+        """Return the catalogues that the merge reads: known, further lists, and what is real."""
+        listed = (
+            *self._config.catalogue_names("known"),
+            *self._config.catalogue_names("reference"),
+        )
+        names = {*listed, *self._config.reference_catalogues()}
+        return [self.catalogue(name) for name in sorted(names)]
 
     def all_catalogues(self) -> list[str]:
         """Return all reference catalogues."""
@@ -108,19 +127,52 @@ class Paths:
         """Return the validation's numbers."""
         return f"{self._root}/validation/validation.json"
 
+    def probe(self, probe: str, block: str) -> str:
+        """Return the manifest of a probe's block, apart from the run's own manifests."""
+        return f"{self._root}/{SELECTION}/manifests/probe/{probe}/{block}.json"
+
+    def probe_images(self, probe: str, block: str) -> list[str]:
+        """Return the manifests of the images that a probe changes, by survey in order."""
+        surveys = probe_surveys(self._config, probe)
+        return [self.manifest("preprocess", survey, block) for survey in surveys]
+
+    def probe_models(self, probe: str) -> list[str]:
+        """Return the cards of the networks that scan a probe."""
+        seen = probe_surveys(self._config, probe)
+        return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER and s in seen]
+
+    def all_probes(self) -> list[str]:
+        """Return the manifests of all probes: of blocks that hold tiles of theirs."""
+        order = self._config.sky.tile_order
+        found = []
+        for probe in probes(self._config):
+            tiles = probe_tiles(self._config, probe)
+            blocks = sorted({int(sky.ancestor(t, order, self._order)) for t in tiles})
+            found += [self.probe(probe, self.block_name(block)) for block in blocks]
+        return found
+
+    def selection(self) -> str:
+        """Return the selection function's numbers."""
+        return f"{self._root}/{SELECTION}/selection.json"
+
     def products(self) -> list[str]:
         """Return the final products."""
         return [f"{self._root}/{name}" for name in PRODUCTS]
 
-    def everything(self) -> list[str]:
+    def everything(self, pinned: Collection[str] = ()) -> list[str]:
         """Return all that a finished run declares.
+
+        Surveys whose training sets are ``pinned`` need no examples: nobody would read them.
 
         Snakemake does not miss a file in the middle while what comes after it is there, so a
         run asks for all of them: a manifest that was forgotten or removed is made anew.
         """
-        by_survey = [p for s in ("fetch", "preprocess", "sample") for p in self.survey_manifests(s)]
+        by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]
+        for survey in sorted(set(self._config.surveys) - set(pinned)):
+            by_survey += [*self.manifests("sample", survey), self.release(survey)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
-        late = [self.objects(), self.validation(), *self.products()]
+        late = [self.objects(), self.validation(), self.selection(), *self.products()]
+        late += self.all_probes()
         return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
 
     def log(self, stage: str, key: str, block: str) -> str:

@@ -195,7 +195,7 @@ def test_the_command_puts_files_where_configurations_look(tmp_path, monkeypatch,
 
 def test_a_catalogue_not_downloaded_yet_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SourceError, match=r"python -m clusterscan\.catalogs\.download act_dr6"):
+    with pytest.raises(SourceError, match="clusterscan download act_dr6"):
         read_catalogue(settings("act_dr6"))
     assert module.DOWNLOADS.startswith("~")
 

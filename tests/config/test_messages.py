@@ -59,8 +59,8 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a key like no other": (
         "scan: {step_px: 4}", "scan: {zzz: 4}", "zzz",
-        "surveys.act.scan.zzz: no such setting; here stand: batch_size, device, engine, "
-        "min_valid_fraction, step_px, threads",
+        "surveys.act.scan.zzz: no such setting; here stand: batch_size, coarse_probability, "
+        "coarse_step_px, device, engine, min_valid_fraction, step_px, threads",
     ),
     "text for a number": (
         "tile_order: 6", "tile_order: six", "tile_order",
@@ -123,7 +123,8 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     "a missing kind": (
         "{kind: simulated, sky: microwave}", "{sky: microwave}", "source",
         "surveys.act.source.kind: this setting is missing; "
-        "give one of simulated, mosaic, hips, local",
+        "give one of simulated, mosaic, hips, local, archive, hips2fits, "
+        "cutouts",
     ),
     "a fault within one of several kinds": (
         "selection: richness", "selection: rich", "selection: rich",

@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
         self.times = []
         self.has_etags = True
         self.has_head = True
+        self.pace_s = 0.0  # before each 64 KiB of an answer
         self.lock = threading.Lock()
 
     @property
@@ -96,7 +97,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(data[start:] if cut is None else data[start:cut])
+            self.send_paced(data[start:] if cut is None else data[start:cut])
+
+    def send_paced(self, data):
+        if not self.server.pace_s:
+            self.wfile.write(data)
+            return
+        for start in range(0, len(data), 65536):
+            time.sleep(self.server.pace_s)
+            self.wfile.write(data[start : start + 65536])
 
     def error(self, status, text, **headers):
         data = text.encode()

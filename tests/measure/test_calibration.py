@@ -147,7 +147,7 @@ def test_one_class_or_nothing_cannot_be_calibrated():
 @pytest.mark.parametrize(
     ("calibration", "text"),
     [
-        ({"kind": "isotonic"}, "'isotonic' is unknown"),
+        ({"kind": "splines"}, "'splines' is unknown"),
         ({}, "None is unknown"),
         ({"kind": "temperature"}, "impossible"),
         ({"kind": "temperature", "temperature": 0.0}, "impossible"),

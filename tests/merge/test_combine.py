@@ -9,6 +9,7 @@ from scipy.special import expit
 from clusterscan.config.merge import MergeSettings
 from clusterscan.errors import CatalogueError
 from clusterscan.merge import Combiner, combine, fit_combiner
+from clusterscan.merge.combine import plain_combiner
 
 SETTINGS = MergeSettings()
 
@@ -59,11 +60,21 @@ def test_too_few_examples_fall_back_to_the_mean_logit():
     x[4] = np.nan
     few = np.arange(20) < 7
     ours = fit_combiner(x, few, ["a", "b"], settings=SETTINGS)
-    assert ours.kind == "mean"
+    assert ours.kind == "logit_mean"
     prob = combine(ours, x)
     assert prob[0] == pytest.approx(expit(x[0].mean()))
     assert prob[3] == pytest.approx(expit(x[3, 0]))
     assert prob[4] == 0
+
+
+def test_plain_combinations_are_what_their_names_say():
+    x = np.array([[2.0, -1.0], [np.nan, 0.5], [np.nan, np.nan]])
+    mean = combine(plain_combiner(["a", "b"], "mean"), x)
+    np.testing.assert_allclose(mean, [(expit(2) + expit(-1)) / 2, expit(0.5), 0.0], rtol=1e-6)
+    alone = combine(plain_combiner(["a", "b"], "single", "a"), x)
+    np.testing.assert_allclose(alone, [expit(2), expit(0.5), 0.0])
+    with pytest.raises(CatalogueError, match="stand alone"):
+        plain_combiner(["a"], "single", "z")
 
 
 def test_a_combiner_survives_json():

@@ -148,12 +148,13 @@ def test_no_candidates_give_an_empty_table_with_all_columns():
     )
     assert len(empty) == 0
     assert empty.dtypes.to_dict() == one.dtypes.to_dict()
-    scored, combiner = score_objects(
-        empty, {m: np.empty(0) for m in models}, np.empty(0, bool), np.empty(0, bool),
-        settings=MergeSettings(),
+    nothing = np.empty(0, bool)
+    scored, record = score_objects(
+        empty, {m: np.empty(0) for m in models}, is_real=lambda score: nothing,
+        is_listed=nothing, in_validation=nothing, settings=MergeSettings(),
     )  # fmt: skip
-    assert {"prob", "prob_scatter", "forced_ir_resnet18"} <= set(scored)
-    assert combiner.kind == "mean"
+    assert {"prob", "prob_err", "prob_scatter", "forced_ir_resnet18"} <= set(scored)
+    assert record["combination"] == "logit_mean"
 
 
 def test_impossible_candidates_are_refused():
@@ -181,9 +182,13 @@ def test_scored_objects_sort_as_a_better_model_says():
         ("s", "bad"): 1 / (1 + np.exp(-(0.2 * known + noise[1]))),
     }
     half = np.arange(len(objects)) % 2 == 0
-    scored, combiner = score_objects(objects, forced, known, half, settings=MergeSettings())
-    weight = dict(zip(combiner.names, combiner.weight, strict=True))
+    scored, record = score_objects(
+        objects, forced, is_real=lambda score: known, is_listed=known, in_validation=half,
+        settings=MergeSettings(calibration={"combinations": ["stacking"], "n_bootstrap": 3}),
+    )  # fmt: skip
+    weight = dict(zip(record["combiner"]["names"], record["combiner"]["weight"], strict=True))
     assert weight["s_good"] > 3 * weight["s_bad"]
+    assert {"single_s_good", "by_stacking"} & set(scored) == {"by_stacking"}
     assert scored["prob"][~half & known].median() > 3 * scored["prob"][~half & ~known].median()
     expected = np.std([forced[m] for m in forced], axis=0, ddof=1)
     np.testing.assert_allclose(scored["prob_scatter"], expected, rtol=1e-5)

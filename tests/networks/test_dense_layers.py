@@ -9,7 +9,13 @@ from torch import nn
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.errors import ModelError
 from clusterscan.networks.borders import cells_of_crop, mirror_borders
-from clusterscan.networks.local_pooling import LocalSqueezeExcite, box_mean, make_local
+from clusterscan.networks.local_pooling import (
+    LocalSqueezeExcite,
+    block_cells,
+    box_mean,
+    make_local,
+    squeezed,
+)
 from clusterscan.networks.registry import build
 from clusterscan.networks.torchvision_repair import import_timm
 
@@ -81,3 +87,55 @@ def test_networks_that_read_the_whole_image_otherwise_are_refused():
         make_local(body, 1, 16)
     with pytest.raises(ModelError, match=r"timm/convnextv2_atto.*GlobalResponseNorm.*form: whole"):
         build(NetworkSettings(name="timm/convnextv2_atto", size_px=64, window_px=32), 1, 1)
+
+
+@pytest.mark.parametrize("kernel", [12, 40, 36])
+def test_means_of_blocks_are_those_of_boxes_around_their_middle(kernel):
+    """On a slope, where they are known; half of the end blocks stands for half of their cells."""
+    block = block_cells(kernel)
+    assert block > 1
+    assert kernel % block == 0
+    slope = torch.arange(4.0 * kernel).expand(1, 2, 3 * kernel, -1)
+    found = squeezed(slope, kernel, block)
+    middle = block * np.arange(found.shape[-1]) + (block - 1) / 2
+    inner = slice(kernel // block, -(kernel // block))
+    np.testing.assert_allclose(found[0, 0, 5, inner], middle[inner], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "window"),
+    [
+        ("spinalnet_vgg", 16, 224),
+        ("spinalnet_vgg", 32, 224),
+        ("vgg16", 16, 112),
+        ("cnn_mlp", 8, 64),
+    ],
+)
+def test_heads_of_several_layers_are_convolutions_of_the_map(name, stride, window):
+    settings = NetworkSettings(
+        name=name, form="dense", output_stride=stride, size_px=window, window_px=window
+    )
+    network = build(settings, 1, 1).eval()
+    p, channels = settings.window_cells, network.width // network.head_cells**2
+    features = torch.randn(1, channels, p + 2, p + 1, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found = network.logit_grid(features)
+        windows = [features[..., j : j + p, i : i + p] for j in range(3) for i in range(2)]
+        expected = torch.stack([network.pool_and_head(w) for w in windows]).reshape(1, 3, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_dense_vgg_of_published_stride_and_window_is_the_published_network():
+    dense, whole = (
+        build(NetworkSettings(name="spinalnet_vgg", form=form, size_px=224, window_px=224,
+                              output_stride=32), 1, 1).eval()
+        for form in ("dense", "whole")
+    )  # fmt: skip
+    for layer in dense.body.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.padding_mode = "zeros"  # as published; a tile's crops are mirrored
+    whole.body.map.load_state_dict(dense.body.state_dict())
+    whole.head.load_state_dict(dense.head.state_dict())
+    crop = torch.randn(1, 1, 224, 224, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        torch.testing.assert_close(dense(crop), whole(crop), rtol=1e-4, atol=1e-5)

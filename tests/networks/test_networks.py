@@ -62,7 +62,8 @@ def test_the_logit_grid_of_a_crop_holds_the_crops_own_logit_at_its_centre():
 
 
 @pytest.mark.parametrize(
-    ("name", "stride", "alignment_error_px"), [("baseline", 8, 0.0), ("resnet18", 16, 0.5)]
+    ("name", "stride", "alignment_error_px"),
+    [("baseline", 8, 0.0), ("resnet18", 16, 0.5), ("densenet121", 16, 0.5)],
 )
 def test_a_feature_cell_looks_at_the_middle_of_its_pixels(name, stride, alignment_error_px):
     """Gradients of a linear stand-in: all weights positive, so nothing is cut off by ReLUs."""
@@ -110,7 +111,12 @@ def test_the_reach_of_a_plain_chain_is_that_of_the_receptive_field_formula():
         ({"name": "resnet18", "stem_stride": 1, "output_stride": 16, "window_px": 32}, "not 16"),
         ({"pretrained": True}, "no pretrained"),
         ({"classes": 3, "form": "dense"}, "set form: whole for several classes"),
-        ({"name": "vgg16", "form": "dense"}, "has no dense form"),
+        ({"name": "inception_v3", "form": "dense"}, "has no dense form"),
+        ({"name": "vgg16", "form": "dense"}, "has output_stride 16 or 32"),
+        (
+            {"name": "vgg16", "form": "dense", "output_stride": 16, "size_px": 64, "window_px": 32},
+            "reads 7 x 7 means of the window.*give window_px = 112 or 224",
+        ),
         ({"form": "whole"}, "leave window_px out"),
         ({"name": "timm/vit tiny"}, "unknown"),
         ({"name": "timm/x; import os"}, "unknown"),

@@ -200,18 +200,12 @@ def made_up_method(quality):
         binned("z", [0.05, 0.3, 0.5, 0.7, 1.0, 1.5]),
         binned("m500c_msun", [1e14, 1.5e14, 2e14, 3e14, 5e14, 2e15]),
     ]
-    sigma, edges = 25.0, np.linspace(0, 150, 21)
-    inner = np.exp(-0.5 * (edges / sigma) ** 2)
     return {
         "at_purity": at,
         "reference": {"threshold": 0.6, "reached": True},
         "curve": {"completeness": x.tolist(), "purity": purity.tolist()},
         "bins": {"completeness": bins, "purity": bins},
         "known": {"sz": {"value": 0.9, "low": 0.8, "high": 0.96, "n": 31, "k": 28}},
-        "offsets": {
-            "edges_arcsec": edges.tolist(), "counts": (90 * (inner[:-1] - inner[1:])).tolist(),
-            "rayleigh_sigma_arcsec": sigma, "median_arcsec": 29.0,
-        },
     }  # fmt: skip
 
 

@@ -6,7 +6,8 @@ import pytest
 from astropy import units as u
 from astropy.io.votable.ucd import parse_ucd
 
-from clusterscan.publish.columns import FLAGS, catalogue_columns
+from clusterscan.catalogs.united_table import Conflict
+from clusterscan.publish.columns import CONFLICTS, FLAGS, catalogue_columns
 from clusterscan.publish.columns_doc import catalogue_markdown
 
 MODELS = [("unwise", "resnet18"), ("act", "baseline"), ("act", "filter")]
@@ -64,4 +65,10 @@ def test_flags_are_those_that_detection_sets():
         "blended": peaks.FLAG_BLENDED,
         "centroid": peaks.FLAG_CENTROID,
         "saturated": peaks.FLAG_SATURATED,
+    }
+
+
+def test_the_conflicts_are_those_that_the_union_of_catalogues_flags():
+    assert {name: value for name, (value, _) in CONFLICTS.items()} == {
+        str(bit.name).lower(): int(bit) for bit in Conflict
     }

@@ -88,7 +88,7 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
     known = pd.DataFrame(
         {
             "catalogues": ["sz"], "sz_name": ["A"], "sz_sep_arcsec": [3.0], "z": [0.3],
-            "z_source": ["sz"], "m500c_msun": [3e14],
+            "z_source": ["sz"], "m500c_msun": [3e14], "conflicts": [2], "sz_row": [1],
         }
     )  # fmt: skip
     truth = pd.DataFrame(
@@ -97,13 +97,20 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
             "z": [0.3, 0.2], "m500c_msun": [4e14, 1e13],
         }
     )  # fmt: skip
+    sz = pd.DataFrame({"ra_deg": [200.0, 10.0], "dec_deg": [0.0, 0.01]})
     rows = catalogue_rows(
-        objects, known, known_names=["sz"], truth=truth,
+        objects, known, known_names=["sz"], catalogues={"sz": sz}, purities=(0.8,), truth=truth,
         truth_cut={"m500c_msun": (5e13, None)}, filter_snr={"act": np.array([1.0, 2.0, 3.0])},
     )  # fmt: skip
     assert rows["truth_name"].tolist() == ["", "big", ""]
     assert rows["truth_sep_arcsec"][1] == pytest.approx(0.004 * 3600)
     assert rows["class"].tolist() == ["known", "new", "new"]
     assert rows["sz_name"].tolist() == ["A", "", ""]
+    # From the object itself to that catalogue's own position.
+    np.testing.assert_allclose(rows["sz_sep_arcsec"], [36.0, np.nan, np.nan])
+    assert 0 <= rows["sz_p_chance"][0] < 1e-3
+    assert rows["known_conflicts"].tolist() == [2, -1, -1]
+    np.testing.assert_allclose(rows["purity"], [2.3 / 3, 0.9, 0.85])
+    np.testing.assert_array_equal(rows["purity_sample"], [np.nan, 0.8, 0.8])
     assert rows["prob_act_net"].tolist() == [0.5, 0.6, 0.7]
     assert rows["snr_act_filter"].tolist() == [1.0, 2.0, 3.0]

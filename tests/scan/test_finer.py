@@ -44,6 +44,21 @@ def test_deeper_residual_networks_are_dilated_as_well():
     )
 
 
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0", "mobilenet", "mobilenetv3"])
+def test_other_deep_networks_keep_their_own_cells_among_the_finer_ones(name):
+    settings = NetworkSettings(name=name, output_stride=32, size_px=96, window_px=32)
+    coarse = build(settings, bands=1, seed=1).eval()
+    fine = finer(coarse, 16)
+    assert fine.stride == 16
+    image = torch.randn(1, 1, 768, 768, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found, expected = fine.body(image)[..., ::2, ::2], coarse.body(image)
+    middle = slice(11, 13)
+    torch.testing.assert_close(
+        found[..., middle, middle], expected[..., middle, middle], rtol=1e-3, atol=1e-3
+    )
+
+
 def test_a_finer_network_scans_a_smooth_image_like_shifted_passes(network):
     rng = np.random.default_rng(2)
     noise = gaussian_filter(rng.normal(size=(2, 480, 480)), (0, 14, 14))
@@ -62,3 +77,9 @@ def test_what_cannot_be_dilated_stays_as_it_is(network):
     assert finer(network, 4) is network  # below what its stem allows
     baseline = build(NetworkSettings(size_px=64, window_px=32), bands=2, seed=1)
     assert finer(baseline, 8) is baseline
+    spinal = build(
+        NetworkSettings(
+            name="cnn_mlp", form="dense", output_stride=8, size_px=64, window_px=32
+        ), bands=1, seed=1
+    )  # fmt: skip
+    assert finer(spinal, 4) is spinal  # its head is not linear

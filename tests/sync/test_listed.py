@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import healpy as hp
 import numpy as np
 import pytest
 import yaml
@@ -287,6 +288,25 @@ def test_a_failure_is_recorded_in_the_servers_words_and_mended_by_the_next_run(s
     server.requests.clear()
     assert {record["status"] for record in run_fetch(config).values()} == {"ok"}
     assert set(server.counted()) == {bad}
+
+
+def test_the_stage_makes_tiles_of_an_archives_map(survey, server, tmp_path):
+    values = np.arange(12 * 32**2, dtype=np.float32)
+    hp.write_map(tmp_path / "map.fits", values, coord="G", column_units="K_CMB", dtype=np.float32)
+    server.files["/a b=c:d.fits"] = (tmp_path / "map.fits").read_bytes()
+    config = survey()
+    text = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    files = {"f": {"image": f"{server.base}/a%20b=c:d.fits"}}
+    server.files["/a%20b=c:d.fits"] = server.files.pop("/a b=c:d.fits")
+    text["surveys"]["act"]["source"] = {"kind": "archive", "format": "healpix", "files": files}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    config = load_config([tmp_path / "config.yaml"])
+    assert sync_listed(config, "act").added == 1
+    first = run_fetch(config)
+    assert {record["status"] for record in first.values()} == {"ok"}
+    assert server.counted("GET") == {"/a%20b=c:d.fits": 1}
+    assert sync_listed(config, "act").rewritten == 0
+    assert run_fetch(config) == first
 
 
 def test_offline_the_stage_uses_only_the_cache(survey, server):

@@ -4,17 +4,27 @@ Snakemake is given a finished run cheaply: every output is a small file and is d
 """
 
 import json
+import os
 import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+import yaml
 
 from clusterscan.config.load import load_config
+from clusterscan.config.stages import StageSettings
+from clusterscan.provenance.release import Release
 from clusterscan.run.runner import find_snakefile
 from clusterscan.sync.offline import sync_offline
+from clusterscan.sync.training_sets import made_for
 from clusterscan.workflow import Paths
 
+PROJECT = Path(__file__).resolve().parents[2]
 BLOCKS = ("o5-4420", "o5-4421")
-LATER = {"merge": 1, "validate": 1, "publish": 1}
+FOLLOW = {"surveys__act__training_set": "follow"}
+LATER = {"merge": 1, "validate": 1, "selection": 1, "publish": 1}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +41,12 @@ def declared_once(tmp_path_factory, mini_text, run_in):
         place = run.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(path)
-    run.snakemake("--touch", "--forceall", "--quiet")
+    settings = made_for(StageSettings(config).release("act"))
+    release = Release("act", settings, {}, {}, {})
+    (run.folder / paths.release("act")).write_text(json.dumps(asdict(release)))
+    for kept in (FOLLOW, {}):
+        run.configure(mini_text(sky__block_order=5, **kept))
+        run.snakemake("--touch", "--forceall", "--quiet")
     return run
 
 
@@ -57,6 +72,7 @@ def test_a_fresh_run_has_a_job_a_block_for_each_survey_and_map_and_one_of_each_l
     assert jobs(fresh) == {
         "fetch_catalogue": catalogues,
         **dict.fromkeys(("fetch", "preprocess", "sample"), surveys * blocks),
+        "release": surveys,
         "train": models,
         **dict.fromkeys(("scan", "detect"), maps * blocks),
         **LATER,
@@ -77,13 +93,68 @@ def test_a_forgotten_manifest_or_a_removed_product_is_made_anew(declared):
     assert jobs(declared) == {"detect": 1, **LATER}
 
 
-def test_new_raw_data_of_a_block_rerun_it_and_what_is_made_of_it(declared):
-    manifest = declared.root / "manifests/fetch/act/o5-4420.json"
-    manifest.write_text("new raw images")
-    # The network is trained on both blocks' examples, so it scans the other block again too;
-    # that block's filter maps stay, but detection there looks across the border.
+def test_new_raw_data_of_a_block_rerun_it_and_what_is_made_of_it_but_train_nothing(declared):
+    (declared.root / "manifests/fetch/act/o5-4420.json").write_text("new raw images")
+    # Detection in the other block looks across the border.
+    assert jobs(declared) == {"preprocess": 1, "scan": 2, "detect": 4, **LATER}
+
+
+def test_networks_that_follow_are_trained_on_new_raw_data_and_scan_all_again(declared, mini_text):
+    declared.configure(mini_text(sky__block_order=5, **FOLLOW))
+    (declared.root / "manifests/fetch/act/o5-4420.json").write_text("new raw images")
     assert jobs(declared) == {
-        "preprocess": 1, "sample": 1, "train": 1, "scan": 3, "detect": 4, **LATER,
+        "preprocess": 1, "sample": 1, "release": 1, "train": 1, "scan": 3, "detect": 4, **LATER,
+    }  # fmt: skip
+
+
+def test_a_changed_known_catalogue_reruns_matching_alone(declared):
+    (declared.root / "catalogs/richness.parquet").write_text("another edition")
+    assert jobs(declared) == LATER
+
+
+def test_a_new_release_of_the_training_set_is_made_only_when_asked_for(declared):
+    text = declared.clusterscan("release")
+    assert "Unpinned: act" in text
+    assert jobs(declared) == {"release": 1, "train": 1, "scan": 2, "detect": 2, **LATER}
+    assert "No training set is pinned" in declared.clusterscan("release")
+
+
+def test_touching_every_file_of_a_run_reruns_nothing(declared):
+    for number, path in enumerate(sorted(declared.root.rglob("*"), reverse=True)):
+        if path.is_file():
+            os.utime(path, (1.9e9 + number, 1.9e9 + number))
+    assert jobs(declared) == {}
+
+
+def test_another_checkout_of_the_project_reruns_nothing(declared, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("workflow", "profiles", "envs"):
+        shutil.copytree(PROJECT / name, checkout / name, copy_function=shutil.copyfile)
+    shutil.copyfile(PROJECT / "Snakefile", checkout / "Snakefile")
+    text = declared.do(
+        "snakemake", "-n", "--snakefile", str(checkout / "Snakefile"), "--configfile",
+        "config.yaml", "--nocolor",
+    )  # fmt: skip
+    assert "Nothing to be done" in text
+
+
+def test_a_new_network_is_trained_and_scans_alone(declared, mini_text):
+    models = yaml.safe_load(mini_text())["surveys"]["act"]["models"]
+    declared.configure(
+        mini_text(
+            sky__block_order=5,
+            surveys__act__models={**models, "second": models["baseline"]},
+        )
+    )
+    assert jobs(declared) == {"train": 1, "scan": 2, "detect": 2, **LATER}
+
+
+def test_a_new_survey_is_fetched_trained_and_scanned_alone(declared, mini_text):
+    surveys = yaml.safe_load(mini_text())["surveys"]
+    declared.configure(mini_text(sky__block_order=5, surveys={**surveys, "second": surveys["act"]}))
+    assert jobs(declared) == {
+        **dict.fromkeys(("fetch", "preprocess", "sample"), 2),
+        "release": 1, "train": 1, "scan": 4, "detect": 4, **LATER,
     }  # fmt: skip
 
 
@@ -93,8 +164,8 @@ def test_a_new_tile_in_the_footprint_has_the_images_of_its_block_alone_made(decl
     before = (declared.root / "sources/act/o5-4420.json").read_bytes()
     found = jobs(declared)
     assert (found["fetch"], found["preprocess"]) == (1, 1)
-    # Simulated catalogues cover the footprint, and they label the examples of all blocks.
-    assert (found["fetch_catalogue"], found["sample"]) == (2, 2)
+    assert found["fetch_catalogue"] == 2  # simulated catalogues cover the footprint
+    assert not {"sample", "release", "train"} & set(found)
     assert (declared.root / "sources/act/o5-4420.json").read_bytes() == before
     assert "17687" in json.loads((declared.root / "sources/act/o5-4421.json").read_text())["tiles"]
 
@@ -122,7 +193,8 @@ def test_a_raised_stage_version_reruns_that_stage_and_later_ones(declared):
         "from clusterscan.config.versions import STAGE_VERSIONS\nSTAGE_VERSIONS['detect'] += 1\n"
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(declared.folder))
+        path = [str(declared.folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
         assert jobs(declared) == {"detect": 4, **LATER}
 
 
@@ -143,5 +215,5 @@ def test_another_block_order_drops_the_old_lists_so_that_none_outlives_its_shard
     declared.configure(mini_text(sky__block_order=6))
     found = jobs(declared)
     assert found["scan"] == 8
-    assert "train" in found
+    assert "train" not in found  # the training set is of tiles, whatever the blocks
     assert list(declared.root.glob("manifests/*/**/o5-*.json")) == []

@@ -91,17 +91,28 @@ def run_until(run, place):
         child.communicate()
 
 
+def times(folder):
+    """Return when each file below a folder was written."""
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
 def test_verify_finds_a_damaged_shard_and_forgetting_it_gives_the_same_bytes(finished, copy):
     assert "0 missing or damaged" in copy.clusterscan("verify")
     shard = next(copy.root.glob("candidates/act/filter/Norder6/Dir10000/*.parquet"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:100] + b"\0" + whole[101:])
-    assert f"damaged: {shard.relative_to(copy.root)} (detect act/filter)" in copy.clusterscan(
-        "verify", expect=1
-    )
+    weights = copy.root / "models/act-baseline/weights.safetensors"
+    trained = weights.read_bytes()
+    weights.unlink()
+    said = copy.clusterscan("verify", expect=1)
+    assert f"damaged: {shard.relative_to(copy.root)} (detect act/filter)" in said
+    assert f"missing: {weights.relative_to(copy.root)} (network act-baseline)" in said
+    scanned = times(copy.root / "records/scan")
     assert "Forgotten" in copy.clusterscan("verify", "--forget")
     copy.clusterscan("run", "--cores", "1")
     assert shard.read_bytes() == whole
+    assert weights.read_bytes() == trained
+    assert times(copy.root / "records/scan") == scanned  # the same network: nothing scanned again
     assert copy.catalogue() == finished.catalogue()
 
 

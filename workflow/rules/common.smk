@@ -7,6 +7,7 @@ from clusterscan.config.load import load_config
 from clusterscan.config.stages import StageSettings
 from clusterscan.errors import ClusterscanError
 from clusterscan.sync.offline import sync_offline
+from clusterscan.sync.training_sets import pinned_surveys
 from clusterscan.workflow import Paths
 
 # A configuration named on the command line stands alone: it is not laid over config.yaml.
@@ -24,6 +25,7 @@ except ClusterscanError as error:
 ROOT = CFG.output
 PATHS = Paths(CFG)
 SETTINGS = StageSettings(CFG)
+PINNED = pinned_surveys(CFG)  # their training sets stand: no rule makes them
 ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "cpu.yaml")  # used with --sdm conda
 
 
@@ -41,6 +43,7 @@ wildcard_constraints:
     survey="[A-Za-z0-9_]+",
     model="[A-Za-z0-9_]+",
     name="[a-z0-9_-]+",
+    probe="[a-z]+",
     block=r"o\d+-\d+",
 
 

@@ -5,7 +5,8 @@ rule merge:
     input:
         candidates=PATHS.all_manifests("detect"),
         maps=PATHS.all_manifests("scan"),
-        catalogues=PATHS.known_catalogues(),
+        models=PATHS.all_models(),
+        catalogues=PATHS.merged_catalogues(),
     output:
         PATHS.objects(),
     log:

@@ -5,6 +5,7 @@ rule publish:
     input:
         objects=PATHS.objects(),
         validation=PATHS.validation(),
+        selection=PATHS.selection(),
         maps=PATHS.all_manifests("scan"),
         tiles=PATHS.survey_manifests("preprocess"),
         models=PATHS.all_models(),

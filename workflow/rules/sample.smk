@@ -28,3 +28,27 @@ rule sample:
         " --stamps {input.stamps:q}"
         " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"
+
+
+rule release:
+    input:
+        samples=lambda w: PATHS.manifests("sample", w.survey),
+        tiles=lambda w: PATHS.manifests("preprocess", w.survey),
+        catalogues=PATHS.known_catalogues(),
+    output:
+        PATHS.release("{survey}"),
+    log:
+        PATHS.log("release", "{survey}", "all"),
+    wildcard_constraints:
+        survey="|".join(s for s in CFG.surveys if s not in PINNED) or "(?!)",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("release.py"),
+        root=root,
+        settings=lambda w: SETTINGS.release(w.survey),
+    shell:
+        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        " --key {wildcards.survey} --samples {input.samples:q} --tiles {input.tiles:q}"
+        " --catalogues {input.catalogues:q}"
+        " --output {output:q} --log {log:q}"

@@ -1,9 +1,9 @@
-"""Examples to one network a job: weights, model card, history, plots."""
+"""The training set to one network a job: weights, model card, history, plots."""
 
 
 rule train:
     input:
-        lambda w: PATHS.manifests("sample", w.survey),
+        PATHS.release("{survey}"),
     output:
         PATHS.model("{survey}", "{model}"),
     log:
@@ -20,5 +20,5 @@ rule train:
         settings=lambda w: SETTINGS.train(w.survey, w.model),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --key {wildcards.survey}/{wildcards.model} --samples {input:q}"
+        " --key {wildcards.survey}/{wildcards.model} --release {input:q}"
         " --output {output:q} --log {log:q}"

@@ -31,7 +31,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     @lru_cache(maxsize=16)
     def pixels(tile: int) -> tuple[np.ndarray, ...]:
         ra, dec = sky.map_pixels(tile, order, map_order)
-        values = read_map_tile(args.root / maps[tile].path)
+        values = read_map_tile(maps[tile].checked_shard(args.root))
         return values, ra, dec, sky.descendants(tile, order, map_order)
 
     def seen_from(tile: int) -> list[int]:

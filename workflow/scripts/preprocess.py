@@ -26,7 +26,7 @@ def preprocess_tile(
     """Make one tile image, where there is a raw one."""
     if not raw[tile].has_shard:
         return TileOutcome("no_coverage", raw[tile].reason)
-    return preprocess_file(root / raw[tile].path, shard, settings, spec)
+    return preprocess_file(raw[tile].checked_shard(root), shard, settings, spec)
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

@@ -19,6 +19,7 @@ from clusterscan.progress import Progress
 from clusterscan.provenance.tables import read_table
 from clusterscan.publish.catalogue import build_catalogue
 from clusterscan.publish.columns import catalogue_columns
+from clusterscan.publish.forced import write_forced
 from clusterscan.publish.hips import MapTitle, finish_hips
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.release import Release
@@ -92,6 +93,8 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         objects,
         known,
         known_names=known_names,
+        catalogues={name: products.catalogue(name) for name in known_names},
+        purities=config.merge.calibration.purities,
         truth=truth,
         truth_radius_arcmin=config.validate_.radius_arcmin,
         truth_cut=config.validate_.purity_cut,
@@ -107,8 +110,11 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         guard_deg=config.publish.name_guard_deg,
     )
     write_catalogue(args.root / "catalogue", catalogue, columns, release)
+    measured = read_table(args.root / "merged/forced.parquet")
+    write_forced(args.root / "catalogue", measured, catalogue, config.scanned(), release)
     progress(2, 4, "report")
     validation = json.loads((args.root / "validation/validation.json").read_text(encoding="utf-8"))
+    selection = json.loads((args.root / "selection/selection.json").read_text(encoding="utf-8"))
     split = SkySplit(config.sky.regions)
     inputs = ReportInputs(
         root=args.root,
@@ -121,6 +127,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         known=known,
         truth=truth,
         validation=validation,
+        selection=selection,
         costs=read_costs(args.root),
         problems=read_problems(args.root),
         versions={
@@ -153,6 +160,9 @@ def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:
         costs=inputs.costs,
         problems=inputs.problems,
         versions=inputs.versions,
+        probability=inputs.validation.get("probability"),
+        selection=inputs.selection,
+        positions=inputs.validation.get("positions"),
     )
 
 

@@ -45,7 +45,7 @@ def compute(
     settings = TypeAdapter(SampleSettings).validate_python(stage["sample"])
     split = SkySplit(TypeAdapter(SplitSettings).validate_python(stage["regions"]))
     record = tiles[tile]
-    image = read_tile(root / record.path) if record.has_shard else None
+    image = read_tile(record.checked_shard(root)) if record.has_shard else None
     if isinstance(settings, StampSampleSettings):
         examples = sample_stamps(
             tile,

@@ -9,7 +9,7 @@ from pathlib import Path
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.progress import Progress
-from clusterscan.provenance.records import records_of
+from clusterscan.provenance.release import read_release
 from clusterscan.stage import arguments, run_stage
 from clusterscan.train.checkpoint import discard
 from clusterscan.train.dataset import Examples, read_examples
@@ -20,7 +20,7 @@ from clusterscan.train.products import write_model
 def main(args: argparse.Namespace, progress: Progress) -> None:
     """Train the model named by the arguments, going on from its checkpoint if there is one."""
     stage = args.settings["stage"]
-    shards = [args.root / r.path for r in records_of(args.samples).values() if r.has_shard]
+    shards = read_release(args.release).checked_shards(args.root)
     folder = args.output.parent
     checkpoint = folder / ".checkpoint"
     result = train(
@@ -42,5 +42,5 @@ def with_unit(examples: Examples, unit: str) -> Examples:
 
 if __name__ == "__main__":
     parser = arguments("train", __doc__)
-    parser.add_argument("--samples", type=Path, nargs="+", required=True, help="sample manifests")
+    parser.add_argument("--release", type=Path, required=True, help="the survey's training set")
     run_stage(parser, main)

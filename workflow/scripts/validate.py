@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,10 @@ from clusterscan.provenance.atomic import write_json
 from clusterscan.provenance.tables import read_table
 from clusterscan.sample.split import SkySplit
 from clusterscan.stage import arguments, run_stage
-from clusterscan.validate.report import validate
+from clusterscan.validate.positions import position_report
+from clusterscan.validate.probability import probability_report
+from clusterscan.validate.recovery import recovery
+from clusterscan.validate.report import rounded, validate
 
 NETWORKS, FILTERS = "networks", "filters"
 
@@ -64,14 +68,40 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             products, models, ra_deg, dec_deg
         )
 
+    settings = ValidateSettings(**stage["validate"])
+    truth = truth.reset_index(drop=True)
+    methods = methods_of(products, args, models)
     report = validate(
-        methods_of(products, args, models),
-        truth.reset_index(drop=True),
-        settings=ValidateSettings(**stage["validate"]),
+        methods,
+        truth,
+        settings=settings,
         in_region=in_test,
         known={name: products.catalogue(name) for name in stage["known"]},
         comparisons=comparisons_of(models),
         seed=stage["seed"],
+    )
+    merged = args.output.parent.parent / "merged"
+    record = json.loads((merged / "combiners.json").read_text(encoding="utf-8"))["objects"]
+    report["probability"] = rounded(
+        probability_report(
+            methods[NETWORKS],
+            truth,
+            settings=settings,
+            in_region=in_test,
+            purities=stage["purities"],
+            record=record,
+        )
+    )
+    networks = recovery(methods[NETWORKS], truth, settings=settings, in_region=in_test)
+    report["positions"] = rounded(
+        position_report(
+            networks,
+            methods[NETWORKS],
+            truth,
+            threshold=report["methods"][NETWORKS]["reference"]["threshold"],
+            radius_arcmin=settings.radius_arcmin,
+            tile_order=products.tile_order,
+        )
     )
     write_json(args.output, report)
 

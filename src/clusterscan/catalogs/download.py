@@ -1,15 +1,18 @@
 """Fetch a published catalogue once, from VizieR or its archive, and keep it as it came.
 
-``python -m clusterscan.catalogs.download KIND [KIND ...]`` puts each where a configuration that
-names no path looks for it, with a record of where it came from, its size and its hash beside it.
-A run never downloads: its catalogues are files whose hash is part of the run.
+``clusterscan download KIND [KIND ...]`` puts each where a configuration that names no path looks
+for it, with a record of where it came from, its size and its hash beside it. `clusterscan sync`
+(and so `clusterscan run`) does the same for those that are missing, once; what is kept is never
+replaced, and the hash of a catalogue's file is part of the run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,18 @@ from clusterscan.catalogs.layouts import Layout, Remote
 from clusterscan.catalogs.registry import LAYOUTS
 from clusterscan.catalogs.tables import read_table
 from clusterscan.config.catalogs import DOWNLOADS
+from clusterscan.config.download import DownloadSettings
 from clusterscan.errors import CatalogueError, ClusterscanError, SourceError
+from clusterscan.fetch.download.batch import download_all
+from clusterscan.fetch.download.item import Item
+from clusterscan.fetch.download.store import Store
 from clusterscan.provenance.atomic import atomic_path, write_json
 from clusterscan.provenance.fingerprint import file_sha256
 
-_TIMEOUT_S = 120
-_CHUNK_BYTES = 1 << 20
 
-
-def download(kind: str, folder: Path, *, vizier: Any = None) -> Path:
+def download(
+    kind: str, folder: Path, *, vizier: Any = None, settings: DownloadSettings | None = None
+) -> Path:
     """Fetch a catalogue, check it, and return its file.
 
     Parameters
@@ -36,6 +42,8 @@ def download(kind: str, folder: Path, *, vizier: Any = None) -> Path:
         Where it goes; the file is called as the kind.
     vizier : astroquery.vizier.VizierClass, optional
         The client, for another mirror or other limits.
+    settings : DownloadSettings, optional
+        How archive files are downloaded.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def download(kind: str, folder: Path, *, vizier: Any = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         if layout.remote.url:
-            _get(layout.remote.url, temporary)
+            _get(layout.remote.url, temporary, settings or DownloadSettings())
         else:
             _query(layout.remote.table, temporary, vizier)
         record = _checked(temporary, kind, layout, layout.remote)
@@ -61,17 +69,19 @@ def download(kind: str, folder: Path, *, vizier: Any = None) -> Path:
     return path
 
 
-def _get(url: str, path: Path) -> None:
-    import requests
-
-    try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
-            response.raise_for_status()
-            with path.open("wb") as file:
-                for chunk in response.iter_content(_CHUNK_BYTES):
-                    file.write(chunk)
-    except (requests.RequestException, OSError) as error:
-        raise SourceError(f"{url}: {error}; try again later, or get the file by hand") from error
+def _get(url: str, path: Path, settings: DownloadSettings) -> None:
+    # What broke off stays in this folder and is continued by the next attempt.
+    store = Store(path.parent / ".incoming")
+    outcome = download_all([Item(url, url)], store, settings)[url]
+    entry = store.entry(url)
+    if outcome.path is not None:
+        os.replace(outcome.path, path)
+    entry.record_path.unlink(missing_ok=True)
+    with suppress(OSError):
+        os.removedirs(entry.path.parent)  # empty ones alone
+    if outcome.path is None:
+        words = outcome.words if url in outcome.words else f"{url}: {outcome.words}"
+        raise SourceError(f"{words}; try again later, or get the file by hand")
 
 
 def _query(table: str, path: Path, vizier: Any) -> None:
@@ -118,12 +128,12 @@ def _checked(path: Path, kind: str, layout: Layout, remote: Remote) -> dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Download the catalogues that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m clusterscan.catalogs.download")
+    parser = argparse.ArgumentParser(prog="clusterscan download")
     parser.add_argument("kind", nargs="+", help="kinds of the registry, see docs/catalogues.md")
-    parser.add_argument("--folder", type=Path, default=Path(DOWNLOADS).expanduser())
+    parser.add_argument("--folder", type=Path, default=Path(DOWNLOADS))
     chosen = parser.parse_args(arguments)
     for kind in chosen.kind:
-        print(download(kind, chosen.folder))
+        print(download(kind, chosen.folder.expanduser()))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
     except SourceError as error:
         if settings.kind != "generic" and LAYOUTS[settings.kind].remote is not None:
             raise SourceError(
-                f"{error}; or get it: python -m clusterscan.catalogs.download {settings.kind}"
+                f"{error}; or get it: clusterscan download {settings.kind}"
             ) from error
         raise
 

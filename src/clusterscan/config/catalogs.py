@@ -98,7 +98,7 @@ class PublishedCatalogue(_FileCatalogue):
     path: str = Field(
         "",
         description="The file; may begin with ${CLUSTERSCAN_DATA}. Empty: "
-        f"{DOWNLOADS}/<kind>, where `python -m clusterscan.catalogs.download KIND` puts it.",
+        f"{DOWNLOADS}/<kind>, where sync or `clusterscan download KIND` puts it.",
     )
 
     @model_validator(mode="before")

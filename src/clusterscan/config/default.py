@@ -19,6 +19,7 @@ from clusterscan.config.preprocess import (
 )
 from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
+from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal
 from clusterscan.config.sky import Cells, SkySettings
 from clusterscan.config.source import SimulatedSource
 from clusterscan.config.train import AugmentationSettings, NormalisationSettings, TrainSettings
@@ -43,6 +44,18 @@ def default_config() -> Config:
         detect=DetectSettings(radius_arcmin=2.0, min_probability=0.15),
         merge=MergeSettings(radius_arcmin=2.5),
         validate=ValidateSettings(radius_arcmin=2.5),
+        selection=SelectionSettings(
+            signals={
+                "unwise": GalaxiesSignal(kind="galaxies"),
+                "act": SzSignal(
+                    kind="sz",
+                    frequencies_ghz=(97.8, 149.6, 216.0),
+                    beam_fwhm_arcmin=(2.0, 1.4, 1.0),
+                    highpass_fwhm_arcmin=10.0,
+                ),
+            },
+            nulls=("inverted", "scrambled", "shuffled", "empty"),
+        ),
     )
 
 

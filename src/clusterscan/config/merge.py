@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.calibration import CalibrationSettings
 
 
 class MergeSettings(Settings):
@@ -19,6 +20,19 @@ class MergeSettings(Settings):
     unite_radius_arcmin: PositiveFloat = Field(
         2.5, description="entries of two catalogues within this radius are one cluster [arcmin]"
     )
+    unite_radius_kpc: PositiveFloat | None = Field(
+        None,
+        description="the same across the line of sight where a redshift is known [kpc]; null: "
+        "the angle",
+    )
+    unite_n_sigma: NonNegativeFloat = Field(
+        0.0, description="limits widen by this many position errors of both entries"
+    )
+    unite_z_window: PositiveFloat | None = Field(
+        None,
+        description="entries whose redshifts differ by more than this times (1 + z) are two "
+        "clusters; null: redshifts keep nothing apart",
+    )
     duplicate_radius_arcmin: NonNegativeFloat = Field(
         0.1, description="rows of one catalogue this close are one cluster [arcmin]"
     )
@@ -29,7 +43,10 @@ class MergeSettings(Settings):
         1.0, description="L2 penalty on the weights that combine the models"
     )
     combiner_min_examples: PositiveInt = Field(
-        8, description="known and other objects needed to fit the weights; else plain mean"
+        8, description="real and other objects needed to fit anything; else plain mean of logits"
+    )
+    calibration: CalibrationSettings = Field(
+        CalibrationSettings(), description="from combined scores to a probability that holds"
     )
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -17,6 +17,7 @@ from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.publish import PublishSettings
 from clusterscan.config.sample import SampleSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
+from clusterscan.config.selection import SelectionSettings, SzSignal
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.sky import SkySettings
 from clusterscan.config.source import SourceSettings
@@ -67,6 +68,12 @@ class SurveySettings(Settings):
     source: SourceSettings = Field(description="where the images come from")
     preprocess: PreprocessSettings = Field(PreprocessSettings(), description="raw to tile image")
     sample: SampleSettings = Field(description="labelled examples")
+    training_set: Literal["pinned", "follow"] = Field(
+        "pinned",
+        description="pinned: networks stay trained on the examples of the first run until "
+        "`clusterscan release` or other settings; follow: each new image or catalogue trains them "
+        "again, and scans the sky again",
+    )
     models: dict[Annotated[str, Field(pattern=_NAME)], ModelSettings] = Field(
         min_length=1, description="networks by name"
     )
@@ -170,6 +177,9 @@ class Config(Settings):
     validate_: ValidateSettings = Field(
         ValidateSettings(), alias="validate", description="completeness and purity"
     )
+    selection: SelectionSettings = Field(
+        SelectionSettings(), description="injected clusters, null skies, random positions"
+    )
     publish: PublishSettings = Field(PublishSettings(), description="the products")
     execution: ExecutionSettings = Field(ExecutionSettings(), description="how jobs run")
 
@@ -204,6 +214,28 @@ class Config(Settings):
         catalogue_columns(self.scanned(), self.catalogue_names("known"), simulated=simulated)
         return self
 
+    @model_validator(mode="after")
+    def _signals_name_surveys(self):
+        if unknown := sorted(set(self.selection.signals) - set(self.surveys)):
+            raise ValueError(
+                f"selection.signals: {unknown} are no surveys; choose from {list(self.surveys)}"
+            )
+        for name, signal in self.selection.signals.items():
+            bands = len(self.surveys[name].bands)
+            if isinstance(signal, SzSignal):
+                given = {len(signal.frequencies_ghz), len(signal.beam_fwhm_arcmin)}
+                if given != {bands}:
+                    raise ValueError(
+                        f"selection.signals.{name}: give a frequency and a beam for each of the "
+                        f"{bands} bands"
+                    )
+            elif self.surveys[name].bands != ("W1", "W2"):
+                raise ValueError(
+                    f"selection.signals.{name}: galaxies are for bands W1 and W2, not "
+                    f"{list(self.surveys[name].bands)}"
+                )
+        return self
+
     @property
     def is_simulated(self) -> bool:
         """Whether any image comes from the simulated sky."""
@@ -212,6 +244,13 @@ class Config(Settings):
     def catalogue_names(self, role: str) -> list[str]:
         """Return the names of the catalogues of a role, sorted."""
         return sorted(c.name for c in self.catalogs if c.role == role)
+
+    def reference_catalogues(self) -> list[str]:
+        """Return the catalogues that the probability is calibrated with."""
+        truths = self.catalogue_names("truth")
+        if truths and self.merge.calibration.reference == "truth":
+            return truths
+        return self.catalogue_names("known")
 
     def catalogue(self, name: str) -> CatalogueSettings:
         """Return the settings of a catalogue."""

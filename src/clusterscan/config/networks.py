@@ -17,6 +17,10 @@ RESNETS = ("resnet18", "resnet34", "resnet50")
 DENSE_NAMES = ("baseline", *RESNETS, "efficientnet_b0", "densenet121", "mobilenet", "mobilenetv3")
 """Networks that have a dense form, which is then the one that is meant by default."""
 
+HEAD_CELLS = {"cnn_mlp": 4, "vgg16": 7, "spinalnet_vgg": 7}
+"""Networks whose dense form has the published head of several layers, and the side of the map of
+window means that this head reads. They are whole by default."""
+
 SMALLEST_PX = {
     "baseline": 16,
     "resnet18": 32,
@@ -143,10 +147,10 @@ class NetworkSettings(Settings):
         return self
 
     def _check_dense(self) -> None:
-        if self.name not in DENSE_NAMES and not self.name.startswith("timm/"):
+        if self.name not in (*DENSE_NAMES, *HEAD_CELLS) and not self.name.startswith("timm/"):
             raise ValueError(
                 f"{self.name} has no dense form; set form: whole, or take one of "
-                f"{', '.join(DENSE_NAMES)}"
+                f"{', '.join((*DENSE_NAMES, *HEAD_CELLS))}"
             )
         if self.classes != 1:
             raise ValueError(
@@ -161,8 +165,17 @@ class NetworkSettings(Settings):
                 f"{self.name} with stem_stride = {self.stem_stride} and stages = {self.stages} can "
                 f"have output_stride {', '.join(map(str, allowed))}, not {self.output_stride}"
             )
-        if self.name == "baseline" and self.output_stride > 16:
-            raise ValueError("baseline has output_stride 2, 4, 8 or 16")
+        if self.name in ("baseline", "cnn_mlp") and self.output_stride > 16:
+            raise ValueError(f"{self.name} has output_stride 2, 4, 8 or 16")
+        if self.name in ("vgg16", "spinalnet_vgg") and self.output_stride not in (16, 32):
+            raise ValueError(f"{self.name} has output_stride 16 or 32")
+        if (rest := self.window_cells % (h := HEAD_CELLS.get(self.name, 1))) != 0:
+            S, lower = self.output_stride, max(self.window_cells - rest, h)
+            raise ValueError(
+                f"the head of {self.name} reads {h} x {h} means of the window, which has "
+                f"window_px / output_stride = {self.window_cells} cells a side; give window_px = "
+                f"{lower * S} or {(lower + h) * S}"
+            )
 
     def _check_whole(self) -> None:
         if self.window_px != self.size_px:

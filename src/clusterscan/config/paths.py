@@ -16,19 +16,21 @@ def data_root() -> Path:
     return Path(os.environ.get("CLUSTERSCAN_DATA") or PROJECT_ROOT.parent / "shared" / "data")
 
 
-def expand_path(text: str) -> Path:
-    """Return the existing file or folder that a config names.
+def expand_path(text: str, *, must_exist: bool = True) -> Path:
+    """Return the file or folder that a config names.
 
     Parameters
     ----------
     text : str
         A path; may begin with ``${CLUSTERSCAN_DATA}``; else, if relative, it starts at the
         project's folder.
+    must_exist : bool
+        Whether there must be something.
 
     Raises
     ------
     SourceError
-        If nothing is there, saying how to say where it is.
+        If nothing is there but must be, saying how to say where it is.
     """
     if text.startswith(_VARIABLE):
         path = data_root() / text[len(_VARIABLE) :].lstrip("/")
@@ -39,6 +41,6 @@ def expand_path(text: str) -> Path:
     else:
         path = PROJECT_ROOT / Path(text).expanduser()
         hint = "correct the path in the config"
-    if not path.exists():
+    if must_exist and not path.exists():
         raise SourceError(f"{text}: there is no {path}; {hint}")
     return path

@@ -23,6 +23,19 @@ class ScanSettings(Settings):
         description="Grid step of the dense engine [px], where a network's own output stride is "
         "coarser; divides it. null: the stride. Half the step costs four times the time.",
     )
+    coarse_step_px: int | None = Field(
+        None,
+        ge=1,
+        description="Look with this grid step first [px] (dense networks: at most their output "
+        "stride), and finely only where that could show a candidate. null: finely everywhere.",
+    )
+    coarse_probability: float = Field(
+        0.02,
+        gt=0,
+        lt=1,
+        description="Where a coarse value nearby reaches this, the fine one is computed; well "
+        "below detect.min_probability.",
+    )
     batch_size: int = Field(64, ge=1, description="Crops per step of the windowed engine.")
     threads: int = Field(
         1, ge=1, description="CPU threads; fixed here because sums depend on it in the last bit."

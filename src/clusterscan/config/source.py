@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.source_service import CutoutsSource, Hips2fitsSource
 
 
 class SimulatedSource(Settings):
@@ -120,7 +122,14 @@ class LocalSource(Settings):
 
 
 SourceSettings = Annotated[
-    SimulatedSource | MosaicSource | HipsSource | LocalSource, Field(discriminator="kind")
+    SimulatedSource
+    | MosaicSource
+    | HipsSource
+    | LocalSource
+    | ArchiveSource
+    | Hips2fitsSource
+    | CutoutsSource,
+    Field(discriminator="kind"),
 ]
 
 

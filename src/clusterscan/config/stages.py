@@ -1,8 +1,8 @@
 """What each stage sees of the configuration: its own settings and nothing else, as JSON.
 
-A stage's JSON has three parts: ``stage`` and ``version`` determine the result (and go into the
-tiles' fingerprints), ``sky`` says how the sky is cut. How jobs run is not in it. So changing a
-setting of one stage never reruns an earlier one.
+A stage's JSON has up to three parts: ``stage`` and ``version`` determine the result (and go into
+the tiles' fingerprints), ``sky`` says how the sky is cut, for stages that work on its parts. How
+jobs run is not in it. So changing a setting of one stage never reruns an earlier one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
+from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
+from clusterscan.config.selection import INJECTED
 from clusterscan.config.versions import STAGE_VERSIONS
 from clusterscan.preprocess.stage import margin_arcmin
+from clusterscan.sample.split import SkySplit
 
 
 class StageSettings:
@@ -29,7 +33,7 @@ class StageSettings:
 
     def catalogue(self, name: str) -> str:
         """Return settings of one reference catalogue."""
-        return self._text("catalogue", catalogue_source(self._config, name))
+        return _text("catalogue", catalogue_source(self._config, name))
 
     def preprocess(self, survey: str) -> str:
         """Return settings of `preprocess`."""
@@ -56,10 +60,22 @@ class StageSettings:
             },
         )
 
+    def release(self, survey: str) -> str:
+        """Return all settings that determine the examples of a training set."""
+        texts = {
+            "fetch": self.fetch(survey),
+            "preprocess": self.preprocess(survey),
+            "sample": self.sample(survey),
+        }
+        parts = {name: json.loads(text) for name, text in texts.items()}
+        made_by = {name: [part["version"], part["stage"]] for name, part in parts.items()}
+        tile_order = self._config.sky.tile_order
+        return _text("release", {"survey": survey, "tile_order": tile_order, **made_by})
+
     def train(self, survey: str, model: str) -> str:
         """Return settings of `train`."""
         settings = self._config.surveys[survey]
-        return self._text(
+        return _text(
             "train",
             {
                 "survey": survey,
@@ -103,7 +119,10 @@ class StageSettings:
             {
                 "models": self._config.scanned(),
                 "known": self._config.catalogue_names("known"),
+                "lists": self._config.catalogue_names("reference"),
                 "merge": _plain(self._config.merge),
+                "seed": self._config.seed,
+                "reference": self._reference(),
                 "regions": _plain(self._config.sky.regions),
             },
             blocks=self._config.sky.blocks(),
@@ -119,9 +138,56 @@ class StageSettings:
                 "seed": self._config.seed,
                 "truth": self._config.catalogue_names("truth"),
                 "validate": _plain(self._config.validate_),
+                "purities": list(self._config.merge.calibration.purities),
                 "regions": _plain(self._config.sky.regions),
             },
             blocks=self._config.sky.blocks(),
+        )
+
+    def probe(self, probe: str) -> str:
+        """Return settings of one probe of the selection function."""
+        config, chosen = self._config, self._config.selection
+        networks = [(s, m) for s, m in config.scanned() if m != FILTER]
+        how = {f"{s}/{m}": _plain(config.surveys[s].scan) for s, m in networks}
+        seen = probe_surveys(config, probe)
+        stage: dict[str, Any] = {
+            "seed": config.seed,
+            "map_order": config.sky.map_order,
+            "tiles": probe_tiles(config, probe),
+            "how": {key: value for key, value in how.items() if key.partition("/")[0] in seen},
+            "surveys": {
+                survey: {
+                    "preprocess": _plain(config.surveys[survey].preprocess),
+                    "signal": _plain(chosen.signals.get(survey)),
+                    **(image_source(config, survey) if probe == "empty" else {}),
+                }
+                for survey in seen
+            },
+        }
+        if probe == INJECTED:
+            stage |= {"grid": _plain(chosen.grid), "halos": _plain(config.simulation.halos)}
+        return self._text("probe", stage)
+
+    def selection(self) -> str:
+        """Return settings of what is made of the probes, and of the random positions."""
+        config = self._config
+        names = probes(config)
+        return self._text(
+            "selection",
+            {
+                "seed": config.seed,
+                "selection": _plain(config.selection),
+                "probes": {name: probe_tiles(config, name) for name in names},
+                "models": [list(m) for m in config.scanned() if m[1] != FILTER],
+                "surveys": {name: probe_surveys(config, name) for name in names},
+                "detect": _plain(config.detect),
+                "merge": _plain(config.merge),
+                "regions": _plain(config.sky.regions),
+                "radius_arcmin": config.validate_.radius_arcmin,
+                "confidence": config.validate_.confidence,
+                "footprint": config.sky.tiles(),
+            },
+            blocks=config.sky.blocks(),
         )
 
     def publish(self) -> str:
@@ -130,19 +196,65 @@ class StageSettings:
         config.pop("execution")
         return self._text("publish", {"config": config}, blocks=self._config.sky.blocks())
 
+    def _reference(self) -> dict[str, Any]:
+        """Return what makes an object of the validation sky real, as `validate` judges it."""
+        judged = self._config.validate_
+        cut = judged.model_dump(mode="json")["purity_cut"]
+        names = self._config.reference_catalogues()
+        return {"catalogues": names, "cut": cut, "radius_arcmin": judged.radius_arcmin}
+
     def _text(self, name: str, stage: dict[str, Any], **sky: Any) -> str:
         orders = self._config.sky
-        content = {
-            "version": STAGE_VERSIONS[name],
-            "stage": stage,
-            "sky": {
-                "tile_order": orders.tile_order,
-                "block_order": orders.block_order,
-                "map_order": orders.map_order,
-                **sky,
-            },
+        cut = {
+            "tile_order": orders.tile_order,
+            "block_order": orders.block_order,
+            "map_order": orders.map_order,
         }
-        return json.dumps(content, sort_keys=True)
+        return _text(name, stage, sky={**cut, **sky})
+
+
+def _text(name: str, stage: dict[str, Any], **more: Any) -> str:
+    content = {"version": STAGE_VERSIONS[name], "stage": stage, **more}
+    return json.dumps(content, sort_keys=True)
+
+
+def probes(config: Config) -> list[str]:
+    """Return the probes of a run: model clusters where a survey sees them, then null skies."""
+    chosen = config.selection
+    names = [INJECTED] if chosen.signals and chosen.max_injected_tiles else []
+    names += [
+        name for name in chosen.nulls if chosen.max_null_tiles and probe_surveys(config, name)
+    ]
+    return [name for name in names if probe_tiles(config, name)]
+
+
+def probe_surveys(config: Config, probe: str) -> list[str]:
+    """Return the surveys whose images a probe changes; of a null sky the others are not scanned."""
+    signals = config.selection.signals
+    found = []
+    for name, survey in config.surveys.items():
+        signal = signals.get(name)
+        if (
+            probe in (INJECTED, "scrambled")
+            or (probe == "inverted" and signal is not None and signal.kind == "sz")
+            or (probe == "shuffled" and len(survey.bands) > 1)
+            or (probe == "empty" and survey.source.kind == "simulated")
+        ):
+            found.append(name)
+    return sorted(found)
+
+
+def probe_tiles(config: Config, probe: str) -> list[int]:
+    """Return the tiles of a probe, evenly chosen from the test region or the footprint."""
+    chosen = config.selection
+    tiles = np.array(config.sky.tiles(), dtype=np.int64)
+    if chosen.tiles == "test":
+        split = SkySplit(config.sky.regions)
+        tiles = tiles[split.part_of(*sky.cell_centres(tiles, config.sky.tile_order)) == "test"]
+    most = chosen.max_injected_tiles if probe == INJECTED else chosen.max_null_tiles
+    count = min(most, tiles.size)
+    at = np.linspace(0, max(tiles.size - 1, 0), count).round().astype(int)
+    return [int(t) for t in tiles[at]]
 
 
 def image_source(config: Config, survey: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Calibration: from a network's scores to probabilities that mean what they say.
 
 A calibration is a small dict that a model card keeps: ``{"kind": "temperature", "temperature":
-T, ...}`` or ``{"kind": "platt", "slope": a, "offset": b, ...}``; None changes nothing. Both keep
-the order of the scores (and temperature scaling the predicted class).
+T, ...}``, with ``"offset": b`` where the base rate changes too, ``{"kind": "platt", "slope": a,
+"offset": b, ...}``, or ``{"kind": "beta", ...}`` and ``{"kind": "isotonic", ...}`` (the modules of
+these names); None changes nothing. All keep the order of the scores (and temperature scaling the
+predicted class).
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 
 from clusterscan.errors import ModelError
+from clusterscan.measure.beta import beta_logit
+from clusterscan.measure.isotonic import isotonic_logit
 
 LOWEST, HIGHEST = 0.02, 50.0  # temperatures
+_CURVES = {"beta": beta_logit, "isotonic": isotonic_logit}
 _SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 on the way to logits
 
 
@@ -75,6 +80,69 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | N
     }
 
 
+def fit_temperature_and_rate(
+    logits: np.ndarray, label: np.ndarray, training_rate: float
+) -> dict[str, Any] | None:
+    """Return the calibration of logits that were learnt at another base rate than the labels'.
+
+    A network's logit less that of its training's share of positives is the evidence, a log
+    likelihood ratio. The evidence is divided by the temperature, and the logit of the share of
+    positives among the labels is added.
+
+    Parameters
+    ----------
+    logits : float ndarray, shape (n,)
+        One logit each, class 1.
+    label : int ndarray, shape (n,)
+        0 or 1, at the base rate that the probabilities are wanted for: that of the sky.
+    training_rate : float
+        Share of positives at which the logits were learnt, between 0 and 1.
+
+    Returns
+    -------
+    dict or None
+        kind ("temperature"), temperature, offset, training_rate, sky_rate, examples; None as of
+        `fit_temperature`.
+
+    Raises
+    ------
+    ModelError
+        If a logit is not finite, or the rate is no rate.
+
+    References
+    ----------
+    Saerens, Latinne & Decaestecker 2002, Neural Comput. 14, 21 (new base rates); Guo et al. 2017.
+    """
+    if not 0 < training_rate < 1:
+        raise ModelError(f"training_rate = {training_rate} must lie between 0 and 1")
+    evidence = _checked(logits).reshape(-1) - logit(training_rate)
+    label = np.asarray(label)
+    if len(np.unique(label)) < 2:
+        return None
+    target = _softened(label, 2)[:, 1]
+    sky = float(target.mean())
+
+    def cross_entropy(temperature: float) -> float:
+        score = evidence / temperature + logit(sky)
+        return float((np.logaddexp(0, score) - target * score).mean())
+
+    found = minimize_scalar(
+        lambda log_t: cross_entropy(float(np.exp(log_t))),
+        bounds=(np.log(LOWEST), np.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    temperature = float(np.exp(found.x))
+    return {
+        "kind": "temperature",
+        "temperature": round(temperature, 6),
+        "offset": round(float(logit(sky) - logit(training_rate) / temperature), 6),
+        "training_rate": round(float(training_rate), 6),
+        "sky_rate": round(sky, 6),
+        "examples": len(label),
+    }
+
+
 def fit_platt(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | None:
     """Return the slope and offset that turn one logit into a probability.
 
@@ -130,7 +198,7 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
     Parameters
     ----------
     calibration : mapping or None
-        From `fit_temperature` or `fit_platt`; None: softmax alone.
+        From one of the fits here, `fit_beta` or `fit_isotonic`; None: softmax alone.
     logits : float ndarray, shape (n,) or (n, K)
         One-dimensional: one logit, class 1.
 
@@ -145,12 +213,15 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
         If the calibration is of an unknown kind, or its numbers are impossible.
     """
     values = np.asarray(logits, dtype=np.float64)
+    if calibration is not None and calibration.get("kind") in _CURVES:
+        curve = str(calibration["kind"])
+        score = _CURVES[curve](calibration, _one_logit(values, curve))
+        return np.column_stack([expit(-score), expit(score)])
     kind, first, offset = _parameters(calibration)
+    if kind == "temperature" and offset:
+        first, kind = 1 / first, "platt"
     if kind == "platt":
-        scores = _two_columns(values)
-        if scores.shape[1] != 2:
-            raise ModelError(f"calibration 'platt' does not fit {scores.shape[1]} classes")
-        score = first * (scores[:, 1] - scores[:, 0]) + offset
+        score = first * _one_logit(values, kind) + offset
         return np.column_stack([expit(-score), expit(score)])
     if values.ndim == 1 or values.shape[1] == 1:
         score = values.reshape(-1) / first
@@ -187,6 +258,15 @@ def apply_to_probability(
     return apply_to_logits(calibration, logits).reshape(values.shape)
 
 
+def _one_logit(values: np.ndarray, kind: str) -> np.ndarray:
+    if values.ndim == 1:
+        return values
+    scores = _two_columns(values)
+    if scores.shape[1] != 2:
+        raise ModelError(f"calibration {kind!r} does not fit {scores.shape[1]} classes")
+    return scores[:, 1] - scores[:, 0]
+
+
 def _parameters(calibration: Mapping[str, Any] | None) -> tuple[str, float, float]:
     """Return the kind, the temperature or slope, and the offset."""
     if calibration is None:
@@ -195,9 +275,12 @@ def _parameters(calibration: Mapping[str, Any] | None) -> tuple[str, float, floa
     names = {"temperature": ("temperature",), "platt": ("slope", "offset")}.get(str(kind))
     if names is None:
         raise ModelError(
-            f"calibration kind {kind!r} is unknown; needs 'temperature' or 'platt', or null"
+            f"calibration kind {kind!r} is unknown; needs 'temperature', 'platt', 'beta' or "
+            "'isotonic', or null"
         )
     values = [calibration.get(name) for name in names]
+    if kind == "temperature" and "offset" in calibration:
+        names, values = (*names, "offset"), [*values, calibration["offset"]]
     good = [isinstance(v, int | float) and bool(np.isfinite(v)) for v in values]
     if not all(good) or (kind == "temperature" and not values[0] > 0):  # type: ignore[operator]
         raise ModelError(

@@ -1,17 +1,19 @@
 """Merging: candidates of all models become objects, scored together, matched with known clusters.
 
 Steps, each a pure function: `merge_candidates` (what belongs together), `forced` (every model's
-map at every position), `fit_combiner` and `combine` (one probability), `match_known` and
+map at every position), `score_objects` (one calibrated probability), `match_known` and
 `unite_known` (what the literature knows).
 """
 
 from clusterscan.catalogs.unite import match_known, unite_known
+from clusterscan.merge.calibrate import ProbabilityModel
 from clusterscan.merge.combine import Combiner, combine, fit_combiner
 from clusterscan.merge.forced import forced
 from clusterscan.merge.objects import merge_candidates, score_objects
 
 __all__ = [
     "Combiner",
+    "ProbabilityModel",
     "combine",
     "fit_combiner",
     "forced",

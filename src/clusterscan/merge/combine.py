@@ -1,4 +1,8 @@
-"""One probability from several models: stacked logistic regression with missing values."""
+"""One score from several models: one of them, a mean, or stacking; values may be missing.
+
+Scores are logits (of probabilities at some base rate) or signal-to-noise ratios; calibration
+turns them into probabilities (`clusterscan.merge.calibrate`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from clusterscan.config.merge import MergeSettings
 from clusterscan.errors import CatalogueError
@@ -16,11 +20,22 @@ from clusterscan.errors import CatalogueError
 
 @dataclass(frozen=True)
 class Combiner:
-    """Weights that turn the models' logits into one.
+    """How the models' values make one score.
 
-    ``logit(p) = intercept + sum_m weight_m (x_m - centre_m) / width_m``, a missing x_m adding
-    ``missing_m`` instead. Where ``kind`` is "mean" there was too little to fit, and the logit
-    is the mean of the models that are there.
+    Attributes
+    ----------
+    names : tuple of str
+        The models.
+    kind : {"single", "mean", "logit_mean", "logistic"}
+        "single": the value of the model whose weight is 1, where it is missing the mean of
+        those that are there. "mean": the logit of the mean probability. "logit_mean": the mean
+        value. "logistic": ``intercept + sum_m weight_m (x_m - centre_m) / width_m``, a missing
+        x_m adding ``missing_m`` instead.
+    centre, width, weight, missing : tuple of float
+        One of each a model.
+    intercept : float
+    n_known, n_other : int
+        Real and other objects that it was fitted on; 0 where nothing was fitted.
     """
 
     names: tuple[str, ...]
@@ -46,6 +61,15 @@ class Combiner:
         return cls(**values)
 
 
+def plain_combiner(names: Sequence[str], kind: str, single: str = "") -> Combiner:
+    """Return a combination that needs no fit: a mean, or the one model named ``single``."""
+    if kind == "single" and single not in names:
+        raise CatalogueError(f"there is no model {single!r} to stand alone; there are {names}")
+    zero, one = (0.0,) * len(names), (1.0,) * len(names)
+    weight = tuple(float(n == single) for n in names) if kind == "single" else one
+    return Combiner(tuple(names), kind, zero, one, weight, zero, 0.0, 0, 0)
+
+
 def fit_combiner(
     features: np.ndarray,
     is_known: np.ndarray,
@@ -53,7 +77,7 @@ def fit_combiner(
     *,
     settings: MergeSettings,
 ) -> Combiner:
-    """Fit how models combine, on objects of the validation region.
+    """Fit how models combine by stacking, on objects of the validation region.
 
     Weights of models are kept from turning negative: networks agree so closely that a free fit
     may set one against another, and a higher probability would lower the result (Breiman 1996).
@@ -63,8 +87,7 @@ def fit_combiner(
     features : float ndarray, shape (n, n_models)
         Logits (or S/N), NaN where missing.
     is_known : bool ndarray, shape (n,)
-        Whether the object is a catalogue-listed cluster. The catalogues are incomplete, so the
-        fitted probability is that of being listed.
+        Whether the object is real by the reference that the probability is to mean.
     names : sequence of str
         Of the models.
     settings : MergeSettings
@@ -73,6 +96,7 @@ def fit_combiner(
     Returns
     -------
     Combiner
+        "logistic"; where there is too little to fit, "logit_mean".
 
     Raises
     ------
@@ -91,11 +115,8 @@ def fit_combiner(
     usable = there.any(axis=1)
     x, y, there = x[usable], y[usable], there[usable]
     known, other = int(y.sum()), int((~y).sum())
-    plain = (0.0,) * len(names)
-    fewest = settings.combiner_min_examples
-    if min(known, other) < fewest:
-        ones = (1.0,) * len(names)
-        return Combiner(tuple(names), "mean", plain, ones, ones, plain, 0.0, known, other)
+    if min(known, other) < settings.combiner_min_examples:
+        return plain_combiner(names, "logit_mean")
     centre, width = _standard(x, there)
     z = np.where(there, (x - centre) / width, 0.0)
     theta = _fit(z, (~there).astype(float), y, settings.combiner_penalty)
@@ -107,31 +128,44 @@ def fit_combiner(
     )  # fmt: skip
 
 
-def combine(combiner: Combiner, features: np.ndarray) -> np.ndarray:
-    """Return the combined probability of each object, 0 where every model is missing.
+def scores(combiner: Combiner, features: np.ndarray) -> np.ndarray:
+    """Return the combined score of each object, -inf where every model is missing.
 
     Parameters
     ----------
     combiner : Combiner
-        From `fit_combiner`.
     features : float ndarray, shape (n, n_models)
         In the order of ``combiner.names``, NaN where missing.
 
     Returns
     -------
-    probability : float64 ndarray, shape (n,)
+    score : float64 ndarray, shape (n,)
     """
     x = np.asarray(features, dtype=np.float64).reshape(-1, len(combiner.names))
     there = np.isfinite(x)
-    if combiner.kind == "mean":
-        total = np.where(there, x, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-    else:
+    if combiner.kind == "logistic":
         z = np.where(there, (x - np.array(combiner.centre)) / np.array(combiner.width), 0.0)
         # Column by column: a matrix product's last bit depends on how many rows there are.
         total = np.full(len(x), combiner.intercept)
         for m in range(x.shape[1]):
             total += combiner.weight[m] * z[:, m] + combiner.missing[m] * ~there[:, m]
-    return np.where(there.any(axis=1), expit(total), 0.0)
+    elif combiner.kind == "mean":
+        total = logit(np.clip(_mean(expit(x), there), 1e-12, 1 - 1e-12))
+    else:
+        total = _mean(x, there)
+    if combiner.kind == "single":
+        own = x[:, combiner.weight.index(1.0)]
+        total = np.where(np.isfinite(own), own, total)
+    return np.where(there.any(axis=1), total, -np.inf)
+
+
+def combine(combiner: Combiner, features: np.ndarray) -> np.ndarray:
+    """Return the logistic function of `scores`: 0 where every model is missing."""
+    return expit(scores(combiner, features))
+
+
+def _mean(x: np.ndarray, there: np.ndarray) -> np.ndarray:
+    return np.where(there, x, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
 
 
 def _standard(x: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ model has no candidate in the object.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from clusterscan.config.merge import MergeSettings
 from clusterscan.detect.peak_shape import ra_dec
 from clusterscan.detect.peaks import SATURATION
 from clusterscan.errors import CatalogueError
-from clusterscan.merge.combine import Combiner, combine, fit_combiner
+from clusterscan.merge.scoring import IsReal, fit_scores
 
 Model = tuple[str, str]
 
@@ -83,18 +84,18 @@ def merge_candidates(
 def score_objects(
     objects: pd.DataFrame,
     forced_values: Mapping[Model, np.ndarray],
-    is_known: np.ndarray,
-    in_validation: np.ndarray,
     *,
+    is_real: IsReal,
+    is_listed: np.ndarray,
+    in_validation: np.ndarray,
     settings: MergeSettings,
     scale: str = "probability",
-) -> tuple[pd.DataFrame, Combiner]:
-    """Return the objects with one probability each, and how it was combined.
+    rates: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the objects with one calibrated probability each, and how it was made.
 
-    The weights are fitted on the objects of the validation region, against membership in the
-    known catalogues: ``prob`` is the probability *of being a catalogue-listed cluster*. As the
-    catalogues miss clusters, it is lower than that of being a cluster, but sorts objects the
-    same way where what they miss does not depend on the scores.
+    Combination and calibration are chosen and fitted on the objects of the validation region.
 
     Parameters
     ----------
@@ -102,23 +103,31 @@ def score_objects(
         From `merge_candidates`.
     forced_values : mapping of (survey, model) to float ndarray, shape (n,)
         Every model's map at every object (`clusterscan.merge.forced`), NaN where invalid.
-    is_known, in_validation : bool ndarray, shape (n,)
+    is_real : callable
+        (n,) scores, higher is better -> (n,) bool: which objects are real by the reference. Of
+        two objects on one cluster the better is real, so it depends on the scores.
+    is_listed, in_validation : bool ndarray, shape (n,)
         Whether an object matches a known cluster, and lies in the validation region.
     settings : MergeSettings
-        Penalty, and the fewest examples that allow a fit.
     scale : {"probability", "snr"}
         What the forced values are: networks' probabilities or filters' S/N.
+    rates : mapping of model tag to float, optional
+        Share of positives in each network's training.
+    seed : int
+        Of folds and bootstrap.
 
     Returns
     -------
     objects : DataFrame
-        With ``forced_*``, ``prob`` and ``prob_scatter`` (standard deviation of the networks'
-        forced probabilities; NaN for filters and for fewer than two).
-    combiner : Combiner
-
-    References
-    ----------
-    Elkan & Noto 2008, KDD, 213 (classifiers from incomplete labels).
+        With ``forced_*``, ``score`` (combined, a logit or S/N), ``prob_raw`` (its logistic
+        function), ``prob`` (calibrated) and ``prob_err``, ``prob_listed`` (of being in a known
+        catalogue), ``prob_scatter`` (standard deviation of the networks' forced probabilities;
+        NaN for filters and for fewer than two), and the calibrated probabilities of every model
+        alone, ``single_*``, and of the other combinations, ``by_*`` (both only where there was
+        enough to fit).
+    record : dict
+        JSON-able: combiner, calibration, what was compared, and the calibration of
+        ``prob_listed``.
     """
     models = sorted(forced_values)
     values = np.stack([np.asarray(forced_values[m], float) for m in models], axis=1)
@@ -126,18 +135,25 @@ def score_objects(
         raise CatalogueError(
             f"{values.shape[0]} forced values for {len(objects)} objects; measure all objects"
         )
-    probability = scale == "probability"
-    features = logit(np.clip(values, SATURATION, 1 - SATURATION)) if probability else values
     names = [model_tag(m) for m in models]
-    combiner = fit_combiner(
-        features[in_validation], np.asarray(is_known)[in_validation], names, settings=settings
-    )
+    features = features_of(values, scale)
+    fitted = fit_scores(
+        features, names, objects["ra_deg"].to_numpy(), objects["dec_deg"].to_numpy(),
+        is_real=is_real, is_listed=np.asarray(is_listed), rows=np.asarray(in_validation),
+        settings=settings, scale=scale, rates=rates or {}, seed=seed,
+    )  # fmt: skip
     scored = objects.copy()
     for name, column in zip(names, values.T, strict=True):
         scored[f"forced_{name}"] = column.astype(np.float32)
-    scored["prob"] = combine(combiner, features)
-    scored["prob_scatter"] = _scatter(values).astype(np.float32) if probability else np.nan
-    return scored, combiner
+    scored["prob_scatter"] = _scatter(values).astype(np.float32) if scale != "snr" else np.nan
+    return scored.assign(**fitted.columns), fitted.record
+
+
+def features_of(values: np.ndarray, scale: str) -> np.ndarray:
+    """Return what is combined: logits of probabilities, S/N as they are; NaN stays NaN."""
+    if scale != "probability":
+        return values
+    return logit(np.clip(values, SATURATION, 1 - SATURATION))
 
 
 def _check_models(models: Sequence[Model]) -> None:

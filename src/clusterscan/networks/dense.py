@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from clusterscan.config.networks import RESNETS, NetworkSettings
+from clusterscan.config.networks import HEAD_CELLS, RESNETS, NetworkSettings
 from clusterscan.errors import ModelError
 from clusterscan.networks.baseline import WIDTHS, baseline_body
 from clusterscan.networks.borders import mirror_borders
+from clusterscan.networks.heads import MLP_WIDTHS, SpinalHead, mlp_head, vgg_head
 from clusterscan.networks.local_pooling import make_local
-from clusterscan.networks.names import TIMM_NAMES
-from clusterscan.networks.network import Alignment, ScanNetwork
-from clusterscan.networks.receptive_field import reach_px
+from clusterscan.networks.names import PUBLISHED_DROPOUT, SPINAL_WIDTHS, TIMM_NAMES
+from clusterscan.networks.network import MakeHead, ScanNetwork
 from clusterscan.networks.timm_bodies import create, has_fixed_size
 
 RESNET_WIDTHS = {
@@ -22,7 +23,8 @@ RESNET_WIDTHS = {
     "resnet34": (64, 128, 256, 512),
     "resnet50": (256, 512, 1024, 2048),
 }
-Built = tuple[nn.Module, int, Alignment]  # body, channels, alignment
+_VGG_CHANNELS = 512
+Built = tuple[nn.Module, int]  # body, channels
 
 
 def dense_network(settings: NetworkSettings, bands: int) -> ScanNetwork:
@@ -33,21 +35,53 @@ def dense_network(settings: NetworkSettings, bands: int) -> ScanNetwork:
     ModelError
         If its feature map has another stride than the settings say.
     """
-    body, channels, alignment = _maker(settings.name)(settings, bands)
-    reach = reach_px(body, bands, settings.size_px)
-    network = ScanNetwork(body, channels, settings, bands, reach_px=reach, alignment=alignment)
+    body, channels = _maker(settings.name)(settings, bands)
+    network = ScanNetwork(
+        body,
+        channels,
+        settings,
+        bands,
+        make_head=_head_maker(settings),
+        head_cells=HEAD_CELLS.get(settings.name, 1),
+    )
     _check_stride(network, channels)
     return network
 
 
 def _maker(name: str) -> Callable[[NetworkSettings, int], Built]:
-    if name == "baseline":
+    if name in ("baseline", "cnn_mlp"):
         return _baseline
+    if name in ("vgg16", "spinalnet_vgg"):
+        return _vgg
     return _resnet if name in RESNETS else _timm_body
 
 
+def _head_maker(settings: NetworkSettings) -> MakeHead:
+    """Return what makes the head: one linear layer, or the published one of several."""
+    published = PUBLISHED_DROPOUT.get(settings.name, 0.0)
+    dropout = published if settings.dropout is None else settings.dropout
+    if settings.name == "cnn_mlp":
+        return partial(mlp_head, widths=MLP_WIDTHS, dropout=dropout)
+    if settings.name == "vgg16":
+        return partial(vgg_head, dropout=dropout)
+    if settings.name == "spinalnet_vgg":
+        width = SPINAL_WIDTHS[settings.name]
+        return partial(SpinalHead, width=width, dropout=dropout, batch_norm=True)
+    return nn.Linear
+
+
 def _baseline(settings: NetworkSettings, bands: int) -> Built:
-    return baseline_body(bands, settings.output_stride), WIDTHS[-1], "cell"
+    return baseline_body(bands, settings.output_stride), WIDTHS[-1]
+
+
+def _vgg(settings: NetworkSettings, bands: int) -> Built:
+    """Return VGG's convolutions, at stride 16 without the last pooling."""
+    name = TIMM_NAMES[settings.name]
+    body = create(name, bands, settings.pretrained, num_classes=0).features
+    if settings.output_stride == 16:
+        body = body[:-1]
+    mirror_borders(body, bands, settings.size_px)
+    return body, _VGG_CHANNELS
 
 
 def _resnet(settings: NetworkSettings, bands: int) -> Built:
@@ -72,7 +106,7 @@ def _resnet(settings: NetworkSettings, bands: int) -> Built:
         body.maxpool = nn.Identity()
     stages = [getattr(body, f"layer{i + 1}") for i in range(settings.stages)]
     chain = nn.Sequential(body.conv1, body.bn1, body.act1, body.maxpool, *stages)
-    return chain, RESNET_WIDTHS[settings.name][settings.stages - 1], "corner"
+    return chain, RESNET_WIDTHS[settings.name][settings.stages - 1]
 
 
 class _LastMap(nn.Module):
@@ -112,7 +146,7 @@ def _timm_body(settings: NetworkSettings, bands: int) -> Built:
     last_map = _LastMap(body)
     make_local(last_map, bands, settings.size_px, settings.name)
     mirror_borders(last_map, bands, settings.size_px)
-    return last_map, levels.channels()[level], "corner"
+    return last_map, levels.channels()[level]
 
 
 @torch.no_grad()

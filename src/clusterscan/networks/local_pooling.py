@@ -65,11 +65,49 @@ class LocalSqueezeExcite(nn.Module):
         """Return the map (B, C, H, W) with its channels weighed."""
         if max(x.shape[-2:]) <= self.kernel_size:
             return self.published(x)
-        squeezed = box_mean(x, self.kernel_size)
+        block = block_cells(self.kernel_size)
+        weights = self._weights(squeezed(x, self.kernel_size, block))
+        if block > 1:
+            weights = functional.interpolate(weights, scale_factor=block, mode="bilinear")
+            weights = weights[..., : x.shape[-2], : x.shape[-1]]
+        return x * weights
+
+    def _weights(self, means: torch.Tensor) -> torch.Tensor:
         se = self.published
         if hasattr(se, "conv_reduce"):
-            return x * se.gate(se.conv_expand(se.act1(se.conv_reduce(squeezed))))
-        return x * se.gate(se.fc2(se.act(se.bn(se.fc1(squeezed)))))
+            return se.gate(se.conv_expand(se.act1(se.conv_reduce(means))))
+        return se.gate(se.fc2(se.act(se.bn(se.fc1(means)))))
+
+
+def block_cells(kernel: int) -> int:
+    """Return the side of the blocks whose means stand for their cells: a quarter box at most."""
+    return max(n for n in range(1, max(kernel // 4, 1) + 1) if kernel % n == 0)
+
+
+def squeezed(x: torch.Tensor, kernel: int, block: int) -> torch.Tensor:
+    """Return the means of maps (B, C, H, W) over boxes around the middle of each block of cells.
+
+    Weights made of them change slowly from cell to cell, so they are wanted only once a block; a
+    box of an even number of blocks takes half of the blocks at its two ends.
+    """
+    if block == 1:
+        return box_mean(x, kernel)
+    blocks = functional.avg_pool2d(x, block, ceil_mode=True, count_include_pad=False)
+    across = kernel // block
+    if across % 2:
+        return box_mean(blocks, across)
+    for axis in (2, 3):
+        blocks = _even_mean(blocks, across, axis)
+    return blocks
+
+
+def _even_mean(x: torch.Tensor, cells: int, axis: int) -> torch.Tensor:
+    """Return means over an axis, half of a box of cells to either side, cut at the border."""
+    kernel = (cells, 1) if axis == 2 else (1, cells)
+    around = (kernel[0] // 2, kernel[1] // 2)
+    means = functional.avg_pool2d(x, kernel, stride=1, padding=around, count_include_pad=False)
+    size = x.shape[axis]
+    return (means.narrow(axis, 0, size) + means.narrow(axis, 1, size)) / 2
 
 
 def box_mean(x: torch.Tensor, cells: int) -> torch.Tensor:

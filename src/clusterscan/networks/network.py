@@ -11,7 +11,9 @@ Images are (bands, y, x) float32, normalised, with 0 for missing pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -19,9 +21,10 @@ from torch import nn
 from torch.nn import functional
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
+from clusterscan.networks.head_maps import head_map
 from clusterscan.networks.layer_groups import Groups, grouped_names
+from clusterscan.networks.receptive_field import bytes_per_px, offset_px, reach_px
 
-Alignment = Literal["cell", "corner"]
 Kind = Literal["conv", "vit", "other"]
 MakeHead = Callable[[int, int], nn.Module]  # (features, classes) to a head
 
@@ -99,7 +102,7 @@ class Network(nn.Module):
 
 
 class ScanNetwork(Network):
-    """A body with a pooled window and one logit.
+    """A body with a window of features and one logit.
 
     Parameters
     ----------
@@ -111,15 +114,18 @@ class ScanNetwork(Network):
         Sizes and dropout.
     bands : int
         Image bands.
+    make_head : callable
+        Makes the head; a linear layer if left out.
+    head_cells : int
+        Side h of the map of window means that the head reads: 1 for the mean of the window.
+
+    Attributes
+    ----------
     reach_px : int
         How far a feature cell sees in each direction [px], at most.
-    alignment : 'cell' or 'corner'
-        Where feature cell j looks: at the middle of its S pixels (networks with 2 x 2 pooling),
-        or at the first of them, S * j (strided convolutions with odd kernels).
     """
 
     settings: NetworkSettings
-    head: nn.Linear
 
     def __init__(
         self,
@@ -128,42 +134,49 @@ class ScanNetwork(Network):
         settings: NetworkSettings,
         bands: int,
         *,
-        reach_px: int,
-        alignment: Alignment,
+        make_head: MakeHead = nn.Linear,
+        head_cells: int = 1,
     ):
-        super().__init__(channels, nn.Linear)
+        super().__init__(channels * head_cells**2, make_head)
         self.settings = settings
         self.bands = bands
         self.bands_of_views, self.sizes_px = (bands,), (settings.size_px,)
-        self.stride: int = settings.output_stride
         self.size_px: int = settings.size_px
         self.window_px: int = settings.window_px
-        self.reach_px = reach_px
-        self._lead = self.stride // 2 if alignment == "corner" else 0
+        self.head_cells = head_cells
         self.body = body
-        self.dropout = nn.Dropout(DENSE_DROPOUT if settings.dropout is None else settings.dropout)
-        self.head = nn.Linear(channels, 1)
+        dropout = DENSE_DROPOUT if settings.dropout is None else settings.dropout
+        self.dropout = nn.Dropout(dropout if head_cells == 1 else 0.0)  # larger heads have theirs
+        self.head = make_head(self.width, 1)
         self.body_groups = grouped_names(body, "body.")
+        self.set_stride(settings.output_stride)
+
+    def set_stride(self, stride: int) -> None:
+        """Take note of the body's stride [px], and of how far and where its cells look."""
+        self.stride = stride
+        self.reach_px = reach_px(self.body, self.bands, self.size_px)
+        # Cells that look at another place than their middle would see every object off, and the
+        # scan would report it there: the image is moved so far that they do (to half a pixel).
+        offset = offset_px(self.body, self.bands, self.size_px)
+        self._lead = math.floor((stride - 1) / 2 - offset + 0.5)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the feature map (B, C, H / S, W / S) of images (B, bands, H, W)."""
-        if self._lead:
-            # Cells that look at their first pixel would see every object half a stride off
-            # and the scan would report it there: move the image so that cells look at their
-            # middle (to half a pixel).
-            lead = self._lead
+        if lead := self._lead:
             x = functional.pad(x, (-lead, lead, -lead, lead))
         return self.body(x)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the window's mean features (B, C) of crops (B, bands, N, N)."""
+        """Return the window's features (B, F) of crops (B, bands, N, N)."""
         return self.pool(self.features(x))
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the window's mean (B, C) of crops' feature maps (B, C, n, n), with dropout."""
+        """Return the window's means (B, C h h) of crops' feature maps (B, C, n, n)."""
         p = self.settings.window_cells
         first = (features.shape[-1] - p) // 2
         window = features[..., first : first + p, first : first + p]
+        if self.head_cells > 1:
+            return functional.avg_pool2d(window, p // self.head_cells).flatten(1)
         return self.dropout(window.mean(dim=(2, 3)))
 
     def pool_and_head(self, features: torch.Tensor) -> torch.Tensor:
@@ -173,11 +186,22 @@ class ScanNetwork(Network):
     def logit_grid(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, my, mx) of all windows in feature maps (B, C, my+p-1, mx+p-1).
 
-        The last layer is linear, so it goes before the mean: one channel is averaged, not C.
+        A linear layer goes before the mean: one channel is averaged, not C. Larger heads are
+        convolutions of the map of means.
         """
-        cells = torch.einsum("bchw,c->bhw", features, self.head.weight[0])
+        if self.head_cells > 1:
+            part = self.settings.window_cells // self.head_cells
+            means = functional.avg_pool2d(features, part, stride=1) if part > 1 else features
+            return head_map(self.head, means, self.head_cells, part)[:, 0]
+        weight, bias = self.head.get_parameter("weight"), self.head.get_parameter("bias")
+        cells = torch.einsum("bchw,c->bhw", features, weight[0])
         pooled = functional.avg_pool2d(cells.unsqueeze(1), self.settings.window_cells, stride=1)
-        return pooled.squeeze(1) + self.head.bias
+        return pooled.squeeze(1) + bias
+
+    @cached_property
+    def bytes_per_px(self) -> float:
+        """Memory that a scan takes for each pixel of the image, about."""
+        return bytes_per_px(self.body, self.bands, self.size_px)
 
     def attribution_layer(self) -> nn.Module:
         """Return the body, whose output is the feature map."""

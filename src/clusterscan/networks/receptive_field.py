@@ -1,16 +1,23 @@
-"""How far a feature cell sees, from the kernels, strides and dilations it is made of."""
+"""How far and where a feature cell sees, and what a scan keeps in memory for it.
+
+All of it from the kernels, strides and dilations that a body is made of, and the sizes of its maps.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from clusterscan.networks.local_pooling import LocalSqueezeExcite
 
-_WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, LocalSqueezeExcite)
+
+def _sees_a_window(layer: nn.Module) -> bool:
+    return hasattr(layer, "kernel_size")
 
 
-@torch.no_grad()
 def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     """Return an upper bound of the distance [px] from which input changes a feature cell.
 
@@ -39,15 +46,65 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
         else:
             reach += half
 
-    hooks = [m.register_forward_hook(note) for m in body.modules() if isinstance(m, _WINDOWED)]
+    watch(body, (m for m in body.modules() if _sees_a_window(m)), note, bands, probe_px)
+    return int(reach + box + 1)
+
+
+def offset_px(body: nn.Module, bands: int, probe_px: int) -> float:
+    """Return the position [px] that the first feature cell looks at, the mean of what it sees.
+
+    Strided convolutions with odd kernels leave it at pixel 0, each 2 x 2 pooling moves it by half
+    a cell. Branches side by side count once.
+    """
+    moved: dict[float, float] = {}
+
+    def note(layer, inputs, output) -> None:
+        jump = probe_px / inputs[0].shape[-1]
+        half = (_first(layer.kernel_size) - 1) / 2 * _first(getattr(layer, "dilation", 1))
+        # A pooling layer moves what it sees also where its stride was taken out.
+        if not isinstance(layer.padding, str):
+            shift = (half - _first(layer.padding)) * jump
+            moved[jump] = max(moved.get(jump, shift), shift, key=abs)
+
+    layers = (m for m in body.modules() if _sees_a_window(m) and hasattr(m, "stride"))
+    watch(body, layers, note, bands, probe_px)
+    return sum(moved.values())
+
+
+def bytes_per_px(body: nn.Module, bands: int, probe_px: int) -> float:
+    """Return about how much memory a forward pass takes for each pixel of its image.
+
+    Twice the largest layer's maps, what goes in and what comes out, in float32.
+    """
+    largest = 0
+
+    def note(layer, inputs, output) -> None:
+        nonlocal largest
+        maps = [t for t in (*inputs, output) if isinstance(t, torch.Tensor)]
+        largest = max(largest, sum(t.numel() for t in maps))
+
+    watch(body, (m for m in body.modules() if not list(m.children())), note, bands, probe_px)
+    return 2 * 4 * largest / probe_px**2
+
+
+@torch.no_grad()
+def watch(
+    body: nn.Module,
+    layers: Iterable[nn.Module],
+    note: Callable[[Any, Any, Any], None],
+    bands: int,
+    probe_px: int,
+) -> None:
+    """Send an empty image through a body; call ``note(layer, inputs, output)`` for some layers."""
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     was_training = body.training
+    device = next(body.parameters()).device
     try:
-        body.eval()(torch.zeros(1, bands, probe_px, probe_px))
+        body.eval()(torch.zeros(1, bands, probe_px, probe_px, device=device))
     finally:
         body.train(was_training)
         for hook in hooks:
             hook.remove()
-    return int(reach + box + 1)
 
 
 def _first(value) -> int:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+HOST = re.sub(r"[^\w-]", "-", platform.node())
+"""This machine, in the names of temporary files: a number of a process means nothing without."""
+
+
+def temporary_name(path: Path) -> Path:
+    """Return the name beside a file under which this process writes it."""
+    return path.with_name(f".{path.stem}.{os.getpid()}@{HOST}.part{path.suffix}")
 
 
 @contextmanager
@@ -19,7 +29,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    temporary = temporary_name(target)
     try:
         yield temporary
         with open(temporary, "rb") as handle:

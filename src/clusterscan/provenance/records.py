@@ -67,6 +67,22 @@ class TileRecord:
             return False
         return not check_bytes or file_sha256(shard) == self.sha256
 
+    def checked_shard(self, root: Path) -> Path:
+        """Return the shard's path, after comparing its bytes with what its writer noted.
+
+        Raises
+        ------
+        ProductError
+            If the shard is gone or holds other bytes.
+        """
+        if not self.is_intact(root, check_bytes=True):
+            raise ProductError(
+                f"{root / self.path}: missing or damaged (its sha256 is not the one that was "
+                "noted when it was written); `clusterscan verify --forget`, then run again: it is "
+                "made anew"
+            )
+        return root / self.path
+
 
 def read_record(path: Path) -> TileRecord | None:
     """Return a tile's record, or None where there is none (a damaged one counts as none)."""

@@ -68,9 +68,22 @@ def build_catalogue(
     ra = ra % 360.0
     table |= _from_positions(ra, dec, tile_order) | {"ra_deg": ra, "dec_deg": dec}
     table["name"] = np.array(names, dtype=object)
-    found = {c.name: _as_column(table.get(c.name), c, ra.size) for c in columns}
+    found = as_columns(table, columns)
     order = _row_order(found)
     return {name: values[order] for name, values in found.items()}
+
+
+def as_columns(table: pd.DataFrame | Mapping[str, np.ndarray], columns: Sequence[Column]) -> Arrays:
+    """Return a table's columns as a specification has them, in its order.
+
+    Raises
+    ------
+    CatalogueError
+        As `build_catalogue`.
+    """
+    given = _columns_of(table)
+    rows = len(next(iter(given.values()), ()))
+    return {c.name: _as_column(given.get(c.name), c, rows) for c in columns}
 
 
 def clean_text(value: object) -> str:

@@ -20,6 +20,17 @@ FLAGS = MappingProxyType(
     }
 )
 
+#: What each bit of ``known_conflicts`` means, as `clusterscan.catalogs.united_table.Conflict`.
+CONFLICTS = MappingProxyType(
+    {
+        "redshift": (1, "redshifts of two catalogues differ by more than 0.05 (1 + z)"),
+        "mass": (2, "masses of two catalogues differ by more than a factor of 3"),
+        "ambiguous": (4, "an entry of another known cluster might be this cluster's too"),
+        "duplicate": (8, "a catalogue lists the cluster more than once"),
+        "projected": (16, "a known cluster at another redshift lies within the limit"),
+    }
+)
+
 #: Value of a null integer cell, declared in TNULL (FITS) and VALUES (VOTable).
 NULL_INTEGER = -1
 
@@ -64,7 +75,27 @@ POSITION = (
 SCORES = (
     Column(
         "prob", "float64", "", "stat.probability",
-        "Probability of being a cluster that the known catalogues list, all networks combined",
+        "Calibrated probability of being real by the reference catalogue, all networks combined",
+    ),
+    Column(
+        "prob_err", "float32", "", "stat.error;stat.probability",
+        "Standard error of prob: how well the validation sky fixes it", "NaN",
+    ),
+    Column(
+        "prob_raw", "float32", "", "stat.probability",
+        "Combined probability before calibration", "NaN",
+    ),
+    Column(
+        "prob_listed", "float32", "", "stat.probability",
+        "Calibrated probability of being in one of the known catalogues", "NaN",
+    ),
+    Column(
+        "purity", "float32", "", "stat.fit.goodness",
+        "Expected purity of the sample of all objects at least as probable: their mean prob", "NaN",
+    ),
+    Column(
+        "purity_sample", "float32", "", "meta.code",
+        "Purest of the sub-samples of fixed expected purity that holds the object", "NaN",
     ),
     Column("n_models", "int32", "", "meta.number", "Networks that detected the object"),
     Column("n_surveys", "int32", "", "meta.number", "Surveys in which it was detected"),
@@ -105,6 +136,20 @@ IDENTITY = (
         "known_sep_arcsec", "float32", "arcsec", "pos.angDistance",
         "Separation from known_name", "NaN",
     ),
+    Column(
+        "known_p_chance", "float32", "", "stat.probability",
+        "Probability that an unrelated known cluster lies as close as known_name", "NaN",
+    ),
+    Column(
+        "known_p_match", "float32", "", "stat.probability",
+        "Probability that known_name is the object's counterpart", "NaN",
+    ),
+    Column(
+        "known_conflicts", "int32", "", "meta.code.error",
+        "What the known catalogues contradict each other in, a bit mask (see the table of "
+        "conflicts)",
+        str(NULL_INTEGER),
+    ),
     Column("z", "float32", "", "src.redshift", "Redshift, from z_source", "NaN"),
     Column("z_source", "str", "", "meta.ref", "Where the redshift comes from", "empty"),
     Column(
@@ -139,7 +184,7 @@ def column_part(name: str) -> str:
 
 
 def model_columns(survey: str, model: str) -> tuple[Column, ...]:
-    """Return the columns of one model: its probability (networks only) and its S/N."""
+    """Return the columns of one model: its probabilities (networks only) and its S/N."""
     tail = f"{column_part(survey)}_{column_part(model)}"
     if model == FILTER:
         text = f"Signal-to-noise ratio of the plain filter of {survey} at the object; NaN where "
@@ -157,7 +202,12 @@ def model_columns(survey: str, model: str) -> tuple[Column, ...]:
         "has no value",
         "NaN",
     )  # fmt: skip
-    return (prob, snr)
+    calibrated = Column(
+        f"pcal_{tail}", "float32", "", "stat.probability",
+        f"prob_{tail} calibrated alone, as prob is; NaN without enough examples to do so",
+        "NaN",
+    )  # fmt: skip
+    return (prob, calibrated, snr)
 
 
 def known_columns(catalogue: str) -> tuple[Column, ...]:
@@ -170,7 +220,11 @@ def known_columns(catalogue: str) -> tuple[Column, ...]:
         ),
         Column(
             f"{tail}_sep_arcsec", "float32", "arcsec", "pos.angDistance",
-            f"Separation from {tail}_name", "NaN",
+            f"Separation of the object from {tail}_name", "NaN",
+        ),
+        Column(
+            f"{tail}_p_chance", "float32", "", "stat.probability",
+            f"Probability that an unrelated entry of {catalogue} lies as close", "NaN",
         ),
     )  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clusterscan.publish.columns import (
+    CONFLICTS,
     FILTER,
     FLAGS,
     IDENTITY,
@@ -17,6 +18,7 @@ from clusterscan.publish.columns import (
     known_columns,
     model_columns,
 )
+from clusterscan.publish.forced import forced_columns
 
 INTRODUCTION = """\
 # The catalogue
@@ -38,9 +40,47 @@ Null: how an unknown value is written (a Parquet null in `clusters.parquet`); co
 one always have a value. Text is printable ASCII.
 """
 
+PROBABILITY = """\
+`prob` is fitted on the validation region: how the networks combine and how the result is
+calibrated are both chosen there by leaving out cells of sky, so it has the base rate of the sky's
+candidates, whatever balance of examples the training had. *Real* means: matches a row of the
+reference catalogues (those with the role `truth`, else the known ones; setting
+`merge.calibration.reference`) that passes `validate.purity_cut`, within `validate.radius_arcmin`;
+chance matches count. On a simulated sky with `reference: truth` these labels are simulated truth of
+the validation region. The report says how well `prob` holds on the test region, of which nothing
+was fitted."""
+
+FORCED = """
+## Forced measurements: `forced.fits`, `forced.parquet`
+
+One row for every known cluster (the union of all catalogues with the role `known`) and for every
+row of the catalogues with the role `reference`, detected or not: what every network's map says
+there, and which object of the catalogue it is, if any. A list of your own is a catalogue of the
+role `reference`. Map values are the largest within `merge.forced_radius_arcmin`; `prob` is
+calibrated for peaks: between peaks it is what a peak of that height would be given.
+
+"""
+
+EXAMPLES = """
+Completeness against all literature is one query:
+
+```python
+from astropy.table import Table
+
+listed = Table.read("results/catalogue/forced.fits")
+fair = listed[(listed["searched"] == 1) & (listed["split"] == "test")]
+found = fair["object_prob"] >= 0.5  # NaN (no detection) is not found
+print(f"{found.sum()} of {len(fair)} known clusters of the test region: {found.mean():.0%}")
+
+massive = fair["m500c_msun"] > 3e14
+print(f"above 3e14 solar masses: {found[massive].sum()} of {massive.sum()}")
+missed = fair[massive & ~found]["listed_name", "catalogues", "z", "prob"]
+```
+"""
+
 SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ("Position", "", POSITION),
-    ("Probability", "", SCORES),
+    ("Probability", PROBABILITY, SCORES),
     (
         "One set per model",
         "`<survey>` and `<model>` as in the configuration, in lower case; other characters than "
@@ -49,11 +89,12 @@ SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ),
     ("Detection", "", SHAPE),
     ("Quality, identification, redshift and mass", "", IDENTITY),
-    ("One pair per known catalogue", "", known_columns("<catalogue>")),
+    ("One set per known catalogue", "", known_columns("<catalogue>")),
     (
         "Simulated runs only",
         "On a simulated sky the truth is known. **These columns are no measurement**: they say "
-        "what was put into the images, for validation, and no other column uses them.",
+        "what was put into the images, for validation. No other column uses them; but the truth of "
+        "the validation region is what `prob` is calibrated with (see Probability).",
         TRUTH,
     ),
 )
@@ -67,10 +108,19 @@ def catalogue_markdown() -> str:
         if note:
             parts.append(note + "\n\n")
         parts.extend(_rows(columns))
+    parts.append("\n## Conflicts of known catalogues\n\nThe bits of `known_conflicts`.\n\n")
+    parts.extend(_bits(CONFLICTS))
     parts.append("\n## Flags\n\nThe bits of `flags`; 0 means that nothing is known against it.\n\n")
-    parts.append("| bit | name | meaning |\n|---|---|---|\n")
-    parts.extend(f"| {v} | {name} | {meaning} |\n" for name, (v, meaning) in FLAGS.items())
-    return "".join(parts)
+    parts.extend(_bits(FLAGS))
+    parts.append(FORCED)
+    parts.extend(_rows(forced_columns([("<survey>", "<model>")])))
+    return "".join([*parts, EXAMPLES])
+
+
+def _bits(bits: Mapping[str, tuple[int, str]]) -> Iterable[str]:
+    yield "| bit | name | meaning |\n|---|---|---|\n"
+    for name, (value, meaning) in bits.items():
+        yield f"| {value} | {name} | {meaning} |\n"
 
 
 def write_catalogue_markdown(path: Path) -> None:
@@ -81,15 +131,16 @@ def write_catalogue_markdown(path: Path) -> None:
 def _rows(columns: Iterable[Column]) -> Iterable[str]:
     yield "| column | type | unit | UCD | null | meaning |\n|---|---|---|---|---|---|\n"
     for c in columns:
-        name = c.name if "<" not in c.description else _placeholder(c.name)
+        meaning = _placeholder(c.description).replace("<", "&lt;").replace(">", "&gt;")
         yield (
-            f"| `{name}` | {c.dtype} | {c.unit or '–'} | `{c.ucd}` | {c.null or '–'} "
-            f"| {c.description.replace('<', '&lt;').replace('>', '&gt;')} |\n"
+            f"| `{_placeholder(c.name)}` | {c.dtype} | {c.unit or '–'} | `{c.ucd}` "
+            f"| {c.null or '–'} | {meaning} |\n"
         )
 
 
 def _placeholder(name: str) -> str:
     # Column names are cleaned of < and >: show again which parts stand for a name of the run.
+    name = name.replace("_survey___model_", "<survey>_<model>")
     for word in ("survey", "model", "catalogue"):
         name = name.replace(f"_{word}_", f"<{word}>")
     return name

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from clusterscan.publish import figures
 from clusterscan.publish.inputs import Picture, Section, Table
-from clusterscan.publish.scores import Binned, Finder, Fraction, Offsets, Scores
+from clusterscan.publish.scores import Binned, Finder, Fraction, Scores
 
 SCALES = {"m500c_msun": 1e14}  # numbers of another size are unreadable
 #: How a column of the truth is called on an axis, its unit, and whether the axis is logarithmic.
@@ -48,8 +48,6 @@ def finding_section(scores: Scores, *, simulated: bool) -> Section:
     for column in dict.fromkeys(b.column for f in scores.finders for b in f.completeness_bins):
         pictures.append(_by_column(scores, column, "Completeness", lambda f: f.completeness_bins))
         pictures.append(_by_column(scores, column, "Purity", lambda f: f.purity_bins))
-    if scores.combined is not None and scores.combined.offsets is not None:
-        pictures.append(_offsets(scores.combined.offsets))
     tables = [
         _purity_table(scores),
         _comparison_table(scores),
@@ -145,22 +143,6 @@ def _points(binned: Binned, logarithmic: bool) -> tuple[np.ndarray, list[Fractio
 
 def _of_column(bins, column: str) -> Binned | None:
     return next((b for b in bins if b.column == column), None)
-
-
-def _offsets(offsets: Offsets) -> Picture:
-    with figures.style():
-        figure = figures.new_figure(4.6, 4.6)
-        axes = figure.subplots()
-        edges, sigma = offsets.edges_arcsec, offsets.sigma_arcsec
-        axes.stairs(offsets.counts, edges, fill=True, color=figures.COLOURS[5], label="measured")
-        # The integral over each bin of r / sigma^2 exp(-r^2 / 2 sigma^2).
-        inner = np.exp(-0.5 * (edges / sigma) ** 2)
-        expected = offsets.counts.sum() * (inner[:-1] - inner[1:])
-        axes.plot((edges[:-1] + edges[1:]) / 2, expected, color=figures.INK,
-                  label=f"Rayleigh, {sigma:.2g}″ each axis")  # fmt: skip
-        axes.set(xlabel="Separation [arcsec]", ylabel="Found", title="Position errors")
-        figure.legend(loc="outside lower center", ncols=2)
-        return figures.svg(figure, "Separations of what is found from the reference positions")
 
 
 def _styled(scores: Scores) -> list[tuple[Finder, dict]]:

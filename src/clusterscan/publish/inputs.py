@@ -39,6 +39,8 @@ class ReportInputs:
         Known clusters and (simulated runs) true clusters: ra_deg, dec_deg, z, m500c_msun ...
     validation : mapping
         validation.json; empty where there was no validation.
+    selection : mapping
+        selection.json; empty where there is none.
     costs : sequence of mapping
         Each job's stage, wall_s, cpu_s, peak_mib.
     problems : sequence of mapping
@@ -59,6 +61,7 @@ class ReportInputs:
     known: pd.DataFrame | None = None
     truth: pd.DataFrame | None = None
     validation: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
     costs: Sequence[Mapping[str, Any]] = ()
     problems: Sequence[Mapping[str, Any]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,10 @@ from clusterscan.provenance.atomic import atomic_path
 from clusterscan.publish.finding_plots import finding_section
 from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.inputs import ReportInputs, Section, Table
+from clusterscan.publish.positions_section import positions_section
+from clusterscan.publish.probability_section import probability_section
 from clusterscan.publish.scores import Scores, read_scores
+from clusterscan.publish.selection_section import selection_section
 from clusterscan.publish.sky_plots import SkyViews
 from clusterscan.publish.summary import stage_costs
 from clusterscan.publish.training_plots import examples_section, training_section
@@ -23,7 +26,7 @@ MOST_PROBLEMS = 40
 MOST_ROWS = 25
 STAGES = (
     "sync", "catalogue", "fetch", "preprocess", "sample", "train", "scan", "detect", "merge",
-    "validate", "publish",
+    "validate", "probe", "selection", "publish",
 )  # fmt: skip
 
 
@@ -82,6 +85,14 @@ def report_sections(inputs: ReportInputs, scores: Scores, gallery_count: int) ->
     return [
         problems_section(inputs),
         finding_section(scores, simulated=inputs.release.simulated),
+        probability_section(
+            inputs.validation.get("probability") or {}, simulated=inputs.release.simulated
+        ),
+        selection_section(inputs.selection),
+        positions_section(
+            inputs.validation.get("positions") or {},
+            injected=(inputs.selection.get("injection") or {}).get("offsets"),
+        ),
         views.coverage_section(),
         views.maps_section(),
         gallery_section(inputs, scores, gallery_count),

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
+from clusterscan import sky
+from clusterscan.catalogs.chance import chance_probability, local_density
+from clusterscan.catalogs.reference import match_by_score, passes
 from clusterscan.config.validate import Range
+from clusterscan.measure.expected_purity import expected_purity, purest_sample
 from clusterscan.publish.columns import FILTER, column_part
-from clusterscan.validate.recovery import match_by_score, passes
 
 
 def catalogue_rows(
@@ -17,6 +21,8 @@ def catalogue_rows(
     known: pd.DataFrame,
     *,
     known_names: Sequence[str],
+    catalogues: Mapping[str, pd.DataFrame] | None = None,
+    purities: Sequence[float] = (),
     truth: pd.DataFrame | None = None,
     truth_radius_arcmin: float = 2.5,
     truth_cut: Mapping[str, Range] | None = None,
@@ -32,6 +38,10 @@ def catalogue_rows(
         The united known clusters.
     known_names : sequence of str
         The catalogues united in it.
+    catalogues : mapping of name to DataFrame, optional
+        These catalogues, for the objects' separations from their entries.
+    purities : sequence of float
+        Expected purities of the sub-samples that are marked, rising.
     truth : DataFrame, optional
         The true clusters of a simulated sky.
     truth_radius_arcmin : float
@@ -42,12 +52,22 @@ def catalogue_rows(
     filter_snr : mapping of survey to float ndarray, shape (n,), optional
         The plain filters' S/N at the objects.
     """
-    prob = {str(c): str(c).replace("forced_", "prob_", 1) for c in objects}
-    rows = objects.rename(columns={c: new for c, new in prob.items() if c != new})
+    rows = objects.rename(columns=_published_name)
+    prob = objects["prob"].to_numpy()
+    rows["purity"] = expected_purity(prob)
+    rows["purity_sample"] = purest_sample(prob, purities)
     row = objects["known_row"].to_numpy()
     rows["class"] = np.where(row >= 0, "known", "new")
-    for ours, theirs in _known_columns(known_names).items():
-        rows[ours] = _taken(known[theirs], row)
+    rows["known_conflicts"] = np.where(
+        row >= 0, known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0, -1
+    )
+    for name in known_names:
+        part = column_part(name)
+        rows[f"{part}_name"] = _taken(known[f"{name}_name"], row)
+        if catalogues is not None:
+            entry = _taken_integer(known[f"{name}_row"], row)
+            near = _nearness(objects, catalogues[name], entry)
+            rows[f"{part}_sep_arcsec"], rows[f"{part}_p_chance"] = near
     rows["known_catalogue"] = _taken(known["catalogues"], row)
     for column in ("z", "z_source", "m500c_msun"):
         rows[column] = _taken(known[column], row)
@@ -64,13 +84,38 @@ def catalogue_rows(
     return rows
 
 
-def _known_columns(names: Sequence[str]) -> Mapping[str, str]:
-    """Return our column -> the united table's, for each known catalogue's name and separation."""
-    pairs = {}
-    for name in names:
-        for part in ("name", "sep_arcsec"):
-            pairs[f"{column_part(name)}_{part}"] = f"{name}_{part}"
-    return pairs
+def _published_name(column: object) -> str:
+    """Return how a column of the merged objects is published: only models' own change."""
+    name = str(column)
+    for ours, theirs in (("forced_", "prob_"), ("single_", "pcal_")):
+        if name.startswith(ours):
+            return name.replace(ours, theirs, 1)
+    return name
+
+
+def _nearness(
+    objects: pd.DataFrame, catalogue: pd.DataFrame, entry: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the objects' separation [arcsec] from entries, and its chance probability.
+
+    NaN where the entry is -1.
+    """
+    separation, chance = np.full(entry.size, np.nan), np.full(entry.size, np.nan)
+    at = np.flatnonzero(entry >= 0)
+    if at.size:
+        ra, dec = (objects[c].to_numpy()[at] for c in ("ra_deg", "dec_deg"))
+        places = [catalogue[c].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg")]
+        separation[at] = 3600 * sky.separation_deg(ra, dec, *(p[entry[at]] for p in places))
+        tree = cKDTree(sky.unit_vectors(*places))
+        density = local_density(sky.unit_vectors(ra, dec), tree, partners=True)
+        chance[at] = chance_probability(separation[at] / 60, density)
+    return separation, chance
+
+
+def _taken_integer(column: pd.Series, row: np.ndarray) -> np.ndarray:
+    """Return the values of rows, -1 where the row is -1."""
+    values = np.append(column.to_numpy(), -1)
+    return values[row]
 
 
 def _taken(column: pd.Series, row: np.ndarray) -> np.ndarray:

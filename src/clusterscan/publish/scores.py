@@ -55,16 +55,6 @@ class Binned:
 
 
 @dataclass(frozen=True)
-class Offsets:
-    """Separations of real objects from their clusters, as a histogram."""
-
-    edges_arcsec: np.ndarray
-    counts: np.ndarray
-    sigma_arcsec: float
-    median_arcsec: float
-
-
-@dataclass(frozen=True)
 class Finder:
     """A way to find clusters: a network, a filter, or all of a kind combined."""
 
@@ -78,7 +68,6 @@ class Finder:
     completeness_bins: Sequence[Binned] = ()
     purity_bins: Sequence[Binned] = ()
     known: Mapping[str, Fraction] = field(default_factory=dict)
-    offsets: Offsets | None = None
     chance_rate: float = np.nan  # share of shifted candidates that match all the same
 
     @property
@@ -174,7 +163,6 @@ def _finder(name: str, raw: Mapping[str, Any]) -> Finder:
         completeness_bins=[_binned(b) for b in _list(bins.get("completeness"))],
         purity_bins=[_binned(b) for b in _list(bins.get("purity"))],
         known={str(k): _fraction(v) for k, v in sorted(_mapping(raw.get("known")).items())},
-        offsets=_offsets(_mapping(raw.get("offsets"))),
         chance_rate=_number(raw.get("chance_rate"), np.nan),
     )
 
@@ -201,14 +189,6 @@ def _binned(raw: Mapping[str, Any]) -> Binned:
         _numbers(raw.get("edges")),
         [_fraction(dict(zip(keys, values, strict=True))) for values in columns],
     )
-
-
-def _offsets(raw: Mapping[str, Any]) -> Offsets | None:
-    edges, counts = _numbers(raw.get("edges_arcsec")), _numbers(raw.get("counts"))
-    sigma = _number(raw.get("rayleigh_sigma_arcsec"), np.nan)
-    if edges.size != counts.size + 1 or not counts.sum() or not sigma > 0:
-        return None
-    return Offsets(edges, counts, sigma, _number(raw.get("median_arcsec"), np.nan))
 
 
 def _comparisons(raw: Any) -> list[Comparison]:

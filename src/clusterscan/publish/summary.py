@@ -75,6 +75,9 @@ def build_summary(
     costs: Iterable[Mapping[str, Any]] = (),
     problems: Sequence[Mapping[str, Any]] = (),
     versions: Mapping[str, str] | None = None,
+    probability: Mapping[str, Any] | None = None,
+    selection: Mapping[str, Any] | None = None,
+    positions: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of summary.json (JSON-able, without NaN)."""
     above = np.asarray(catalogue["prob"]) >= scores.threshold
@@ -103,6 +106,9 @@ def build_summary(
         "counts": counts,
         "models": [f"{survey}/{model}" for survey, model in models],
         "completeness_and_purity": finders,
+        "probability": _probability(probability or {}),
+        "selection": _selection(selection or {}),
+        "positions": {key: (positions or {}).get(key) for key in ("fit", "by")},
         "networks": _at_reference(combined, scores),
         "filter_baseline": _at_reference(baseline, scores),
         "stages": stage_costs(costs),
@@ -114,6 +120,35 @@ def build_summary(
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Write summary.json."""
     write_json(path, summary)
+
+
+def _probability(measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how the probability held on the test region, without the curves."""
+    record = measured.get("record") or {}
+    if not measured.get("n"):
+        return None
+    plain = ("n", "n_real", "mean_prob", "ece", "ece_floor", "brier", "brier_base_rate")
+    return {
+        **{key: measured[key] for key in plain},
+        "combination": record.get("combination"),
+        "calibration": record.get("method"),
+        "combinations": record.get("combinations", []),
+        "calibrations": record.get("methods", []),
+        "listed": {key: (measured.get("listed") or {}).get(key) for key in plain},
+        "purity_above": measured["purity"],
+        "samples": measured["samples"],
+    }
+
+
+def _selection(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return limits from injected (simulated) clusters, null skies and random positions."""
+    injection = measured.get("injection") or {}
+    plain = ("threshold", "n_injected", "n", "n_found", "chance_rate", "limits", "tiles", "offsets")
+    return {
+        "injection_simulated": {k: injection.get(k) for k in plain} if injection else None,
+        "nulls": measured.get("nulls") or {},
+        "randoms": measured.get("randoms"),
+    }
 
 
 def _finder(finder: Finder) -> dict[str, Any]:

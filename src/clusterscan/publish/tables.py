@@ -29,7 +29,14 @@ def write_catalogue(
 # --- FITS --------------------------------------------------------------------------------------
 
 
-def write_fits(path: Path, catalogue: Arrays, columns: Sequence[Column], release: Release) -> None:
+def write_fits(
+    path: Path,
+    catalogue: Arrays,
+    columns: Sequence[Column],
+    release: Release,
+    *,
+    name: str = "CLUSTERS",
+) -> None:
     """Write a FITS binary table with units, UCDs (TUCDn) and descriptions (TDESCn).
 
     Parameters
@@ -42,11 +49,13 @@ def write_fits(path: Path, catalogue: Arrays, columns: Sequence[Column], release
         The specification.
     release : Release
         Goes into both headers.
+    name : str
+        Of the table's extension.
     """
     from astropy.io import fits
 
     table = fits.BinTableHDU.from_columns(
-        fits.ColDefs([_fits_column(c, catalogue[c.name]) for c in columns]), name="CLUSTERS"
+        fits.ColDefs([_fits_column(c, catalogue[c.name]) for c in columns]), name=name
     )
     for number, column in enumerate(columns, start=1):
         if column.ucd:
@@ -57,8 +66,8 @@ def write_fits(path: Path, catalogue: Arrays, columns: Sequence[Column], release
     for header in (primary.header, table.header):
         for keyword, card in release.cards().items():
             header[keyword] = card
-    for name, (value, meaning) in FLAGS.items():
-        table.header.add_comment(f"flags bit {value}: {name}: {meaning}")
+    for flag, (value, meaning) in FLAGS.items() if "flags" in catalogue else ():
+        table.header.add_comment(f"flags bit {value}: {flag}: {meaning}")
     hdus = fits.HDUList([primary, table])
     for hdu in hdus:
         hdu.add_checksum(when=release.release_date)  # astropy would write the clock's time

@@ -17,6 +17,8 @@ _FIRST_GUESS_S = {
     "detect": 4.0,
     "merge": 5.0,
     "validate": 10.0,
+    "probe": 30.0,
+    "selection": 15.0,
     "publish": 30.0,
     "examples": 10.0,
     "experiment": 60.0,

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from clusterscan.errors import ClusterscanError
+from clusterscan.provenance.sweep import sweep
 from clusterscan.run.display import Display
 from clusterscan.run.events import EventReader, JobCounts, JobFinished, JobStarted, NothingToDo
 from clusterscan.run.forecast import Forecast
@@ -85,6 +86,7 @@ def run_workflow(
         # Only now: another run's files are not ours to remove.
         shutil.rmtree(root / ".progress", ignore_errors=True)
         shutil.rmtree(root / "failures", ignore_errors=True)
+        sweep(root)
         log_path = root / "logs" / "snakemake.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
         follower = _Follower(root, cores)

@@ -7,10 +7,13 @@ computed (Arnaud et al. 2010 profile, beams, and the high-pass that the images w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from clusterscan.config.sample import InjectionSettings
+from clusterscan.config.selection import SzSignal
 from clusterscan.scan.sz_template import beam_window, template_window
 from clusterscan.simulate import cosmology, pressure
 from clusterscan.simulate.spectra import sz_uk
@@ -44,17 +47,17 @@ def draw_clusters(
 
 
 def decrement_uk(
-    cluster: pd.Series,
+    cluster: pd.Series | Mapping[str, float],
     offset_px: tuple[float, float],
     size_px: int,
     pixel_scale_arcmin: float,
-    settings: InjectionSettings,
+    settings: InjectionSettings | SzSignal,
 ) -> np.ndarray:
     """Return a cluster's signal in every band of a crop.
 
     Parameters
     ----------
-    cluster : Series
+    cluster : Series or mapping
         theta500_arcmin and y0.
     offset_px : (dy, dx)
         The cluster's place from the crop's centre [pixels].
@@ -62,7 +65,7 @@ def decrement_uk(
         Side of the crop.
     pixel_scale_arcmin : float
         Pixel size [arcmin].
-    settings : InjectionSettings
+    settings : InjectionSettings or SzSignal
         Frequencies, beams, high-pass.
 
     Returns

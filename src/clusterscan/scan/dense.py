@@ -1,26 +1,38 @@
-"""The fast scan: the features of a whole tile at once, shared by all windows.
+"""The fast scan: the features of a whole tile, shared by all windows.
 
-Finer grids than the network's stride come from passes over the image moved by a few pixels.
+Finer grids than the network's stride come from passes over the image moved by a few pixels. Large
+images are computed in chunks that overlap by what the windows at their borders see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 
 from clusterscan.errors import ConfigError
-from clusterscan.networks.network import ScanNetwork
+from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.scan.cutting import cut
 
-# Pixels that go through a network at once: a few hundred bytes of features each.
-STRIP_PIXELS = 2_300_000
+Read = Callable[[ScanNetwork, torch.Tensor], torch.Tensor]
+
+# Memory that one forward pass may take, by the network's own estimate [bytes].
+CPU_BYTES = 1.2e9
+GPU_BYTES = 8e9
+
+# Context that is always given where a network sees so far [px].
+ENOUGH_PX = 64
 
 
 @dataclass(frozen=True)
 class LogitGrid:
-    """Logits at the pixels (x0 + step * i, y0 + step * j) of an image; values[j, i], float32."""
+    """Logits at the pixels (x0 + step * i, y0 + step * j) of an image; values[j, i], float32.
+
+    Of several numbers a place, values[:, j, i].
+    """
 
     values: np.ndarray
     x0: float
@@ -28,16 +40,17 @@ class LogitGrid:
     step: int
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return bilinear interpolations at positions [px] within the grid, float32."""
-        i, u = _cell((x - self.x0) / self.step, self.values.shape[1])
-        j, v = _cell((y - self.y0) / self.step, self.values.shape[0])
+        """Return bilinear interpolations at positions (n,) [px] within the grid, float32."""
+        i, u = cell_of((x - self.x0) / self.step, self.values.shape[-1])
+        j, v = cell_of((y - self.y0) / self.step, self.values.shape[-2])
         grid = self.values
-        low = grid[j, i] * (1 - u) + grid[j, i + 1] * u
-        high = grid[j + 1, i] * (1 - u) + grid[j + 1, i + 1] * u
+        low = grid[..., j, i] * (1 - u) + grid[..., j, i + 1] * u
+        high = grid[..., j + 1, i] * (1 - u) + grid[..., j + 1, i + 1] * u
         return (low * (1 - v) + high * v).astype(np.float32)
 
 
-def _cell(position: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def cell_of(position: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the grid cell that holds each position, and how far in it lies (0 to 1)."""
     first = np.clip(np.floor(position).astype(np.int64), 0, count - 2)
     return first, position - first
 
@@ -48,8 +61,10 @@ def dense_grid(
     x: np.ndarray,
     y: np.ndarray,
     *,
+    wanted: np.ndarray | None = None,
     step_px: int | None = None,
-    strip_pixels: int = STRIP_PIXELS,
+    chunk_pixels: float | None = None,
+    read: Read | None = None,
 ) -> LogitGrid:
     """Return the logits of all windows on a grid around some positions.
 
@@ -64,11 +79,15 @@ def dense_grid(
         Normalised; continued by zeros.
     x, y : float ndarray, shape (n,)
         Finite positions that the grid must enclose [px].
+    wanted : bool ndarray, shape (n,), optional
+        Which of them are wanted; chunks without any are not computed, their logits are NaN.
     step_px : int, optional
         Grid step: the network's stride, which is the default, or a divisor of it.
-    strip_pixels : int
-        Larger images are computed in strips that overlap by the network's reach: the same
-        numbers with less memory.
+    chunk_pixels : float, optional
+        Most pixels that go through the network at once; what its memory allows if left out.
+    read : callable, optional
+        What is made of feature maps (1, C, my + p - 1, mx + p - 1) in place of logits: numbers
+        (channels, my, mx).
 
     Raises
     ------
@@ -79,13 +98,39 @@ def dense_grid(
     step = grid_step(step_px, S)
     (x0, mx), (y0, my) = (_extent(v, S, N) for v in (x, y))
     passes = S // step
-    values = np.empty((my * passes, mx * passes), dtype=np.float32)
-    for b in range(passes):
-        for a in range(passes):
-            values[b::passes, a::passes] = _one_pass(
-                network, image, x0 + a * step, y0 + b * step, mx, my, strip_pixels
+    shape = my * passes, mx * passes
+    values: np.ndarray = np.full(shape, np.nan, dtype=np.float32)
+    start = x0 + (N - 1) / 2, y0 + (N - 1) / 2
+    grid = LogitGrid(values, *start, step)
+    needed = None if wanted is None else _needed(grid, x[wanted], y[wanted])
+    for rows, columns in _chunks(network, my, mx, chunk_pixels):
+        # Each pass fills every passes-th row and column of the chunk's part of the grid.
+        place = _finer(rows, passes), _finer(columns, passes)
+        if needed is not None and not needed[place].any():
+            continue
+        left, top = x0 + columns.start * S, y0 + rows.start * S
+        for b, a in product(range(passes), repeat=2):
+            found = _one_pass(
+                network,
+                read or _logits,
+                image,
+                left + a * step,
+                top + b * step,
+                columns.stop - columns.start,
+                rows.stop - rows.start,
             )
-    return LogitGrid(values, x0 + (N - 1) / 2, y0 + (N - 1) / 2, step)
+            if found.ndim > values.ndim:
+                values = np.full((len(found), *shape), np.nan, dtype=np.float32)
+            values[..., *place][..., b::passes, a::passes] = found
+    return LogitGrid(values, *start, step)
+
+
+def _logits(network: ScanNetwork, features: torch.Tensor) -> torch.Tensor:
+    return network.logit_grid(features)[0]
+
+
+def _finer(part: slice, passes: int) -> slice:
+    return slice(part.start * passes, part.stop * passes)
 
 
 def grid_step(step_px: int | None, stride: int) -> int:
@@ -106,6 +151,16 @@ def grid_step(step_px: int | None, stride: int) -> int:
     return step_px
 
 
+def context_cells(network: ScanNetwork) -> int:
+    """Return how many feature cells around the pooled ones a chunk needs.
+
+    As far as the network sees, but no farther than its crops reach from their centre (or 64 px): a
+    deep network's bound lies far beyond what it was ever shown, and beyond what has an effect.
+    """
+    enough = max(network.size_px // 2, ENOUGH_PX)
+    return -(-min(network.reach_px, enough) // network.stride)
+
+
 def _extent(position: np.ndarray, stride: int, size: int) -> tuple[int, int]:
     """Return the first crop's first pixel, a multiple of the stride, and the number of crops."""
     half = (size - 1) / 2
@@ -114,38 +169,61 @@ def _extent(position: np.ndarray, stride: int, size: int) -> tuple[int, int]:
     return first * stride, max(last - first, 1) + 1
 
 
+def _needed(grid: LogitGrid, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return which values of a grid positions are interpolated from, bool like its values."""
+    needed: np.ndarray = np.zeros(grid.values.shape, dtype=bool)
+    i, _ = cell_of((x - grid.x0) / grid.step, needed.shape[1])
+    j, _ = cell_of((y - grid.y0) / grid.step, needed.shape[0])
+    for b, a in product((0, 1), repeat=2):
+        needed[j + b, i + a] = True
+    return needed
+
+
+def _chunks(
+    network: ScanNetwork, my: int, mx: int, chunk_pixels: float | None
+) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows and columns of crops that are computed at once, of about equal numbers."""
+    if chunk_pixels is None:
+        on_gpu = next(network.parameters()).is_cuda
+        chunk_pixels = (GPU_BYTES if on_gpu else CPU_BYTES) / network.bytes_per_px
+    around = 2 * _rim(network) + network.settings.window_cells - 1
+    side = int(chunk_pixels**0.5 / network.stride) - around
+    # Chunks smaller than their overlap would compute it over and over.
+    side = max(side, around // 2, 1)
+    yield from product(_parts(my, side), _parts(mx, side))
+
+
+def _parts(count: int, most: int) -> list[slice]:
+    edges = np.linspace(0, count, -(-count // most) + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
+
+
+def _rim(network: ScanNetwork) -> int:
+    """Return how many cells are computed around those that are pooled."""
+    edge = (network.settings.cells - network.settings.window_cells) // 2
+    return max(context_cells(network), edge)
+
+
 @torch.inference_mode()
 def _one_pass(
-    network: ScanNetwork,
-    image: np.ndarray,
-    x0: int,
-    y0: int,
-    mx: int,
-    my: int,
-    strip_pixels: int,
+    network: ScanNetwork, read: Read, image: np.ndarray, x0: int, y0: int, mx: int, my: int
 ) -> np.ndarray:
-    """Return the logits (my, mx) of crops with first pixels x0 + S * i, y0 + S * j."""
-    S = network.stride
-    context = -(-network.reach_px // S)  # cells around that change what is seen inside
-    edge = (network.settings.cells - network.settings.window_cells) // 2  # cells not pooled
-    p = network.settings.window_cells
-    # The context at the sides lies beyond the crops where the reach is longer than their rim.
-    around = max(context - edge, 0)
-    rim = edge + around
-    width = mx + p - 1 + 2 * rim
-    # Strips lower than their overlap would compute it over and over.
-    tallest = max(strip_pixels // (S * S * width) - 2 * rim - p + 1, rim + 1)
-    out = np.empty((my, mx), dtype=np.float32)
-    for start in range(0, my, tallest):
-        rows = min(tallest, my - start)
-        height = rows + p - 1 + 2 * rim
-        piece = cut(image, x0 - around * S, y0 + (start - around) * S, width * S, height * S)
-        features = network.features(_as_batch(piece, network))
-        inner = features[:, :, rim : height - rim, rim : width - rim]
-        out[start : start + rows] = network.logit_grid(inner)[0].cpu().numpy()
-    return out
+    """Return what is read (my, mx) of crops with first pixels x0 + S * i, y0 + S * j."""
+    S, p = network.stride, network.settings.window_cells
+    rim = _rim(network)
+    # The context at the sides lies beyond the crops where it is longer than their rim.
+    around = rim - (network.settings.cells - p) // 2
+    width, height = (m + p - 1 + 2 * rim for m in (mx, my))
+    piece = cut(image, x0 - around * S, y0 - around * S, width * S, height * S)
+    features = network.features(as_batch(piece[None], network))
+    inner = features[:, :, rim : height - rim, rim : width - rim]
+    return read(network, inner).float().cpu().numpy()
 
 
-def _as_batch(piece: np.ndarray, network: ScanNetwork) -> torch.Tensor:
-    batch = torch.from_numpy(np.ascontiguousarray(piece)).unsqueeze(0)
-    return batch.to(network.head.weight.device, memory_format=torch.channels_last)
+def as_batch(images: np.ndarray, network: Network) -> torch.Tensor:
+    """Return images (B, bands, y, x) where a network is, with the bands innermost."""
+    batch = torch.from_numpy(images)
+    device = next(network.parameters()).device
+    if device.type == "cuda":
+        batch = batch.contiguous().pin_memory()
+    return batch.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)

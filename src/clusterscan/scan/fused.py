@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import torch
 from torch import fx, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clusterscan.networks.device import channels_last
@@ -33,11 +36,29 @@ def fused(network: Network) -> Network:
     return channels_last(quick).eval()
 
 
+class Pointwise(nn.Module):
+    """A 1 x 1 convolution as the matrix product that it is.
+
+    With the channels innermost no number moves; torch's convolution on one CPU thread is slower.
+    """
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0].contiguous())
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return maps (B, C', H, W) for maps (B, C, H, W)."""
+        return functional.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
 class _Tracer(fx.Tracer):
-    """Leaves alone the layers whose path depends on the size of the map."""
+    """Leaves alone batch norms, timm's too, and layers whose path depends on the map's size."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LocalSqueezeExcite) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, LocalSqueezeExcite | nn.BatchNorm2d) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
 
 def _traced(body: nn.Module) -> fx.GraphModule:
@@ -48,16 +69,47 @@ def _without_batch_norms(traced: fx.GraphModule) -> fx.GraphModule:
     modules = dict(traced.named_modules())
     for node in list(traced.graph.nodes):
         norm = modules.get(node.target) if node.op == "call_module" else None
-        if type(norm) is not nn.BatchNorm2d:
+        if not isinstance(norm, nn.BatchNorm2d):
             continue
         before = node.args[0]
         conv = modules.get(before.target) if before.op == "call_module" else None
-        if type(conv) is not nn.Conv2d or len(before.users) > 1:
+        if not isinstance(conv, nn.Conv2d) or len(before.users) > 1:
             continue
         modules[before.target] = fuse_conv_bn_eval(conv, norm)
         traced.set_submodule(before.target, modules[before.target])
-        node.replace_all_uses_with(before)
-        traced.graph.erase_node(node)
+        if (activation := _activation(norm)) is not None:
+            modules[node.target] = activation
+            traced.set_submodule(node.target, activation)
+        else:
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    _use_matrix_products(traced)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def _activation(norm: Any) -> nn.Module | None:
+    """Return what timm's batch norms do after the norm itself, None for nothing."""
+    activation = getattr(norm, "act", None)
+    return None if isinstance(activation, nn.Identity) else activation
+
+
+def _use_matrix_products(traced: fx.GraphModule) -> None:
+    for name, module in list(traced.named_modules()):
+        # Those below a leaf of the graph are read by name there.
+        if isinstance(module, nn.Conv2d) and _is_pointwise(module) and _is_called(traced, name):
+            traced.set_submodule(name, Pointwise(module))
+
+
+def _is_called(traced: fx.GraphModule, name: str) -> bool:
+    return any(n.op == "call_module" and n.target == name for n in traced.graph.nodes)
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return (
+        conv.kernel_size == (1, 1)
+        and conv.stride == (1, 1)
+        and conv.groups == 1
+        and conv.padding == (0, 0)
+    )

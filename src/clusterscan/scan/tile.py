@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,17 @@ from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
 from clusterscan.networks.whole import WholeNetwork
-from clusterscan.scan.dense import dense_grid
+from clusterscan.scan.coarse import could_matter, windowed_grid
+from clusterscan.scan.dense import LogitGrid, dense_grid
 from clusterscan.scan.validity import VALID, reasons
 from clusterscan.scan.windowed import windowed_logits
+
+log = logging.getLogger(__name__)
+
+Scannable = ScanNetwork | WholeNetwork
+
+# A chunk of the fine look [px]: small, for most of a tile needs none; its overlap is at least half.
+FINE_PIXELS = 300.0**2
 
 
 def scan_tile(
@@ -27,6 +36,7 @@ def scan_tile(
     settings: ScanSettings,
     *,
     bad_planes: int = 1 | 2,
+    coarse: Network | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a network's probability at each map pixel, and why it is missing where it is.
 
@@ -46,6 +56,8 @@ def scan_tile(
         Engine, grid step, validity.
     bad_planes : int
         Bits of the mask whose pixels are left out.
+    coarse : Network, optional
+        What looks first where the settings have a coarse step; the network itself if left out.
 
     Returns
     -------
@@ -62,7 +74,7 @@ def scan_tile(
         If the network joins several surveys: a tile is of one; or if it was trained on images
         less their own background, which a window of a tile is not.
     """
-    if not isinstance(network, ScanNetwork | WholeNetwork):
+    if not isinstance(network, Scannable):
         raise ModelError(
             f"{card.get('file', 'the model')} joins several surveys and cannot scan the tiles of "
             "one; scan each survey with a network of its own"
@@ -84,7 +96,8 @@ def scan_tile(
     if wanted.any():
         inputs = apply(image, _normalisation(card))
         inputs[:, bad] = 0.0
-        logits = _logits(network, inputs, x[wanted], y[wanted], settings)
+        first = coarse if isinstance(coarse, Scannable) else network
+        logits = _logits(network, first, inputs, x, y, wanted, settings)
         probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     return probability, reason
 
@@ -100,21 +113,96 @@ def _normalisation(card: dict[str, Any]) -> Normalisation:
 
 
 def _logits(
-    network: ScanNetwork | WholeNetwork,
+    network: Scannable,
+    first: Scannable,
     inputs: np.ndarray,
     x: np.ndarray,
     y: np.ndarray,
+    wanted: np.ndarray,
     settings: ScanSettings,
 ) -> np.ndarray:
-    network.eval().to(choose_device(settings.device))
+    """Return the logits of the wanted positions."""
+    device = choose_device(settings.device)
+    for one in (network, first):
+        one.eval().to(device)
     with fixed_threads(settings.threads):
-        if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
-            return windowed_logits(network, inputs, x, y, batch_size=settings.batch_size)
-        return dense_grid(network, inputs, x, y, step_px=settings.step_px).at(x, y)
+        if settings.coarse_step_px is None:
+            return _finely(network, inputs, x, y, wanted, settings)
+        grid = _coarse_grid(first, inputs, x, y, wanted, settings)
+        near = np.zeros_like(wanted)
+        places = x[wanted], y[wanted]
+        near[wanted] = could_matter(grid, *places, settings.coarse_probability)
+        log.info("%d of %d map pixels are looked at finely", near.sum(), wanted.sum())
+        logits = grid.at(*places)
+        if near.any():
+            small = FINE_PIXELS if settings.engine == "dense" else None
+            logits[near[wanted]] = _finely(network, inputs, x, y, near, settings, small)
+        return logits
+
+
+def _finely(
+    network: Scannable,
+    inputs: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    wanted: np.ndarray,
+    settings: ScanSettings,
+    chunk_pixels: float | None = None,
+) -> np.ndarray:
+    places = x[wanted], y[wanted]
+    if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
+        return windowed_logits(network, inputs, *places, batch_size=settings.batch_size)
+    step = settings.step_px
+    grid = _grid(network, inputs, x, y, wanted, step, chunk_pixels)
+    return grid.at(*places)
+
+
+def _coarse_grid(
+    network: Scannable,
+    inputs: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    wanted: np.ndarray,
+    settings: ScanSettings,
+) -> LogitGrid:
+    assert settings.coarse_step_px is not None
+    if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
+        return windowed_grid(
+            network,
+            inputs,
+            x[wanted],
+            y[wanted],
+            step_px=settings.coarse_step_px,
+            batch_size=settings.batch_size,
+        )
+    return _grid(network, inputs, x, y, wanted, settings.coarse_step_px, None)
+
+
+def _grid(
+    network: ScanNetwork,
+    inputs: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    wanted: np.ndarray,
+    step_px: int | None,
+    chunk_pixels: float | None,
+) -> LogitGrid:
+    # The chunks follow from the tile's outline, so that what is masked moves no border.
+    ny, nx = inputs.shape[1:]
+    on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+    return dense_grid(
+        network,
+        inputs,
+        x[on],
+        y[on],
+        wanted=wanted[on],
+        step_px=step_px,
+        chunk_pixels=chunk_pixels,
+    )
 
 
 def _check_shapes(
-    network: ScanNetwork | WholeNetwork,
+    network: Scannable,
     image: np.ndarray,
     mask: np.ndarray,
     x: np.ndarray,

@@ -8,6 +8,7 @@ import torch
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.whole import WholeNetwork
 from clusterscan.scan.cutting import cut
+from clusterscan.scan.dense import as_batch
 from clusterscan.scan.validity import first_pixel
 
 
@@ -39,18 +40,17 @@ def windowed_logits(
         Of a network of several classes, the log odds of class 1 against all others.
     """
     N = network.size_px
-    device = next(network.parameters()).device
     column, row = first_pixel(x, N), first_pixel(y, N)
     out = np.empty(len(column), dtype=np.float32)
     for start in range(0, len(column), batch_size):
         rows = range(start, min(start + batch_size, len(column)))
         crops = np.stack([cut(image, int(column[i]), int(row[i]), N, N) for i in rows])
-        batch = torch.from_numpy(crops).to(device, memory_format=torch.channels_last)
-        out[rows.start : rows.stop] = _log_odds(network(batch)).cpu().numpy()
+        logits = log_odds(network(as_batch(crops, network)))
+        out[rows.start : rows.stop] = logits.float().cpu().numpy()
     return out
 
 
-def _log_odds(logits: torch.Tensor) -> torch.Tensor:
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
     """Return the logits (B,) of the positive class."""
     if logits.ndim == 1:
         return logits

@@ -90,17 +90,53 @@ def halos_of_cell(cell: int, seed: int, settings: HaloSettings) -> Halos:
     gas, galaxies = rng.standard_normal((2, len(mass)))
     order = np.argsort(-mass, kind="stable")
     mass, z, ra, dec, gas, galaxies = (a[order] for a in (mass, z, ra, dec, gas, galaxies))
-    hydrostatic = settings.hydrostatic_one_minus_b * mass
-    return Halos(
+    return make_halos(
         cell=np.full(len(mass), cell, dtype=np.int64),
         index=np.arange(len(mass), dtype=np.int64),
         ra_deg=ra,
         dec_deg=dec,
         z=z,
         m500c_msun=mass,
-        r500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(mass, z), z),
+        gas=gas,
+        galaxies=galaxies,
+        settings=settings,
+    )
+
+
+def make_halos(
+    *,
+    cell: np.ndarray,
+    index: np.ndarray,
+    ra_deg: np.ndarray,
+    dec_deg: np.ndarray,
+    z: np.ndarray,
+    m500c_msun: np.ndarray,
+    gas: np.ndarray,
+    galaxies: np.ndarray,
+    settings: HaloSettings,
+) -> Halos:
+    """Return halos of given places, masses and redshifts with their gas and richness.
+
+    Parameters
+    ----------
+    cell, index, ra_deg, dec_deg, z, m500c_msun : ndarray, shape (n,)
+        As in `Halos`.
+    gas, galaxies : float ndarray, shape (n,)
+        Standard normal scatters of the SZ signal and of the richness.
+    settings : HaloSettings
+        Mass bias and the sizes of the scatters.
+    """
+    hydrostatic = settings.hydrostatic_one_minus_b * m500c_msun
+    return Halos(
+        cell=cell,
+        index=index,
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
+        z=z,
+        m500c_msun=m500c_msun,
+        r500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(m500c_msun, z), z),
         theta500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(hydrostatic, z), z),
         compton_amplitude=pressure.compton_amplitude(hydrostatic, z)
         * np.exp(settings.y_scatter_ln * gas),
-        richness=mean_richness(mass, z) * np.exp(settings.richness_scatter_ln * galaxies),
+        richness=mean_richness(m500c_msun, z) * np.exp(settings.richness_scatter_ln * galaxies),
     )

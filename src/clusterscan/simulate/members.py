@@ -88,8 +88,11 @@ def _radius_quantiles() -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=96)
 def members_of_cell(cell: int, seed: int, settings: HaloSettings) -> Members:
     """Draw the members of all halos centred in a generation cell, the brightest at the centre."""
-    halos = halos_of_cell(cell, seed, settings)
-    rng = generator(seed, Kind.MEMBERS, cell)
+    return draw_members(halos_of_cell(cell, seed, settings), generator(seed, Kind.MEMBERS, cell))
+
+
+def draw_members(halos: Halos, rng: np.random.Generator) -> Members:
+    """Draw the member galaxies of halos, the brightest at the centre."""
     number = rng.poisson(halos.richness * members_per_richness())
     halo = np.repeat(np.arange(len(halos)), number)
     n = len(halo)

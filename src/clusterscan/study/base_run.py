@@ -62,6 +62,8 @@ def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
     for output, config in base_runs(form).items():
         file = form.root / "base" / f"{output.replace('/', '-')}.yaml"
         values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for survey in values["surveys"].values():
+            survey["training_set"] = "follow"  # a study takes the examples, not a network
         with atomic_path(file) as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         print(f"examples of {config.title} -> {output}/", flush=True)

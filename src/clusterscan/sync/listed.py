@@ -24,7 +24,7 @@ from clusterscan.provenance.atomic import write_json_if_changed
 from clusterscan.provenance.fingerprint import fingerprint
 from clusterscan.workflow import Paths
 
-LISTED_KINDS = frozenset({"hips", "local"})
+LISTED_KINDS = frozenset({"archive", "cutouts", "hips", "hips2fits", "local"})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clusterscan.config.model import Config
 from clusterscan.progress import Progress
+from clusterscan.sync.catalogues import fetch_catalogues
 from clusterscan.sync.listed import listed_surveys, sync_listed
 from clusterscan.sync.offline import SyncReport, sync_offline
 
@@ -20,7 +21,7 @@ def sync_sources(config: Config) -> str:
     ProductError
         If the output folder cannot be written to.
     """
-    lines = []
+    lines = fetch_catalogues(config)
     for survey in listed_surveys(config):
         progress = Progress(Path(config.output, ".progress", f"sync-{survey}.json"), survey)
         try:

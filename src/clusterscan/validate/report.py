@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clusterscan.catalogs.reference import passes
 from clusterscan.config.validate import ValidateSettings
 from clusterscan.errors import CatalogueError
 from clusterscan.validate import breakdown
@@ -19,7 +20,6 @@ from clusterscan.validate.recovery import (
     Recovery,
     Region,
     completeness_at_purity,
-    passes,
     recovery,
 )
 

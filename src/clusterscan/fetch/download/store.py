@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,9 @@ from typing import BinaryIO, Literal
 from urllib.parse import quote, urlsplit
 
 from clusterscan.fetch.download.item import Item, Outcome, Version
+from clusterscan.provenance.atomic import temporary_name
 from clusterscan.provenance.fingerprint import fingerprint
+from clusterscan.provenance.sweep import sweep
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,11 @@ class Entry:
         self._write(Record("absent", item.url, item.token, words=words))
         return Outcome("absent", None, words)
 
+    def forget(self) -> None:
+        """Remove the file and what is known of it."""
+        self.record_path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
     def drop_part(self) -> None:
         """Forget the transfer under way."""
         self.part.unlink(missing_ok=True)
@@ -139,6 +146,17 @@ class Store:
 
     root: Path
 
+    def sweep(self) -> int:
+        """Remove what ended jobs left and nobody can go on with; return how many files.
+
+        A transfer that can be resumed stays, and so does one that another job holds.
+        """
+        count = sweep(self.root)
+        for part in self.root.rglob("*.part"):
+            if not part.name.startswith(".") and _drop_dead(Entry(part.with_suffix(""))):
+                count += 1
+        return count
+
     def entry(self, url: str) -> Entry:
         """Return the place of a URL."""
         parts = urlsplit(url)
@@ -167,6 +185,21 @@ def locked_part(entry: Entry) -> Iterator[BinaryIO | None]:
         yield handle if _is_still(entry.part, handle) else None
 
 
+def _drop_dead(entry: Entry) -> bool:
+    with suppress(FileNotFoundError), entry.part.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        known = _read(entry.part_record)
+        if known is not None and 0 < entry.part.stat().st_size < known.size:
+            return False
+        if _is_still(entry.part, handle):
+            entry.drop_part()
+            return True
+    return False
+
+
 def _is_still(path: Path, handle: BinaryIO) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
@@ -183,6 +216,6 @@ def _read(path: Path) -> Record | None:
 
 def _write_quickly(path: Path, record: Record) -> None:
     # No fsync, unlike for products: after a power cut a lost record costs one request.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary_name(path)
     temporary.write_text(json.dumps(vars(record), sort_keys=True), encoding="utf-8")
     os.replace(temporary, path)

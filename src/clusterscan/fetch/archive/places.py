@@ -1,0 +1,153 @@
+"""Where a file of an archive is: on this machine, or on a server and then in the cache."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterscan.config.paths import expand_path
+from clusterscan.errors import SourceError
+from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.batch import download_checked, probe_all
+from clusterscan.fetch.download.faults import ContentError
+from clusterscan.fetch.download.fits_check import check_fits
+from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.file_tokens import FileTokens
+from clusterscan.progress import Progress
+
+_CHUNK = 1 << 20
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is on a server."""
+    return place.startswith(("http://", "https://"))
+
+
+def place_of(template: str, tile: str) -> str:
+    """Return a file's place, an atlas tile's name filled in."""
+    if not tile:
+        return template
+    parts = {"{tile}": tile, "{tile3}": tile[:3], "{end3}": tile[-3:]}
+    return re.sub(r"\{(tile3?|end3)\}", lambda match: parts[match[0]], template)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of an archive, by place: a URL or a path.
+
+    Attributes
+    ----------
+    access : Access
+        How to download and where to.
+    versions : {"sha256", "mtime"}
+        What tells a changed file on this machine.
+    """
+
+    access: Access
+    versions: str
+
+    def tokens(
+        self, places: Iterable[str], known: Mapping[str, str], progress: Progress | None = None
+    ) -> tuple[dict[str, str], list[str], set[str]]:
+        """Return tokens by place, problems in the servers' words, and places without a file.
+
+        Parameters
+        ----------
+        places : iterable of str
+            Distinct places.
+        known : mapping of str to str
+            Tokens seen earlier, kept where a server does not answer.
+        """
+        places = list(places)
+        remote = [Item(place, place) for place in places if is_url(place)]
+        found, problems, absent = {}, [], set()
+        outcomes = probe_all(remote, self.access.store, self.access.settings, progress)
+        for place, outcome in outcomes.items():
+            if outcome.status == "absent":
+                absent.add(place)
+            elif outcome.status == "failed":
+                problems.append(outcome.words)
+                if place in known:
+                    found[place] = known[place]
+            else:
+                strong = outcome.version.is_strong
+                found[place] = f"{'' if strong else 'weak '}{outcome.version.token}"
+        for place in (place for place in places if not is_url(place)):
+            token = self._local_token(expand_path(place, must_exist=False))
+            if token is None:
+                absent.add(place)
+            else:
+                found[place] = token
+        return found, problems, absent
+
+    def fetch(
+        self, tokens: Mapping[str, str], progress: Progress | None = None
+    ) -> dict[str, Outcome]:
+        """Bring files to this machine; return what became of each, by place."""
+        remote = [
+            Item(place, place, token, check_archive_file)
+            for place, token in sorted(tokens.items())
+            if is_url(place)
+        ]
+        found = download_checked(remote, self.access.store, self.access.settings, progress)
+        for place in sorted(set(tokens) - set(found)):
+            path = expand_path(place, must_exist=False)
+            if path.is_file():
+                found[place] = Outcome("ok", path)
+            else:
+                words = f"{path}: gone since it was listed; restore it, or sync again"
+                found[place] = Outcome("failed", None, words)
+        return found
+
+    def _local_token(self, path: Path) -> str | None:
+        if not path.is_file():
+            return None
+        if self.versions == "mtime":
+            return FileTokens.mtime(path)
+        tokens = FileTokens(path.parent, self.access.root)
+        token = tokens.sha256(path)
+        tokens.save()
+        return token
+
+
+def check_archive_file(path: Path) -> None:
+    """Check that a file is whole: FITS, or FITS in gzip, whose checksum is then compared.
+
+    Raises
+    ------
+    ContentError
+        If it is not.
+    """
+    with path.open("rb") as handle:
+        compressed = handle.read(2) == b"\x1f\x8b"
+    if not compressed:
+        check_fits(path)
+        return
+    try:
+        with gzip.open(path) as handle:
+            first = handle.read(9)
+            while handle.read(_CHUNK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise ContentError(f"damaged gzip file: {error}") from error
+    if first != b"SIMPLE  =":
+        raise ContentError("no FITS file in the gzip file")
+
+
+def whole_path(path: Path) -> Path:
+    """Return a path after a quick look that a file on this machine is whole.
+
+    Raises
+    ------
+    SourceError
+        If it is not.
+    """
+    try:
+        check_archive_file(path)
+    except (ContentError, OSError) as error:
+        raise SourceError(f"{path}: {error}; restore the file") from error
+    return path

@@ -1,0 +1,256 @@
+"""The source `archive`: which published files a tile needs, and its raw image from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan import sky
+from clusterscan.blocks import TileOutcome
+from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
+from clusterscan.errors import ConfigError, SourceError
+from clusterscan.fetch.archive.atlas import Atlas
+from clusterscan.fetch.archive.healpix_map import HealpixMap
+from clusterscan.fetch.archive.image_set import read_cut
+from clusterscan.fetch.archive.places import Places, place_of, whole_path
+from clusterscan.fetch.archive.units import factor
+from clusterscan.fetch.coadd import Cut, coadd
+from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.item import Outcome
+from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
+from clusterscan.progress import Progress
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Published files as a source.
+
+    An object is one file of one band: ``band:atlas tile:part:place``, of which the atlas tile is
+    empty where a map covers everything.
+
+    Attributes
+    ----------
+    offered : mapping of int to sequence of str
+        For each tile ``name=token`` of its files; set by `prepare`.
+    fetched : mapping of str to Outcome
+        What became of each place; set by `prepare`.
+    """
+
+    settings: ArchiveSource
+    spec: ImageSpec
+    access: Access
+    offered: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    fetched: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if missing := sorted(set(self.spec.bands) - set(self.settings.files)):
+            raise ConfigError(
+                f"survey {self.spec.survey}: source.files has nothing for {', '.join(missing)}"
+            )
+
+    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
+        """List the files that tiles need.
+
+        Raises
+        ------
+        SourceError
+            If a server does not answer.
+        """
+        listing = self.listing(tiles, {})
+        if listing.problems:
+            raise SourceError(failures_text(self.spec.survey, listing.problems))
+        return listing.objects
+
+    def listing(
+        self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
+    ) -> Listing:
+        """List the files that tiles need, with their tokens.
+
+        Raises
+        ------
+        SourceError
+            If a map is not where it should be; a file missing in an atlas is sky without data.
+        """
+        users = self._users(tiles)
+        wanted = {
+            _name(band, tile, part, place): (place, tuple(found))
+            for tile, found in users.items()
+            for band in self.spec.bands
+            for part, place in self._places(band, tile)
+        }
+        before = {place: known[name] for name, (place, _) in wanted.items() if name in known}
+        places = sorted({place for place, _ in wanted.values()})
+        tokens, problems, absent = self._store.tokens(places, before, progress)
+        if absent and self.settings.atlas is None:
+            raise SourceError(
+                f"survey {self.spec.survey}: there is no {min(absent)}; correct source.files"
+            )
+        objects = [
+            SourceObject(name, found, tokens[place])
+            for name, (place, found) in wanted.items()
+            if place in tokens
+        ]
+        return Listing(objects, problems)
+
+    def prepare(
+        self, offered: Mapping[int, Sequence[str]], progress: Progress | None = None
+    ) -> Archive:
+        """Download what tiles need; return the source that knows what became of it."""
+        tokens = {}
+        for entries in offered.values():
+            for entry in entries:
+                name, _, token = entry.partition("=")
+                tokens[_parts(name)[3]] = token
+        fetched = self._store.fetch(tokens, progress)
+        return replace(self, offered=dict(offered), fetched=fetched)
+
+    def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
+        """Cut the files to a tile's frame and write its raw image.
+
+        Raises
+        ------
+        SourceError
+            If a file could not be had, is damaged, or its unit cannot be converted.
+        """
+        wcs, shape = self._frame(tile)
+        files = self._files(tile)
+        planes = np.stack([self._band(band, files, wcs, shape) for band in self.spec.bands])
+        image, mask = covered_raw(planes)
+        covered = int((mask == 0).sum())
+        if covered == 0:
+            return TileOutcome("no_coverage", "no file has data here in all bands")
+        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
+        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
+
+    def _files(self, tile: int) -> dict[tuple[str, str], dict[str, Path]]:
+        """Return the files of a tile: for each band and atlas tile the path of each part."""
+        found: dict[tuple[str, str], dict[str, Path]] = {}
+        failed = []
+        for entry in sorted(self.offered.get(tile, ())):
+            band, name, part, place = _parts(entry.partition("=")[0])
+            outcome = self.fetched[place]
+            if outcome.path is not None:
+                found.setdefault((band, name), {})[part] = outcome.path
+            else:
+                failed.append(outcome.words)
+        if failed:
+            raise SourceError(failures_text(self.spec.survey, failed))
+        return found
+
+    def _band(
+        self,
+        band: str,
+        files: Mapping[tuple[str, str], dict[str, Path]],
+        wcs: WCS,
+        shape: tuple[int, int],
+    ) -> np.ndarray:
+        settings = self.settings.files[band]
+        # An atlas tile that lacks one of its files has no data: nothing says how good they are.
+        mine = [
+            parts
+            for (of, _), parts in sorted(files.items())
+            if of == band and parts.keys() == settings.files().keys()
+        ]
+        if self.settings.format == "healpix" and mine:
+            values, unit = self._healpix(mine[0]["image"], settings, wcs, shape)
+        else:
+            cuts = list(self._cuts(mine, settings, wcs, shape))
+            units = {cut.unit for cut in cuts} or {""}
+            if len(units) > 1:
+                raise SourceError(
+                    f"survey {self.spec.survey}, band {band}: files of units "
+                    f"{sorted(units)}; give the band's `unit` or `scale_by`"
+                )
+            area = (self.spec.pixel_scale_arcsec / 60.0) ** 2
+            scale = area if self.settings.quantity == "flux" else 1.0
+            values = scale * coadd(cuts, wcs, shape, self.settings.resampling)
+            unit = units.pop()
+        return (values * self._factor(settings, unit)).astype(np.float32)
+
+    def _cuts(
+        self,
+        files: Sequence[Mapping[str, Path]],
+        settings: ArchiveBand,
+        wcs: WCS,
+        shape: tuple[int, int],
+    ) -> Iterator[Cut]:
+        flux = self.settings.quantity == "flux"
+        for parts in files:
+            cut = read_cut(
+                parts, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
+            )
+            if cut is not None:
+                yield cut
+
+    def _healpix(
+        self, path: Path, settings: ArchiveBand, wcs: WCS, shape: tuple[int, int]
+    ) -> tuple[np.ndarray, str]:
+        ordering = self.settings.ordering
+        healpix = HealpixMap(
+            whole_path(path),
+            settings.extension,
+            settings.column,
+            self.settings.frame,
+            None if ordering is None else ordering == "nested",
+        )
+        nearest = self.settings.resampling == "nearest"
+        return healpix.read(wcs, shape, nearest=nearest, no_data=self.settings.no_data)
+
+    def _factor(self, settings: ArchiveBand, unit: str) -> float:
+        if settings.scale_by is not None:
+            return settings.scale_by
+        have = settings.unit or unit
+        # Counts that became a rate, and files that name no unit, are taken as declared.
+        if not have or (settings.unit is None and settings.exposure is not None):
+            return 1.0
+        return factor(have, self.spec.unit, settings.channel)
+
+    def _users(self, tiles: Sequence[int]) -> dict[str, list[int]]:
+        if self._atlas is None:
+            return {"": [int(tile) for tile in tiles]} if tiles else {}
+        return self._atlas.users({int(tile): self._frame(tile) for tile in tiles})
+
+    def _places(self, band: str, tile: str) -> Iterator[tuple[str, str]]:
+        for part, template in self.settings.files[band].files().items():
+            yield part, place_of(template, tile)
+
+    @cached_property
+    def _atlas(self) -> Atlas | None:
+        settings = self.settings.atlas
+        if settings is None:
+            return None
+        # Without a token a table that is kept is asked for conditionally.
+        outcome = self._store.fetch({settings.table: ""})[settings.table]
+        if outcome.path is None:
+            raise SourceError(
+                f"survey {self.spec.survey}: no table of the atlas "
+                f"({outcome.words or 'no such file'}); correct source.atlas.table"
+            )
+        return Atlas(settings, outcome.path)
+
+    @property
+    def _store(self) -> Places:
+        return Places(self.access, self.settings.versions)
+
+    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
+        spec = self.spec
+        return sky.tile_frame(
+            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
+        )
+
+
+def _name(band: str, tile: str, part: str, place: str) -> str:
+    # Quoted: in a manifest "=" ends the name, and a URL may hold it.
+    return ":".join([quote(band), tile, part, quote(place, safe="/")])
+
+
+def _parts(name: str) -> tuple[str, str, str, str]:
+    band, tile, part, place = name.split(":", 3)
+    return unquote(band), tile, part, unquote(place)

@@ -1,0 +1,1 @@
+"""Sources that are services: images cut to order, kept like any other download."""

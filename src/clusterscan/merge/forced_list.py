@@ -1,0 +1,96 @@
+"""Forced measurement of lists: every network at every listed position, detected or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.catalogs.cells import names_of, numbers_of
+from clusterscan.catalogs.match import match_known
+from clusterscan.merge.calibrate import ProbabilityModel, calibrated
+from clusterscan.merge.objects import Model, features_of, model_tag
+
+KNOWN = "known"
+"""The name under which the united known clusters are listed."""
+
+
+def measure_list(
+    name: str,
+    table: pd.DataFrame,
+    values: Mapping[Model, np.ndarray],
+    objects: pd.DataFrame,
+    record: Mapping[str, Any],
+    split: np.ndarray,
+    radius_arcmin: float,
+) -> pd.DataFrame:
+    """Return what the networks say at each listed position.
+
+    Parameters
+    ----------
+    name : str
+        Of the list.
+    table : DataFrame, n rows
+        name, ra_deg, dec_deg, and perhaps z, m500c_msun, catalogues.
+    values : mapping of (survey, model) to float ndarray, shape (n,)
+        The networks' maps there (`clusterscan.merge.forced`), NaN where they were not scanned.
+    objects : DataFrame
+        The scored objects, for the one that is the listed object's own.
+    record : mapping
+        How the objects' probability was made (`clusterscan.merge.objects.score_objects`).
+    split : str ndarray, shape (n,)
+        Region of the sky by its use.
+    radius_arcmin : float
+        Largest separation of a listed object and its detection [arcmin].
+
+    Returns
+    -------
+    DataFrame, n rows
+        list, name, ra_deg, dec_deg, z, m500c_msun, catalogues, split, searched (a network's map
+        has a value), ``prob`` (of an object with these values; NaN where not searched),
+        ``forced_*`` and ``single_*`` of every network (raw and calibrated alone), and of the
+        object matched one to one, the closest pair first: ``object_id`` (-1: none),
+        ``object_prob`` and ``object_sep_arcsec`` (NaN).
+    """
+    models = sorted(values)
+    measured = np.stack([np.asarray(values[m], dtype=np.float64) for m in models], axis=1)
+    features = features_of(measured, "probability")
+    searched = np.isfinite(measured).any(axis=1)
+    prob = ProbabilityModel.from_dict(record).probability(features)
+    found = match_known(table[["ra_deg", "dec_deg"]], objects_as_known(objects), radius_arcmin)
+    row = found["known_row"].to_numpy()
+    at = np.maximum(row, 0)
+    columns: dict[str, Any] = {
+        "list": np.full(len(table), name, dtype=object),
+        "name": names_of(table),
+        "ra_deg": numbers_of(table, "ra_deg"),
+        "dec_deg": numbers_of(table, "dec_deg"),
+        "z": numbers_of(table, "z"),
+        "m500c_msun": numbers_of(table, "m500c_msun"),
+        "catalogues": table.get("catalogues", name),
+        "split": split,
+        "searched": searched,
+        "prob": np.where(searched, prob, np.nan),
+    }
+    for number, model in enumerate(models):
+        tag = model_tag(model)
+        columns[f"forced_{tag}"] = measured[:, number].astype(np.float32)
+        how = (record.get("singles") or {}).get(tag)
+        alone = np.full(len(table), np.nan) if how is None else calibrated(how, features[:, number])
+        columns[f"single_{tag}"] = alone.astype(np.float32)
+    none = row < 0
+    ids = objects["object_id"].to_numpy() if len(objects) else np.zeros(1, dtype=np.int64)
+    probs = objects["prob"].to_numpy() if len(objects) else np.zeros(1)
+    columns["object_id"] = np.where(none, -1, ids[at])
+    columns["object_prob"] = np.where(none, np.nan, probs[at])
+    columns["object_sep_arcsec"] = found["known_sep_arcsec"].to_numpy()
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def objects_as_known(objects: pd.DataFrame) -> pd.DataFrame:
+    """Return the objects as a list that others are matched with."""
+    return objects[["ra_deg", "dec_deg", "pos_err_arcsec"]].assign(
+        name=objects["object_id"].astype(str)
+    )

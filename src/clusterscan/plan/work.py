@@ -1,0 +1,156 @@
+"""How much work a configuration is: tiles, jobs, pixels, bytes and hours of each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterscan import sky
+from clusterscan.config.model import FILTER, Config, ModelSettings, SurveySettings
+from clusterscan.plan.rates import Rates, StageRate, training_s
+from clusterscan.preprocess.stage import margin_arcmin
+
+_REMOTE = ("hips",)
+_FLOAT, _BYTE = 4, 1
+_LOWER_ORDERS = 4 / 3  # a HiPS tree: 1 + 1/4 + 1/16 + ...
+_TILES_LOOKED_AT = 12  # tiles differ in their outline, so a few stand for all
+# Trial positions are thinned by masks and exclusion, and each known object brings some.
+_KNOWN_PER_DEG2 = 5.0
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage takes.
+
+    Attributes
+    ----------
+    stage : str
+        Its name.
+    jobs, tiles : int
+        Jobs, and tiles computed in them (a tile counts once for each survey and model).
+    cpu_h : float
+        Hours of one core, or of one GPU where networks run on one.
+    disk_gib, download_gib : float
+        What it leaves, and what it brings here.
+    """
+
+    stage: str
+    jobs: int
+    tiles: int
+    cpu_h: float
+    disk_gib: float = 0.0
+    download_gib: float = 0.0
+
+
+def plan(config: Config, rates: Rates) -> list[StagePlan]:
+    """Return what each stage of a run takes, from nothing to the end."""
+    return [
+        *_image_stages(config, rates),
+        _train(config, rates),
+        _scan(config, rates),
+        _detect(config, rates),
+        *(_at_the_end(config, rates, stage) for stage in ("merge", "validate", "publish")),
+    ]
+
+
+def image_megapixels(config: Config, survey: str, *, raw: bool) -> float:
+    """Return the mean size of a tile's image of a survey, 10^6 pixels of one band."""
+    settings, order = config.surveys[survey], config.sky.tile_order
+    tiles = config.sky.tiles()
+    some = tiles[:: max(len(tiles) // _TILES_LOOKED_AT, 1)]
+    scale = settings.pixel_scale_arcsec if raw else settings.tile_pixel_scale_arcsec
+    halo = settings.halo_arcmin + (margin_arcmin(settings.preprocess) if raw else 0.0)
+    shapes = [sky.tile_frame(tile, order, scale, halo)[1] for tile in some]
+    return float(np.mean([ny * nx for ny, nx in shapes])) / 1e6
+
+
+def examples(config: Config, survey: SurveySettings) -> float:
+    """Return about how many labelled examples a survey's sample stage makes."""
+    area = len(config.sky.tiles()) * sky.cell_area_deg2(config.sky.tile_order)
+    known = _KNOWN_PER_DEG2 * (1 + survey.sample.offsets_per_known)
+    return area * (survey.sample.random_per_deg2 + survey.sample.stars_per_deg2 + known)
+
+
+def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
+    tiles, blocks = len(config.sky.tiles()), len(config.sky.blocks())
+    seconds = dict.fromkeys(("fetch", "preprocess", "sample"), 0.0)
+    disk, download = dict.fromkeys(seconds, 0.0), 0.0
+    for name, survey in config.surveys.items():
+        bands = len(survey.bands)
+        raw, image = (image_megapixels(config, name, raw=r) for r in (True, False))
+        seconds["fetch"] += _tiles_s(rates.fetch, tiles, raw * bands)
+        seconds["preprocess"] += _tiles_s(rates.preprocess, tiles, raw * bands)
+        seconds["sample"] += _tiles_s(rates.sample, tiles, 0.0)
+        disk["fetch"] += tiles * raw * 1e6 * bands * _FLOAT
+        disk["preprocess"] += tiles * image * 1e6 * (bands * _FLOAT + _BYTE)
+        disk["sample"] += examples(config, survey) * bands * survey.sample.size_px**2 * 2
+        if survey.source.kind in _REMOTE:
+            download += tiles * raw * 1e6 * bands * _FLOAT
+    surveys = len(config.surveys)
+    jobs = {"fetch": surveys * blocks + len(config.catalogs)}
+    return [
+        StagePlan(
+            stage,
+            jobs.get(stage, surveys * blocks),
+            surveys * tiles,
+            _hours(seconds[stage], jobs.get(stage, surveys * blocks), rates),
+            disk[stage] / 2**30,
+            download / 2**30 if stage == "fetch" else 0.0,
+        )
+        for stage in seconds
+    ]
+
+
+def _train(config: Config, rates: Rates) -> StagePlan:
+    seconds, weights = 0.0, 0
+    for name, survey in config.surveys.items():
+        for key, model in survey.models.items():
+            rate = rates.networks[f"{name}/{key}"]
+            seconds += training_s(rate, _epochs(model) * examples(config, survey))
+            weights += rate.parameters
+    jobs = sum(len(s.models) for s in config.surveys.values())
+    return StagePlan("train", jobs, 0, _hours(seconds, jobs, rates), weights * _FLOAT / 2**30)
+
+
+def _epochs(model: ModelSettings) -> float:
+    stages = getattr(model.train, "transfer", None)
+    return sum(stage.epochs for stage in stages) if stages else model.train.epochs
+
+
+def _scan(config: Config, rates: Rates) -> StagePlan:
+    tiles, seconds = len(config.sky.tiles()), 0.0
+    pixels = 4 ** (config.sky.map_order - config.sky.tile_order)
+    for survey, model in config.scanned():
+        megapixels = image_megapixels(config, survey, raw=False)
+        if model == FILTER:
+            bands = len(config.surveys[survey].bands)
+            seconds += _tiles_s(rates.filter, tiles, megapixels * bands)
+            continue
+        rate = rates.networks[f"{survey}/{model}"]
+        dense_s = rate.megapixel_s and rate.megapixel_s * megapixels
+        seconds += tiles * (dense_s or rate.crop_s * pixels)
+    maps = len(config.scanned())
+    jobs = maps * len(config.sky.blocks())
+    disk = maps * tiles * pixels * (_FLOAT + _BYTE) * _LOWER_ORDERS
+    return StagePlan("scan", jobs, maps * tiles, _hours(seconds, jobs, rates), disk / 2**30)
+
+
+def _detect(config: Config, rates: Rates) -> StagePlan:
+    maps, tiles = len(config.scanned()), len(config.sky.tiles())
+    jobs = maps * len(config.sky.blocks())
+    seconds = _tiles_s(rates.detect, maps * tiles, 0.0)
+    return StagePlan("detect", jobs, maps * tiles, _hours(seconds, jobs, rates))
+
+
+def _at_the_end(config: Config, rates: Rates, stage: str) -> StagePlan:
+    tiles = len(config.sky.tiles())
+    return StagePlan(stage, 1, 0, _hours(_tiles_s(rates.whole_sky, tiles, 0.0) / 3, 1, rates))
+
+
+def _tiles_s(rate: StageRate, tiles: int, millions: float) -> float:
+    return tiles * (rate.tile_s + rate.million_s * millions)
+
+
+def _hours(seconds: float, jobs: int, rates: Rates) -> float:
+    return (seconds + jobs * rates.job_s) / 3600

@@ -1,0 +1,194 @@
+"""What the probes say, as one dictionary fit for JSON: completeness, limits, null skies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clusterscan import sky
+from clusterscan.catalogs.pairs import checked_vectors, pairs_within
+from clusterscan.catalogs.reference import match_by_score
+from clusterscan.config.selection import SelectionSettings
+from clusterscan.measure.offsets import fit_offsets
+from clusterscan.selection.completeness import (
+    LIMITS,
+    PIVOT_Z,
+    binned,
+    fit_completeness,
+    limits,
+    resampled_fits,
+    tile_shift,
+)
+
+_KEY = 41
+THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(1, 10))
+
+
+def recovered(
+    clusters: pd.DataFrame,
+    objects: pd.DataFrame,
+    real: pd.DataFrame,
+    *,
+    threshold: float,
+    radius_arcmin: float,
+) -> pd.DataFrame:
+    """Return the injected clusters with what was found of each.
+
+    Parameters
+    ----------
+    clusters : DataFrame, n rows
+        From `clusterscan.selection.injected.injected_in`.
+    objects : DataFrame
+        Of the sky with the clusters in it: ra_deg, dec_deg, prob.
+    real : DataFrame
+        Of the run itself, likewise.
+    threshold : float
+        Probability from which an object is in the sample.
+    radius_arcmin : float
+        Largest separation of an object and its cluster [arcmin].
+
+    Returns
+    -------
+    DataFrame
+        With ``prob`` (of the object matched by score, 0: none), ``sep_arcsec`` (NaN), ``found``
+        (prob reaches the threshold), and ``there_before``: the run itself has an object of the
+        sample within the radius, so nothing can be learnt from this place.
+    """
+    row, separation = match_by_score(objects.assign(score=objects["prob"]), clusters, radius_arcmin)
+    prob, apart = np.zeros(len(clusters)), np.full(len(clusters), np.nan)
+    matched = row >= 0
+    prob[row[matched]] = objects["prob"].to_numpy()[matched]
+    apart[row[matched]] = 60 * separation[matched]
+    above = real[real["prob"].to_numpy() >= threshold]
+    near, _, _ = pairs_within(
+        checked_vectors(clusters["ra_deg"], clusters["dec_deg"], "injected clusters"),
+        checked_vectors(above["ra_deg"], above["dec_deg"], "objects"),
+        radius_arcmin,
+    )
+    before = np.zeros(len(clusters), dtype=bool)
+    before[near] = True
+    return clusters.assign(
+        prob=prob, sep_arcsec=apart, found=prob >= threshold, there_before=before
+    )
+
+
+def injection_report(
+    clusters: pd.DataFrame,
+    *,
+    threshold: float,
+    settings: SelectionSettings,
+    radius_arcmin: float,
+    confidence: float,
+    tile_order: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return completeness in bins, the fit, limits, tiles' limits and recovered positions.
+
+    Parameters
+    ----------
+    clusters : DataFrame
+        From `recovered`.
+    threshold, radius_arcmin : float
+        As there.
+    settings : SelectionSettings
+    confidence : float
+        Content of the intervals.
+    tile_order, seed : int
+
+    Returns
+    -------
+    dict
+        n_injected, n_there_before, chance_rate, n, n_found, threshold, bins, fit, limits (of
+        the footprint), tiles (mass limits of each at the pivot redshift), offsets.
+    """
+    chance = float(clusters["there_before"].mean()) if len(clusters) else 0.0
+    used = clusters[~clusters["there_before"]]
+    columns = {c: used[c].to_numpy() for c in ("m500c_msun", "z", "found")}
+    fit = fit_completeness(**columns)
+    # Cells of injection hold one cluster each; their parents hold what shares noise and depth.
+    drawn = resampled_fits(
+        columns,
+        sky.owning_cell(used["ra_deg"].to_numpy(), used["dec_deg"].to_numpy(), tile_order + 1),
+        n_bootstrap=settings.n_bootstrap,
+        rng=np.random.default_rng([seed, _KEY]),
+    )
+    found = used[used["found"]]
+    return {
+        "threshold": threshold,
+        "n_injected": len(clusters),
+        "n_there_before": int(clusters["there_before"].sum()),
+        "chance_rate": chance,
+        "n": len(used),
+        "n_found": len(found),
+        "bins": binned(
+            used["mass_bin"].to_numpy(), used["z_bin"].to_numpy(), columns["found"],
+            settings.grid, confidence,
+        ),
+        "fit": fit.to_dict(),
+        "limits": limits(fit, drawn, settings.grid),
+        "tiles": [
+            _tile(tile, used[used["tile"] == tile], fit, settings)
+            for tile in np.unique(used["tile"].to_numpy()).tolist()
+        ],
+        "offsets": fit_offsets(found["sep_arcsec"].to_numpy(), 60 * radius_arcmin),
+    }  # fmt: skip
+
+
+def _tile(tile: int, part: pd.DataFrame, fit, settings: SelectionSettings) -> dict[str, Any]:
+    """Return a tile's mass limits at the pivot redshift."""
+    shift, error = tile_shift(
+        fit, part["m500c_msun"].to_numpy(), part["z"].to_numpy(), part["found"].to_numpy()
+    )
+    lightest, heaviest = settings.grid.m500c_edges_msun[0], settings.grid.m500c_edges_msun[-1]
+    row: dict[str, Any] = {
+        "tile": tile, "n": len(part), "n_found": int(part["found"].sum()), "z": PIVOT_Z,
+        "ln_shift": shift, "ln_shift_error": error,
+    }  # fmt: skip
+    for fraction in LIMITS:
+        mass = float(fit.limit(fraction, PIVOT_Z) * np.exp(shift))
+        inside = lightest <= mass <= heaviest
+        row[f"m{100 * fraction:.0f}_msun"] = mass if inside else float("nan")
+    return row
+
+
+def null_report(
+    found: Mapping[str, np.ndarray],
+    real: Mapping[str, np.ndarray],
+    area_deg2: float,
+    limits_at: tuple[float, ...] = THRESHOLDS,
+) -> dict[str, Any]:
+    """Return candidates per square degree above thresholds, null sky beside the real one.
+
+    Parameters
+    ----------
+    found, real : mapping of name to float ndarray
+        Probabilities of the null sky's and the real sky's candidates on the same tiles, of each
+        network alone ("survey/model") and of all ("networks").
+    area_deg2 : float
+        Searched sky.
+
+    Returns
+    -------
+    dict
+        area_deg2, thresholds, and of each name ``null`` and ``real``: counts at or above each
+        threshold, ``null_per_deg2`` and ``real_per_deg2``, and ``told_on``: at some threshold
+        from 0.5 on with five real candidates or more, the null sky holds half as many or more.
+    """
+    sure = np.array(limits_at) >= 0.5
+    rows = {}
+    for name in sorted(found):
+        null, true = (
+            np.array([int((values[name] >= t).sum()) for t in limits_at])
+            for values in (found, real)
+        )
+        rows[name] = {
+            "null": null.tolist(),
+            "real": true.tolist(),
+            "null_per_deg2": (null / area_deg2).tolist(),
+            "real_per_deg2": (true / area_deg2).tolist(),
+            "told_on": bool(((true >= 5) & (2 * null >= true))[sure].any()),
+        }
+    return {"area_deg2": area_deg2, "thresholds": list(limits_at), "finders": rows}

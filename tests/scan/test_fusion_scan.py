@@ -1,0 +1,89 @@
+"""Fusion networks on tiles, against the same network on crops."""
+
+import numpy as np
+import pytest
+import torch
+
+from clusterscan.config.networks import FusionSettings, NetworkSettings
+from clusterscan.config.scan import ScanSettings
+from clusterscan.errors import ImageError
+from clusterscan.networks.registry import build
+from clusterscan.scan.cutting import cut
+from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
+from clusterscan.scan.validity import first_pixel
+
+UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
+CARD = {"views": [{"normalisation": UNCHANGED}] * 2}
+BRANCHES = {
+    "unwise": NetworkSettings(size_px=40, window_px=8, output_stride=4),
+    "act": NetworkSettings(size_px=32, window_px=16, output_stride=2, name="baseline"),
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    settings = FusionSettings(branches=BRANCHES, hidden=8, dropout=0.0)
+    return build(settings, (1, 1), seed=1).eval()
+
+
+def tiles():
+    """Two surveys of the same sky: the second has pixels twice as large."""
+    rng = np.random.default_rng(1)
+    # Places at the middle of pixels of both, and on both dense grids.
+    x, y = (v.ravel() for v in np.meshgrid(59.5 + 4 * np.arange(4), 63.5 + 4 * np.arange(3)))
+    fine = rng.normal(size=(1, 140, 140)).astype(np.float32)
+    coarse = rng.normal(size=(1, 90, 90)).astype(np.float32)
+    masks = (np.zeros(image.shape[1:], np.uint8) for image in (fine, coarse))
+    return [
+        SurveyTile(fine, next(masks), x, y),
+        SurveyTile(coarse, next(masks), (x - 0.5) / 2 + 10.0, (y - 0.5) / 2 + 10.0),
+    ]
+
+
+def of_crops(network, both, present):
+    """What the network says of crops at the nearest pixels."""
+    views = []
+    for tile, size in zip(both, network.sizes_px, strict=True):
+        columns, rows = first_pixel(tile.x, size), first_pixel(tile.y, size)
+        places = zip(columns.tolist(), rows.tolist(), strict=True)
+        views.append(
+            torch.from_numpy(np.stack([cut(tile.image, c, r, size, size) for c, r in places]))
+        )
+    has = torch.tensor([present] * len(both[0].x))
+    with torch.inference_mode():
+        return torch.sigmoid(network.of_views(views, has)).numpy()
+
+
+def how(engine):
+    return [ScanSettings(engine=engine, step_px=1, device="cpu")] * 2
+
+
+@pytest.mark.parametrize("engine", ["dense", "windowed"])
+@pytest.mark.parametrize("present", [(True, True), (True, False), (False, True)])
+def test_a_tile_is_scanned_as_crops_are_also_where_a_survey_is_missing(network, engine, present):
+    both = tiles()
+    given = [t if p else None for t, p in zip(both, present, strict=True)]
+    found, reason = scan_fusion_tile(network, CARD, given, how(engine), bad_planes=3)
+    assert (reason == 0).all()
+    np.testing.assert_allclose(found, of_crops(network, both, present), atol=1e-4)
+
+
+def test_each_survey_is_left_out_where_its_own_window_is_bad(network):
+    both = tiles()
+    both[1].mask[:] = 1
+    without, reason = scan_fusion_tile(network, CARD, [both[0], None], how("dense"))
+    masked, same = scan_fusion_tile(network, CARD, both, how("dense"))
+    np.testing.assert_array_equal(masked, without)
+    np.testing.assert_array_equal(same, reason)
+    both[0].mask[:] = 2
+    nothing, why = scan_fusion_tile(network, CARD, both, how("dense"))
+    assert np.isnan(nothing).all()
+    assert (why == 2).all()
+
+
+def test_a_tile_for_every_survey_or_none_is_asked_for(network):
+    both = tiles()
+    with pytest.raises(ImageError, match="joins unwise, act: give a tile"):
+        scan_fusion_tile(network, CARD, both[:1], how("dense")[:1])
+    with pytest.raises(ImageError, match="but not everywhere"):
+        scan_fusion_tile(network, CARD, [None, None], how("dense"))

@@ -1,0 +1,153 @@
+"""Completeness, limits, null skies and random positions against what was put in."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kstest
+
+from clusterscan import sky
+from clusterscan.config.selection import InjectionGrid, SelectionSettings
+from clusterscan.measure.offsets import core_and_tail, fit_offsets
+from clusterscan.publish.selection_section import selection_section
+from clusterscan.selection.completeness import (
+    Completeness,
+    binned,
+    fit_completeness,
+    limits,
+    tile_shift,
+)
+from clusterscan.selection.injected import injected_in
+from clusterscan.selection.randoms import follows_coverage, random_positions
+from clusterscan.selection.report import injection_report, null_report, recovered
+from clusterscan.validate.report import rounded
+
+GRID = InjectionGrid()
+TRUE = Completeness(level=-0.3, slope=0.5, bend=0.0, width=0.3, ceiling=0.95)
+
+
+def injected(n=6000, seed=0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    mass = np.exp(rng.uniform(np.log(7e13), np.log(1e15), n))
+    z = rng.uniform(0.1, 1.2, n)
+    return mass, z, rng.random(n) < TRUE.at(mass * np.exp(-shift), z)
+
+
+def test_the_fit_finds_the_completeness_that_was_put_in():
+    fit = fit_completeness(*injected())
+    mass, z = np.geomspace(1e14, 8e14, 8)[:, None], np.linspace(0.2, 1.1, 5)
+    np.testing.assert_allclose(fit.at(mass, z), TRUE.at(mass, z), atol=0.04)
+    assert fit.ceiling == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_limit_is_where_the_completeness_has_that_value():
+    for fraction in (0.5, 0.9):
+        assert TRUE.at(TRUE.limit(fraction, 0.7), 0.7) == pytest.approx(fraction)
+    assert np.isnan(TRUE.limit(0.96, 0.7))  # above the ceiling
+
+
+def test_limits_outside_the_injected_masses_are_not_claimed():
+    heavy = Completeness(level=3.0, slope=0.0, bend=0.0, width=0.3, ceiling=0.95)
+    assert all(row["m500c_msun"] is None for row in limits(heavy, [heavy], GRID))
+    row = limits(TRUE, [TRUE] * 3, GRID)[2]
+    assert row["low"] == row["m500c_msun"] == row["high"]
+
+
+def test_a_tiles_own_limit_is_found_and_few_clusters_say_little():
+    shift, error = tile_shift(TRUE, *injected(2000, 3, shift=0.2))
+    assert shift == pytest.approx(0.2, abs=3 * error)
+    assert error < 0.05
+    shift, error = tile_shift(TRUE, *injected(4, 3, shift=0.2))
+    assert error > 0.2
+
+
+def test_bins_count_every_cluster_once():
+    clusters = injected_in([4440, 4441], 5, GRID, 1)
+    found = clusters["m500c_msun"].to_numpy() > 2.2e14
+    table = binned(
+        clusters["mass_bin"].to_numpy(), clusters["z_bin"].to_numpy(), found, GRID, 0.6827
+    )
+    assert np.sum(table["n"]) == len(clusters)
+    assert np.array(table["value"])[3:].min() == 1.0
+    assert np.array(table["value"])[:3].max() == 0.0
+
+
+def test_what_was_there_before_teaches_nothing_and_is_told():
+    clusters = injected_in([4440], 5, GRID, 1)
+    place = clusters[["ra_deg", "dec_deg"]]
+    objects = place.assign(prob=np.where(clusters["m500c_msun"] > 2e14, 0.9, 0.3))
+    real = place.iloc[:5].assign(prob=[0.9, 0.9, 0.1, 0.1, 0.1])
+    found = recovered(clusters, objects, real, threshold=0.7, radius_arcmin=2.5)
+    assert found["there_before"].sum() == 2
+    assert (found["found"] == (found["m500c_msun"] > 2e14)).all()
+    report = injection_report(
+        found, threshold=0.7, settings=SelectionSettings(n_bootstrap=5), radius_arcmin=2.5,
+        confidence=0.6827, tile_order=5, seed=1,
+    )  # fmt: skip
+    assert report["n"] == len(clusters) - 2
+    middle = [r["m500c_msun"] for r in report["limits"] if r["fraction"] == 0.5]
+    np.testing.assert_allclose(middle, 2e14, rtol=0.25)
+    section = selection_section(rounded({"injection": report, "purity": 0.8, "nulls": {}}))
+    assert "SIMULATED" in section.lead
+    assert all("SIMULATED" in t.caption for t in section.tables[:2])
+
+
+def test_where_no_sample_is_pure_enough_the_report_says_so():
+    section = selection_section({"injection": {"threshold": None, "reason": "no sample"}})
+    assert section.notes == ["Nothing is said of the injected clusters: no sample."]
+
+
+def test_a_network_that_finds_as_much_without_clusters_is_told_on():
+    rng = np.random.default_rng(0)
+    real = {"blind": rng.random(400), "good": rng.random(400)}
+    null = {"blind": rng.random(400), "good": 0.4 * rng.random(400)}
+    found = null_report(null, real, 10.0)["finders"]
+    assert found["blind"]["told_on"]
+    assert not found["good"]["told_on"]
+    assert found["good"]["real_per_deg2"][4] == (real["good"] >= 0.5).sum() / 10
+
+
+def coverage(tile_order=5, map_order=9):
+    """Four tiles, one of them half masked."""
+    full = np.ones(4 ** (map_order - tile_order), dtype=bool)
+    half = full.copy()
+    half[: half.size // 2] = False
+    return {4440: full, 4441: full, 4442: half, 4443: full}
+
+
+def test_random_positions_are_uniform_on_the_searched_sky_and_only_there():
+    searched = coverage()
+    drawn = random_positions(searched, 20_000, 5, 9, 1)
+    test = follows_coverage(drawn["ra_deg"], drawn["dec_deg"], searched, 5, 9, 7)
+    assert test["outside"] == 0
+    assert 0.001 < test["p_value"] < 0.999
+    one = drawn[drawn["tile"] == 4440]
+    assert len(one) == pytest.approx(20_000 / 3.5, rel=0.05)
+    # Uniform on a sphere is uniform in sin(dec): within one pixel, to the last.
+    pixel = sky.owning_cell(one["ra_deg"].to_numpy(), one["dec_deg"].to_numpy(), 9)
+    within = (one["healpix29"].to_numpy() - (pixel << 40)) / 2.0**40
+    assert kstest(within, "uniform").pvalue > 0.001
+    assert drawn.equals(random_positions(searched, 20_000, 5, 9, 1))
+
+
+def test_positions_that_ignore_the_mask_are_caught():
+    full = {tile: np.ones_like(v) for tile, v in coverage().items()}
+    wrong = random_positions(full, 20_000, 5, 9, 1)
+    test = follows_coverage(wrong["ra_deg"], wrong["dec_deg"], coverage(), 5, 9, 7)
+    assert test["outside"] > 1000
+    ramp = wrong[np.random.default_rng(0).random(len(wrong)) < wrong["dec_deg"] % 1]
+    assert follows_coverage(ramp["ra_deg"], ramp["dec_deg"], full, 5, 9, 7)["p_value"] < 1e-6
+    assert len(random_positions({}, 100, 5, 9, 1)) == 0
+
+
+def test_the_core_and_the_tail_of_offsets_are_told_apart():
+    rng = np.random.default_rng(0)
+    core = np.hypot(*rng.normal(0, 20, (2, 3000)))
+    tail = 150 * np.sqrt(rng.random(750))
+    fit = fit_offsets(np.concatenate([core, tail]), 150.0)
+    assert fit["sigma_arcsec"] == pytest.approx(20, abs=4 * fit["sigma_error_arcsec"])
+    assert fit["sigma_error_arcsec"] < 1
+    assert fit["tail"] == pytest.approx(0.2, abs=4 * fit["tail_error"])
+    shares = np.sum(core_and_tail(np.linspace(0, 150, 16), 20.0, 0.2), axis=0)
+    assert shares.sum() == pytest.approx(1.0)
+    assert np.isnan(fit_offsets(np.ones(3), 150.0)["sigma_arcsec"])
+    assert pd.Series(fit_offsets(core[:50], 150.0)).notna().all()

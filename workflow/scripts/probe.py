@@ -1,0 +1,72 @@
+"""Stage selection, first part: a block's tiles with clusters injected, or as null skies, scanned.
+
+Shards, records and manifests of probes lie below the run's folder ``selection`` and never mix with
+the run's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.preprocess.tile_image import read_tile
+from clusterscan.progress import Progress
+from clusterscan.provenance.records import records_of
+from clusterscan.provenance.tables import write_table
+from clusterscan.scan.scanners import model_identity, network_scanner
+from clusterscan.selection.probe import FOLDER, changed_tile, scanned_maps
+from clusterscan.stage import block_arguments, run_stage
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Make and scan the probe that ``--key`` names, on the block's probed tiles."""
+    stage = args.settings["stage"]
+    job = replace(BlockJob.of(args, "probe", "maps", ".parquet"), root=args.root / FOLDER)
+    surveys = sorted(stage["surveys"])
+    records = {
+        survey: records_of([manifest]) for survey, manifest in zip(surveys, args.tiles, strict=True)
+    }
+    cards = {
+        key: args.root / "models" / key.replace("/", "-") / "model.json" for key in stage["how"]
+    }
+    scanners = {key: network_scanner(cards[key], how) for key, how in stage["how"].items()}
+    identities = [model_identity(card) for card in cards.values()]
+    wanted = [t for t in stage["tiles"] if any(t in found for found in records.values())]
+
+    def probe(number: int, shard: Path) -> TileOutcome:
+        scratch = shard.with_name(f"{shard.stem}.raw.fits")
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        tiles = {}
+        for survey in surveys:
+            record = records[survey].get(number)
+            if record is not None and record.has_shard:
+                image = read_tile(args.root / record.path)
+                tiles[survey] = changed_tile(
+                    args.key, survey, number, job.tile_order, image, stage, scratch
+                )
+        if not tiles:
+            return TileOutcome("no_coverage", "no survey has an image of the tile")
+        maps = scanned_maps(tiles, scanners, number, job.tile_order, stage["map_order"])
+        write_table(shard, maps)
+        return TileOutcome()
+
+    inputs = {
+        tile: [identities, [records[s][tile].identity for s in surveys if tile in records[s]]]
+        for tile in wanted
+    }
+    run_block(
+        job,
+        inputs,
+        probe,
+        manifest=args.output,
+        max_failed_fraction=args.max_failed_fraction,
+        progress=progress,
+    )
+
+
+if __name__ == "__main__":
+    parser = block_arguments("probe", __doc__)
+    parser.add_argument("--tiles", type=Path, nargs="+", help="tile manifests, sorted by survey")
+    run_stage(parser, main)

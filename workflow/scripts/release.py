@@ -1,0 +1,35 @@
+"""Stage sample, its end: put present examples aside as a survey's training set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from clusterscan.progress import Progress
+from clusterscan.provenance.records import records_of
+from clusterscan.provenance.release import write_release
+from clusterscan.stage import arguments, run_stage
+from clusterscan.sync.training_sets import made_for
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Release the examples of the survey named by the arguments."""
+    write_release(
+        args.output,
+        args.root,
+        args.key,
+        made_for(json.dumps(args.settings)),
+        records_of(args.samples),
+        records_of(args.tiles),
+        args.catalogues,
+    )
+    progress(1, 1)
+
+
+if __name__ == "__main__":
+    parser = arguments("release", __doc__)
+    parser.add_argument("--samples", type=Path, nargs="+", required=True, help="sample manifests")
+    parser.add_argument("--tiles", type=Path, nargs="+", required=True, help="tile manifests")
+    parser.add_argument("--catalogues", type=Path, nargs="*", default=[], help="known catalogues")
+    run_stage(parser, main)
