@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image
 
 from clusterscan.errors import ProductError
@@ -186,3 +187,15 @@ def test_images_with_wrong_axes_are_refused():
 def test_an_empty_gallery_is_still_a_picture(tmp_path):
     gallery.plot_gallery({}, tmp_path / "empty.png")
     assert Image.open(tmp_path / "empty.png").size[0] > 100
+
+
+def test_a_legend_of_long_names_stays_within_the_figure():
+    figure, axes = plt.subplots(figsize=(5.6, 4), layout="constrained")
+    for number in range(4):
+        axes.plot([0, 1], label=f"Baseline, our training, each galaxy tested once, {number}")
+    look.legend_below(figure, axes, columns=3)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    shown = legend.get_window_extent()
+    plt.close(figure)
+    assert 0 <= shown.x0 < shown.x1 <= figure.bbox.width

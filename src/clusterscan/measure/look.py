@@ -74,13 +74,19 @@ def save(figure: Figure, path: Path) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
+# Width of a legend's mark with the space around it, and of a letter at its font size [inch].
+_HANDLE_IN, _LETTER_IN = 0.6, 0.075
+
+
 def legend_below(figure: Figure, *axes: Axes, columns: int = 2) -> None:
-    """Put one legend of all axes under them, where it covers no data."""
+    """Put one legend of all axes under them, in as many columns as fit and at most so many."""
     found: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
+        fitting = int(figure.get_figwidth() / (_HANDLE_IN + _LETTER_IN * max(map(len, found))))
+        columns = max(1, min(columns, fitting))
         figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
 
 
