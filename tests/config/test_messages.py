@@ -315,3 +315,16 @@ def test_a_run_is_not_written_among_the_project_s_own_files(tmp_path, name):
     fault = fault_of(tmp_path, changed("output: results", f"output: {name}"))
     assert fault.startswith("my.yaml:3: output: ")
     assert "holds the project's own files" in fault
+
+
+@pytest.mark.parametrize(
+    ("unit", "beams", "words"),
+    [
+        ("nanomaggy", "[2.0, 1.4, 1.0]", "an SZ signal is in uK_CMB, but the survey in nanomaggy"),
+        ("uK_CMB", "[2.0, 0, 1.0]", "beam_fwhm_arcmin[1]: should be greater than 0 (got 0)"),
+    ],
+)
+def test_an_sz_signal_that_no_image_can_show_is_refused(tmp_path, unit, beams, words):
+    signal = f"{{kind: sz, frequencies_ghz: [97.8, 149.6, 216.0], beam_fwhm_arcmin: {beams}}}"
+    text = changed("unit: uK_CMB", f"unit: {unit}") + f"selection: {{signals: {{act: {signal}}}}}\n"
+    assert words in fault_of(tmp_path, text)

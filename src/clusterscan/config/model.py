@@ -253,6 +253,11 @@ class Config(Settings):
                         f"selection.signals.{name}: give a frequency and a beam for each of the "
                         f"{bands} bands"
                     )
+                if self.surveys[name].unit != "uK_CMB":
+                    raise ValueError(
+                        f"selection.signals.{name}: an SZ signal is in uK_CMB, but the survey in "
+                        f"{self.surveys[name].unit}; choose another signal, or that unit"
+                    )
             elif self.surveys[name].bands != ("W1", "W2"):
                 raise ValueError(
                     f"selection.signals.{name}: galaxies are for bands W1 and W2, not "
