@@ -49,8 +49,7 @@ def _relative_and_inside(path: str) -> str:
     first = next(part for part in path.split("/") if part != ".")
     if first in _NOT_FOR_RUNS:
         raise ValueError(
-            f"{first} holds the project's own files, and a run removes what it does not know; "
-            "name a folder of its own, such as results"
+            f"{first} holds the project's own files; name a folder of its own, such as results"
         )
     return path.rstrip("/")
 
