@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clusterscan import __version__
 from clusterscan.errors import ClusterscanError
+from clusterscan.plan.options import cores
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,6 +26,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.act(args)
     except ClusterscanError as error:
         sys.exit(f"\nclusterscan {args.command}: {error}")
+    except OSError as error:  # a file that a user named, a folder without rights, a full disk
+        if error.filename is None:
+            raise
+        sys.exit(
+            f"\nclusterscan {args.command}: {error.filename}: cannot be read or written "
+            f"({error.strerror}); name another file or folder, or mend its rights or its disk"
+        )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. What was computed is kept: run again to go on from there.")
 
@@ -53,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.set_defaults(act=act)
         if name == "run":
-            command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
+            command.add_argument("--cores", type=cores, default=len(os.sched_getaffinity(0)))
         if name == "plan":
             from clusterscan.plan.options import add_arguments
 
@@ -83,7 +91,7 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--quick", action="store_true", help="the reduced form, for a machine without a GPU"
     )
-    command.add_argument("--cores", type=_cores, default=len(os.sched_getaffinity(0)))
+    command.add_argument("--cores", type=cores, default=len(os.sched_getaffinity(0)))
     command.set_defaults(act=_study)
 
 
@@ -94,12 +102,6 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("classify", help=text, description=text)
     add_arguments(command)
     command.set_defaults(act=_classify)
-
-
-def _cores(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of cores; give 1 or more")
-    return int(text)
 
 
 def _run(args: argparse.Namespace) -> None:

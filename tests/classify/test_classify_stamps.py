@@ -274,6 +274,48 @@ def test_a_folder_without_images_and_a_missing_model_are_named(model, tmp_path, 
     assert "model.json cannot be read" in said
 
 
+def test_stamps_that_are_not_there_are_named(model, tmp_path, classify):
+    code, said = classify(
+        "--model", model, "--stamps", tmp_path / "no.zip", "--output", tmp_path / "o.csv"
+    )
+    assert code == 1
+    assert "no.zip: there is no such folder or zip file" in said
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_classified(
+    model, tmp_path, classify
+):
+    folder = write_folder(tmp_path / "stamps", {"a.fits": fits_bytes(pixels(1))})
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "o.csv"
+    code, said = classify("--model", model, "--stamps", folder, "--output", out)
+    assert code == 1
+    assert "o.csv cannot be written (" in said
+    assert "classified in" not in said
+
+
+@pytest.mark.parametrize("name", ["tpu", "meta", "cpu:x", "GPU"])
+def test_a_device_that_networks_do_not_run_on_is_refused_in_one_line(name):
+    from clusterscan.networks.device import choose_device
+
+    with pytest.raises(ModelError, match=f"device = '{name}' is none of auto, cpu, cuda"):
+        choose_device(name)
+
+
+def test_a_reason_is_the_same_in_every_run(model, tmp_path, classify):
+    """It once held the address of the image in memory."""
+    folder = write_folder(
+        tmp_path / "stamps", {"a.png": b"<html>", "b.fits": fits_bytes(pixels(1))}
+    )
+    out = tmp_path / "o.csv"
+    assert (
+        classify("--model", model, "--stamps", folder, "--output", out, "--pixel-scale", SCALE)[0]
+        == 0
+    )
+    assert "is no JPEG or PNG image; restore the file" in out.read_text()
+    assert "0x" not in out.read_text()
+
+
 def test_memory_is_bounded_by_chunks_not_by_the_number_of_stamps(model, tmp_path):
     from clusterscan.classify.stamps import StampReading, StampRows
     from clusterscan.networks.card import read_card

@@ -278,3 +278,53 @@ def test_names_that_would_share_a_column_are_refused_before_anything_runs(tmp_pa
     if "name: truth, role: known" in text:
         text = text.replace("name: truth, role: truth", "name: halos, role: truth")
     assert "two columns of the catalogue would be called" in fault_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("seed: 3", "seed: true", "seed"),
+        ("tile_order: 6", "tile_order: true", "sky.tile_order"),
+        ("[120.0, 84.0, 60.0]", "[120.0, true, 60.0]", "surveys.act.beam_fwhm_arcsec"),
+        ("learning_rate: 0.003", "learning_rate: yes", "train.learning_rate"),
+    ],
+)
+def test_true_is_no_number(tmp_path, old, new, key):
+    fault = fault_of(tmp_path, changed(old, new))
+    assert f"{key}: true and false are no numbers" in fault
+    assert len(fault.splitlines()) == 1
+
+
+def test_a_beam_without_width_is_refused(tmp_path):
+    text = changed("beam_fwhm_arcsec: [120.0,", "beam_fwhm_arcsec: [-1,")
+    assert "beam_fwhm_arcsec[0]: should be greater than 0 (got -1)" in fault_of(tmp_path, text)
+
+
+@pytest.mark.parametrize("scale", ["1.0e-9", "1.0e+9"])
+def test_a_pixel_size_that_no_tile_can_have_is_refused_before_anything_runs(tmp_path, scale):
+    text = changed("pixel_scale_arcsec: 40.0", f"pixel_scale_arcsec: {scale}")
+    fault = fault_of(tmp_path, text)
+    line = line_of(text, "pixel_scale_arcsec")
+    assert fault.startswith(f"my.yaml:{line}: surveys.act.pixel_scale_arcsec: tiles of order 6")
+
+
+@pytest.mark.parametrize(
+    "name", ["src", "./tests/", "docs/x", "workflow", ".git", "resources/runs"]
+)
+def test_a_run_is_not_written_among_the_project_s_own_files(tmp_path, name):
+    fault = fault_of(tmp_path, changed("output: results", f"output: {name}"))
+    assert fault.startswith("my.yaml:3: output: ")
+    assert "holds the project's own files" in fault
+
+
+@pytest.mark.parametrize(
+    ("unit", "beams", "words"),
+    [
+        ("nanomaggy", "[2.0, 1.4, 1.0]", "an SZ signal is in uK_CMB, but the survey in nanomaggy"),
+        ("uK_CMB", "[2.0, 0, 1.0]", "beam_fwhm_arcmin[1]: should be greater than 0 (got 0)"),
+    ],
+)
+def test_an_sz_signal_that_no_image_can_show_is_refused(tmp_path, unit, beams, words):
+    signal = f"{{kind: sz, frequencies_ghz: [97.8, 149.6, 216.0], beam_fwhm_arcmin: {beams}}}"
+    text = changed("unit: uK_CMB", f"unit: {unit}") + f"selection: {{signals: {{act: {signal}}}}}\n"
+    assert words in fault_of(tmp_path, text)

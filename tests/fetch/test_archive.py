@@ -524,3 +524,40 @@ def test_files_that_do_not_belong_together_are_named(tmp_path):
 def test_settings_that_contradict_each_other_are_refused(values, match):
     with pytest.raises(ValueError, match=match):
         ArchiveSource(kind="archive", **values)
+
+
+# --- headers that say less than they must ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("CRVAL1", None, "lacks a number for CRVAL1"),
+        ("CRVAL2", "abc", "lacks a number for CRVAL2"),
+        ("CRPIX1", None, "lacks a number for CRPIX1"),
+        ("CDELT2", None, "lacks a number for CDELT2"),
+        ("CDELT1", 0.0, "a damaged celestial WCS"),
+        ("CTYPE1", None, "celestial WCS"),
+    ],
+)
+def test_an_image_that_does_not_say_its_place_is_an_error_and_not_at_ra_0_dec_0(
+    tmp_path, keyword, value, words
+):
+    header = car_wcs("icrs").to_header()
+    del header[keyword]
+    if value is not None:
+        header[keyword] = value
+    path = tmp_path / "map.fits"
+    fits.PrimaryHDU(np.ones((361, 720), np.float32), header).writeto(path)
+    source = archive(tmp_path, {"f150": path})
+    with pytest.raises(SourceError, match=rf"map\.fits: .*{words}"):
+        fetch(source, tile_at(100.0, 1.0), tmp_path / "raw.fits")
+
+
+def test_a_healpix_map_is_not_looked_for_in_an_image(tmp_path):
+    path = tmp_path / "map.fits"
+    hp.write_map(path, np.arange(12 * 16**2, dtype=np.float32), nest=True, coord="C")
+    files = {"f150": {"image": str(path), "extension": 0}}
+    source = archive(tmp_path, files, format="healpix")
+    with pytest.raises(SourceError, match=r"map\.fits: no table 0; correct extension"):
+        fetch(source, tile_at(100.0, 1.0), tmp_path / "raw.fits")

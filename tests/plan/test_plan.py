@@ -135,3 +135,17 @@ def test_the_command_prints_a_table_and_keeps_its_rates(tmp_path, capsys):
     assert "4 tiles in" in said
     assert "h on 2 cores" in said
     assert read_rates(kept) == rates()
+
+
+@pytest.mark.parametrize("cores", ["0", "-1", "x"])
+def test_no_cores_are_refused_as_for_a_run(cores, capsys):
+    with pytest.raises(SystemExit):
+        main(["plan", str(MINI), "--cores", cores])
+    assert "is no number of cores; give 1 or more" in capsys.readouterr().err
+
+
+def test_rates_that_cannot_be_written_end_the_command_with_their_file(tmp_path):
+    given, lost = tmp_path / "given.json", tmp_path / "none" / "kept.json"
+    given.write_text(rates().model_dump_json())
+    with pytest.raises(SystemExit, match=r"kept\.json: cannot be read or written \(No such file"):
+        main(["plan", str(MINI), "--rates", str(given), "--save-rates", str(lost)])

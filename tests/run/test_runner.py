@@ -228,3 +228,13 @@ def test_a_job_that_finds_the_disk_full_says_so_without_a_traceback(tmp_path):
     argv += ["--output", str(tmp_path / "out"), "--log", str(tmp_path / "job.log")]
     with pytest.raises(SystemExit, match="No space left on device; make room on that disk"):
         run_stage(block_arguments("fetch", ""), stage_main, argv)
+
+
+def test_a_file_in_the_place_of_the_run_s_folder_is_named(tmp_path, monkeypatch):
+    config = tmp_path / "my.yaml"
+    mini = (Path(__file__).parents[1] / "mini.yaml").read_text(encoding="utf-8")
+    config.write_text(mini.replace("output: results", f"output: {tmp_path}/taken"))
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SystemExit, match=r"taken: cannot be read or written \(File exists\)"):
+        main(["release", str(config)])
+    assert (tmp_path / "taken").read_text() == "a file"

@@ -96,6 +96,20 @@ def test_where_no_sample_is_pure_enough_the_report_says_so():
     assert section.notes == ["Nothing is said of the injected clusters: no sample."]
 
 
+@pytest.mark.parametrize("injected", [0, 3])
+def test_where_every_place_was_taken_before_no_limit_is_claimed(injected):
+    clusters = injected_in([4440], 5, GRID, 1).iloc[:injected]
+    objects = clusters[["ra_deg", "dec_deg"]].assign(prob=0.9)
+    found = recovered(clusters, objects, objects, threshold=0.7, radius_arcmin=2.5)
+    report = injection_report(
+        found, threshold=0.7, settings=SelectionSettings(n_bootstrap=5), radius_arcmin=2.5,
+        confidence=0.6827, tile_order=5, seed=1,
+    )  # fmt: skip
+    assert "limits" not in report
+    section = selection_section({"injection": report})
+    assert section.notes[0].startswith("Nothing is said of the injected clusters: none of")
+
+
 def test_a_network_that_finds_as_much_without_clusters_is_told_on():
     rng = np.random.default_rng(0)
     real = {"blind": rng.random(400), "good": rng.random(400)}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clusterscan.errors import ConfigError
-from clusterscan.provenance.atomic import atomic_path
+from clusterscan.provenance.atomic import atomic_path, temporary_name
 
 OK = "ok"
 STATUSES = {
@@ -193,9 +193,19 @@ def check_output(path: Path) -> None:
     Raises
     ------
     ConfigError
-        If the name ends neither in .parquet nor .csv, or names a folder.
+        If the name ends neither in .parquet nor .csv, names a folder, or lies in one that cannot
+        be written to.
     """
     if path.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"--output {path}: give a name that ends in .parquet or .csv")
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial = temporary_name(path)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"--output {path} cannot be written ({error.strerror}); name another place"
+        ) from error

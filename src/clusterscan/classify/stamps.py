@@ -71,6 +71,8 @@ class StampRows:
     def __init__(
         self, path: Path, card: dict[str, Any], size_px: int, reading: StampReading = StampReading()
     ):
+        if not path.exists():
+            raise SourceError(f"{path}: there is no such folder or zip file; correct --stamps")
         self._files = StampFiles(path, reading.max_member_bytes, strict=False)
         self._card = card
         self._size_px = size_px

@@ -1,9 +1,35 @@
 """The base of every settings model: frozen, strict, no unknown keys."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Settings(BaseModel):
     """Settings of one part; keys carry their unit, unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, values: Any) -> Any:
+        # Python counts true as 1: `seed: true` would run, with a seed that nobody chose.
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if name in cls.model_fields and _holds_a_switch(value):
+                types = _types_in(cls.model_fields[name].annotation)
+                if types & {int, float} and bool not in types:
+                    raise ValueError(f"{name}: true and false are no numbers; give a number")
+        return values
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """Return the plain types that an annotation allows, of a literal's values too."""
+    if not get_args(annotation):
+        return {annotation if isinstance(annotation, type) else type(annotation)}
+    return set().union(*(_types_in(part) for part in get_args(annotation)))
+
+
+def _holds_a_switch(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_a_switch(v) for v in value)
+    return isinstance(value, bool)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from clusterscan import sky
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.detect import DetectSettings
@@ -28,6 +29,10 @@ FILTER = "filter"
 """The name under which a survey's plain filter goes through scan and detect like a network."""
 
 _NAME = r"^[A-Za-z0-9_]+$"
+_NOT_FOR_RUNS = frozenset(
+    (".git", "benchmarks", "docs", "envs", "profiles", "resources", "src", "tests", "workflow")
+)
+_MAX_TILE_SIDE_PX = 65_536  # a band of this size is 16 GiB
 
 
 def _relative_and_inside(path: str) -> str:
@@ -41,6 +46,11 @@ def _relative_and_inside(path: str) -> str:
         raise ValueError("give a folder that does not begin with '-', which marks options")
     if not path.strip("./ "):
         raise ValueError("name a folder of its own, such as results")
+    first = next(part for part in path.split("/") if part != ".")
+    if first in _NOT_FOR_RUNS:
+        raise ValueError(
+            f"{first} holds the project's own files; name a folder of its own, such as results"
+        )
     return path.rstrip("/")
 
 
@@ -62,7 +72,7 @@ class SurveySettings(Settings):
     bands: tuple[str, ...] = Field(min_length=1, description="bands, in the images' order")
     unit: str = Field(description="unit of a pixel's value")
     pixel_scale_arcsec: float = Field(gt=0, description="pixel size of the raw images [arcsec]")
-    beam_fwhm_arcsec: tuple[float, ...] = Field(
+    beam_fwhm_arcsec: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         description="resolution of each band, full width at half maximum [arcsec]"
     )
     source: SourceSettings = Field(description="where the images come from")
@@ -206,6 +216,19 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _pixels_are_small_parts_of_tiles(self):
+        tile_arcsec = 3600.0 * sky.cell_area_deg2(self.sky.tile_order) ** 0.5
+        for name, survey in self.surveys.items():
+            width_px = tile_arcsec / survey.pixel_scale_arcsec
+            if not 1 <= width_px <= _MAX_TILE_SIDE_PX:
+                raise ValueError(
+                    f"surveys.{name}.pixel_scale_arcsec: tiles of order {self.sky.tile_order} "
+                    f"would be {width_px:.3g} pixels wide, and may be 1 to {_MAX_TILE_SIDE_PX}; "
+                    "correct it, or choose another sky.tile_order"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _columns_are_unique(self):
         from clusterscan.publish.columns import catalogue_columns
 
@@ -228,6 +251,11 @@ class Config(Settings):
                     raise ValueError(
                         f"selection.signals.{name}: give a frequency and a beam for each of the "
                         f"{bands} bands"
+                    )
+                if self.surveys[name].unit != "uK_CMB":
+                    raise ValueError(
+                        f"selection.signals.{name}: an SZ signal is in uK_CMB, but the survey in "
+                        f"{self.surveys[name].unit}; choose another signal, or that unit"
                     )
             elif self.surveys[name].bands != ("W1", "W2"):
                 raise ValueError(

@@ -21,10 +21,10 @@ class SzSignal(Settings):
     """A survey that sees model clusters by their SZ effect; images in uK_CMB."""
 
     kind: Literal["sz"]
-    frequencies_ghz: tuple[float, ...] = Field(
+    frequencies_ghz: tuple[PositiveFloat, ...] = Field(
         description="effective frequency of each band for the SZ effect [GHz]"
     )
-    beam_fwhm_arcmin: tuple[float, ...] = Field(
+    beam_fwhm_arcmin: tuple[PositiveFloat, ...] = Field(
         description="Gaussian beam of each band, full width at half maximum [arcmin]"
     )
     highpass_fwhm_arcmin: float | None = Field(

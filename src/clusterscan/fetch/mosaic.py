@@ -20,6 +20,7 @@ from clusterscan.blocks import TileOutcome
 from clusterscan.config.paths import expand_path
 from clusterscan.config.source import MosaicSource
 from clusterscan.errors import SourceError
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.raw import NO_COVERAGE, RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec, SourceObject
 from clusterscan.provenance.fingerprint import file_sha256
@@ -97,14 +98,10 @@ class Mosaic:
         try:
             with fits.open(path) as hdus:
                 header = hdus[self._extension(hdus, self.spec.bands[0])].header
-                wcs = WCS(header)
+                wcs = celestial_wcs(header, str(path), "correct source.path or the file")
                 shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
         except (OSError, KeyError) as error:
             raise SourceError(f"{path}: not a readable FITS mosaic ({error})") from error
-        if not wcs.has_celestial:
-            raise SourceError(
-                f"{path}: the mosaic has no celestial WCS, so it has no place on the sky"
-            )
         scale = np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600.0
         if abs(scale / self.spec.pixel_scale_arcsec - 1) > 1e-3:
             raise SourceError(

@@ -114,7 +114,7 @@ def decode(
 
 
 def _decode_picture(data: bytes, where: str, bands: int | None, side: int | None) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -122,6 +122,8 @@ def _decode_picture(data: bytes, where: str, bands: int | None, side: int | None
             pixels = np.asarray(_in_channels(image, bands))
     except SourceError:
         raise
+    except UnidentifiedImageError as error:  # its words hold an address in memory, never the same
+        raise SourceError(f"{where} is no JPEG or PNG image; {_MENDING}") from error
     except Exception as error:  # decoders raise what they like on damaged data
         raise SourceError(f"{where} is no JPEG or PNG image ({error}); {_MENDING}") from error
     planes = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1).astype(np.float32)

@@ -19,12 +19,15 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     ModelError
-        If a GPU is asked for where there is none.
+        If it is no device that networks run on, or a GPU where there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device = {name!r}, but torch finds no GPU here; set device: cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ModelError(f"device = {name!r} is none of auto, cpu, cuda, cuda:1 and so on")
     return torch.device(name)
 
 

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
             tiles=len(tiles),
             blocks=len(config.sky.blocks()),
             area_deg2=len(tiles) * sky.cell_area_deg2(config.sky.tile_order),
-            cores=max(args.cores, 1),
+            cores=args.cores,
             device=rates.device,
         )
     )

@@ -102,10 +102,14 @@ def injection_report(
     -------
     dict
         n_injected, n_there_before, chance_rate, n, n_found, threshold, bins, fit, limits (of
-        the footprint), tiles (mass limits of each at the pivot redshift), offsets.
+        the footprint), tiles (mass limits of each at the pivot redshift), offsets. Where no
+        cluster can say anything, threshold None and a reason: a fit would show its prior.
     """
     chance = float(clusters["there_before"].mean()) if len(clusters) else 0.0
-    used = clusters[~clusters["there_before"]]
+    used = clusters[~clusters["there_before"].to_numpy(dtype=bool)]
+    if used.empty:
+        reason = f"none of {len(clusters)} lies where the run itself has no object of the sample"
+        return {"threshold": None, "reason": reason, "tiles": []}
     columns = {c: used[c].to_numpy() for c in ("m500c_msun", "z", "found")}
     fit = fit_completeness(**columns)
     # Cells of injection hold one cluster each; their parents hold what shares noise and depth.

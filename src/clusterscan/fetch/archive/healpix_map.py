@@ -90,10 +90,14 @@ class HealpixMap:
     def _table(self, hdus: fits.HDUList):
         try:
             if self.extension is not None:
-                return hdus[self.extension]
+                hdu = hdus[self.extension]
+                if not isinstance(hdu, fits.BinTableHDU):
+                    raise KeyError(self.extension)
+                return hdu
             return next(hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU))
         except (KeyError, IndexError, StopIteration) as error:
-            raise SourceError(f"{self.path}: no table {self.extension or ''}; correct extension") \
+            said = "" if self.extension is None else self.extension
+            raise SourceError(f"{self.path}: no table {said}; correct extension") \
                 from error  # fmt: skip
 
     def _column(self, hdu: fits.BinTableHDU) -> str:

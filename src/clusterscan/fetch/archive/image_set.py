@@ -6,20 +6,19 @@ is worked out on that grid, before anything is resampled.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from clusterscan.config.source_archive import ArchiveBand
 from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import Window, read_window, window_of, window_wcs
 from clusterscan.fetch.archive.places import whole_path
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.coadd import Cut
 
 Frame = tuple[WCS, tuple[int, int]]
@@ -150,13 +149,8 @@ class _Image:
 
     @property
     def wcs(self) -> WCS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            warnings.simplefilter("ignore", AstropyUserWarning)
-            wcs = WCS(self._hdu.header)
-        if not wcs.has_celestial:
-            raise SourceError(f"{self._path}: no celestial WCS; correct the band's `extension`")
-        return wcs.celestial
+        mending = "correct the band's `extension`, or the file"
+        return celestial_wcs(self._hdu.header, str(self._path), mending).celestial
 
     def read(self, window: Window) -> np.ndarray:
         try:

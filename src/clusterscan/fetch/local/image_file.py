@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from clusterscan import sky
 from clusterscan.errors import SourceError
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
 
@@ -75,15 +75,8 @@ class ImageFile:
             ) from error
 
     def _wcs(self, hdu) -> WCS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(hdu.header)
-        if not wcs.has_celestial:
-            raise SourceError(
-                f"{self.path}: no celestial WCS, so the image has no place on the sky; leave it "
-                "out of source.files"
-            )
-        return wcs.celestial
+        mending = "leave it out of source.files"
+        return celestial_wcs(hdu.header, str(self.path), mending).celestial
 
 
 def outline(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
