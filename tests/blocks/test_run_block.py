@@ -113,5 +113,5 @@ def test_verify_finds_missing_and_damaged_shards_and_forget_has_them_made_anew(b
     _, bad = verify(tmp_path)
     found = [(fault.problem, fault.path.rpartition("/")[2]) for fault in bad]
     assert found == [("missing", "Npix64.txt"), ("damaged", "Npix65.txt")]
-    forget(tmp_path, bad)
+    forget(bad)
     assert block(inputs()) == [64, 65]
