@@ -43,12 +43,13 @@ def _section(section: Section) -> Iterable[str]:
     yield from section.notes
     for table in section.tables:
         if table.caption:
-            yield f"{table.caption}:"
+            yield f"{table.caption.rstrip('.')}:"
         yield _table(table)
 
 
 def _table(table: Table) -> str:
-    marks = ["---:" if table.numeric and k else "---" for k in range(len(table.header))]
+    left = 1 if table.numeric else len(table.header)
+    marks = ["---" if k < left else "---:" for k in range(len(table.header))]
     return "\n".join(_line(cells) for cells in (table.header, marks, *table.rows))
 
 
