@@ -101,5 +101,8 @@ def test_a_unit_in_the_file_that_contradicts_the_declaration_is_refused(units, d
 
 
 def test_units_spelt_in_other_ways_are_understood():
-    to_degrees(table([1.0], [1.0], ("degrees", "Degree")), layout(), "x")
-    to_degrees(table([1.0], [1.0], ("hour", "deg")), layout(position_unit="hourangle"), "x")
+    plain = to_degrees(table([1.0], [1.0]), layout(), "x")
+    spelt = to_degrees(table([1.0], [1.0], ("degrees", "Degree")), layout(), "x")
+    hours = to_degrees(table([1.0], [1.0], ("hour", "deg")), layout(position_unit="hourangle"), "x")
+    np.testing.assert_allclose(spelt, plain)
+    np.testing.assert_allclose(np.ravel(hours)[0], 15 * np.ravel(plain)[0])

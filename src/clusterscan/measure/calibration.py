@@ -9,7 +9,7 @@ predicted class).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,14 +63,7 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | N
     def cross_entropy(temperature: float) -> float:
         return float(-(target * log_softmax(scores / temperature, axis=1)).sum(axis=1).mean())
 
-    # Convex in 1 / T, so that there is one minimum in log T too.
-    found = minimize_scalar(
-        lambda log_t: cross_entropy(float(np.exp(log_t))),
-        bounds=(np.log(LOWEST), np.log(HIGHEST)),
-        method="bounded",
-        options={"xatol": 1e-7},
-    )
-    temperature = float(np.exp(found.x))
+    temperature = _best_temperature(cross_entropy)
     return {
         "kind": "temperature",
         "temperature": round(temperature, 6),
@@ -126,13 +119,7 @@ def fit_temperature_and_rate(
         score = evidence / temperature + logit(sky)
         return float((np.logaddexp(0, score) - target * score).mean())
 
-    found = minimize_scalar(
-        lambda log_t: cross_entropy(float(np.exp(log_t))),
-        bounds=(np.log(LOWEST), np.log(HIGHEST)),
-        method="bounded",
-        options={"xatol": 1e-7},
-    )
-    temperature = float(np.exp(found.x))
+    temperature = _best_temperature(cross_entropy)
     return {
         "kind": "temperature",
         "temperature": round(temperature, 6),
@@ -308,6 +295,17 @@ def _two_columns(values: np.ndarray) -> np.ndarray:
         score = values.reshape(-1)
         return np.column_stack([np.zeros_like(score), score])
     return values
+
+
+def _best_temperature(cross_entropy: Callable[[float], float]) -> float:
+    """Return the temperature of least cross-entropy, which is convex in 1 / T: one minimum."""
+    found = minimize_scalar(
+        lambda log_t: cross_entropy(float(np.exp(log_t))),
+        bounds=(np.log(LOWEST), np.log(HIGHEST)),
+        method="bounded",
+        options={"xatol": 1e-7},
+    )
+    return float(np.exp(found.x))
 
 
 def _softened(label: np.ndarray, classes: int) -> np.ndarray:
