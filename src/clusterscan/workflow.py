@@ -15,6 +15,8 @@ PRODUCTS = (
     "catalogue/clusters.parquet",
     "catalogue/forced.fits",
     "catalogue/forced.parquet",
+    "models/networks.parquet",
+    "models/networks.csv",
     "report.html",
     "summary.json",
 )

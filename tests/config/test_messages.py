@@ -328,3 +328,8 @@ def test_an_sz_signal_that_no_image_can_show_is_refused(tmp_path, unit, beams, w
     signal = f"{{kind: sz, frequencies_ghz: [97.8, 149.6, 216.0], beam_fwhm_arcmin: {beams}}}"
     text = changed("unit: uK_CMB", f"unit: {unit}") + f"selection: {{signals: {{act: {signal}}}}}\n"
     assert words in fault_of(tmp_path, text)
+
+
+def test_a_shift_that_loses_the_image_s_centre_is_refused(tmp_path):
+    fault = fault_of(tmp_path, changed("shift_px: 1}", "shift_px: 60}"))
+    assert "train.augmentation.shift_px is 60: images of size_px" in fault

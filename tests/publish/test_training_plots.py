@@ -3,13 +3,19 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clusterscan.measure.breakdown import recall_by_redshift
 from clusterscan.measure.metrics import classification_metrics
 from clusterscan.measure.table import combined_table
 from clusterscan.publish.inputs import ReportInputs
-from clusterscan.publish.training_plots import examples_section, network_runs, training_section
+from clusterscan.publish.training_plots import (
+    examples_section,
+    network_runs,
+    training_section,
+    write_networks_table,
+)
 
 CURVE = {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "loss": [0.7, 0.6, 0.4, 3.0], "chosen": 3e-3}
 MODELS = [("infrared", "resnet18"), ("microwave", "resnet18"), ("infrared", "filter")]
@@ -57,6 +63,15 @@ def test_the_networks_of_a_run_fill_the_combined_table(inputs):
     assert table["survey"].tolist() == ["infrared", "microwave"]
     assert table["parameters"].tolist() == [12, 12]
     assert table["f1"].between(0.5, 1).all()
+
+
+def test_the_combined_table_lies_beside_the_models(inputs):
+    write_networks_table(inputs)
+    stored = pd.read_parquet(inputs.root / "models/networks.parquet")
+    assert stored["network"].tolist() == ["resnet18", "resnet18"]
+    expected = [run.metrics["brier"] for run in network_runs(inputs)]
+    assert stored["brier"].tolist() == pytest.approx(expected)
+    assert len(pd.read_csv(inputs.root / "models/networks.csv")) == 2
 
 
 def test_every_range_test_of_a_staged_training_is_drawn(inputs):

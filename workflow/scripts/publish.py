@@ -28,6 +28,7 @@ from clusterscan.publish.rows import catalogue_rows
 from clusterscan.publish.scores import read_scores
 from clusterscan.publish.summary import build_summary, read_costs, read_problems, write_summary
 from clusterscan.publish.tables import write_catalogue
+from clusterscan.publish.training_plots import write_networks_table
 from clusterscan.sample.split import SkySplit
 from clusterscan.stage import arguments, run_stage
 
@@ -137,6 +138,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         },
         region_of=split.part_of,
     )
+    write_networks_table(inputs)
     write_report(args.root / "report.html", inputs, gallery_count=config.publish.gallery_count)
     progress(3, 4, "summary")
     write_summary(args.output, summary_of(inputs, known))

@@ -64,6 +64,16 @@ class ModelSettings(Settings):
     network: NetworkSettings = Field(description="the architecture")
     train: TrainSettings = Field(TrainSettings(), description="the training")
 
+    @model_validator(mode="after")
+    def _shift_stays_in_the_crop(self) -> ModelSettings:
+        shift, size = self.train.augmentation.shift_px, self.network.size_px
+        if 2 * shift >= size:
+            raise ValueError(
+                f"train.augmentation.shift_px is {shift}: images of size_px {size} would lose "
+                f"their centre; give less than {size / 2:g}"
+            )
+        return self
+
 
 class SurveySettings(Settings):
     """A survey: what its images are, where they come from, which networks look at them."""

@@ -222,6 +222,8 @@ def _bin_tables(scores: Scores) -> list[Table]:
         header = [first, "In reference", *labels]
         tables.append(Table(header, rows, f"Completeness {by}"))
         pure = [_of_column(f.purity_bins, binned.column) for f in shown]
+        if not any(pure):
+            continue
         rows = [
             [_range(low, high), *(_text_in_bin(p, n, counted=True) for p in pure)]
             for n, (low, high) in bins

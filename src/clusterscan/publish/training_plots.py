@@ -13,7 +13,7 @@ from clusterscan.measure.plots import (
     draw_reliability,
     draw_roc,
 )
-from clusterscan.measure.table import Run
+from clusterscan.measure.table import Run, write_combined_table
 from clusterscan.measure.training_plots import as_range_tests, draw_losses, draw_range_test
 from clusterscan.publish import figures
 from clusterscan.publish.columns import FILTER
@@ -91,7 +91,7 @@ def examples_section(inputs: ReportInputs) -> Section:
     header = ("Network", "Examples", "Positives", *EXAMPLE_MEASURES.values(), "… calibrated")
     caption = (
         "± half of the 68 % interval from a bootstrap over objects; precision, recall, F1 and "
-        "accuracy at probability 0.5."
+        "accuracy at probability 0.5. With more measures: models/networks.csv, .parquet."
     )
     return Section(
         "examples",
@@ -132,6 +132,18 @@ def network_runs(inputs: ReportInputs) -> list[Run]:
             )
         )
     return runs
+
+
+def write_networks_table(inputs: ReportInputs) -> None:
+    """Write ``models/networks.*``: all networks of all surveys beside each other, on test sky."""
+    sky = "Simulated sky. " if inputs.release.simulated else ""
+    write_combined_table(
+        inputs.root / "models",
+        network_runs(inputs),
+        tuple(EXAMPLE_MEASURES),
+        name="networks",
+        caption=f"{sky}Labelled examples of the test region, which no network has seen.",
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
