@@ -107,8 +107,9 @@ class NetworkSettings(Settings):
     )
     pretrained: bool | str = Field(
         False,
-        description="Start from timm's published weights (true; needs the internet) or from a "
-        "local .safetensors file (its path) instead of random numbers. The last layers are new.",
+        description="Start from published weights (true: timm fetches them; those of "
+        "tf_efficientnet_lite0 come as a package) or from a local .safetensors file (its path) "
+        "instead of random numbers. The last layers are new.",
     )
 
     @field_validator("name")

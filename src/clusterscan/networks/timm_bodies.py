@@ -9,7 +9,9 @@ from torch import nn
 
 from clusterscan.errors import ModelError
 from clusterscan.networks.network import Kind
+from clusterscan.networks.packaged import PACKAGES, packaged_weights
 from clusterscan.networks.pretrained import (
+    State,
     check_loaded,
     forget_source,
     is_own,
@@ -41,7 +43,7 @@ def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any
         If timm does not know the name, cannot make the model so, or the weights do not fit.
     """
     timm = import_timm()
-    state = read_weights(pretrained) if isinstance(pretrained, str) else {}
+    state = _published(name, pretrained)
     loads = bool(state) and not is_own(state)
     try:
         if loads:
@@ -62,6 +64,13 @@ def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any
         forget_source(model)
         check_loaded(model, state, str(pretrained))
     return model
+
+
+def _published(name: str, pretrained: bool | str) -> State:
+    """Return weights at hand; none where timm is to fetch them, or none are wanted."""
+    if isinstance(pretrained, str):
+        return read_weights(pretrained)
+    return packaged_weights(name) if pretrained and name in PACKAGES else {}
 
 
 def whole_body(
