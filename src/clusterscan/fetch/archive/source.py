@@ -138,7 +138,7 @@ class Archive:
             outcome = self.fetched[place]
             if outcome.path is not None:
                 found.setdefault((band, name), {})[part] = outcome.path
-            else:
+            elif outcome.status != "absent" or not name:  # an atlas may lack a file
                 failed.append(outcome.words)
         if failed:
             raise SourceError(failures_text(self.spec.survey, failed))
