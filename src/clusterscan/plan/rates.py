@@ -57,7 +57,7 @@ class Rates(Settings):
 
     job_s: float = Field(2.0, ge=0, description="Start of a job.")
     fetch: StageRate = StageRate(tile_s=0.75, million_s=0.06)
-    cut: StageRate = StageRate(tile_s=0.75, million_s=0.06)
+    cut: StageRate = StageRate(tile_s=0.75, million_s=1.75)
     preprocess: StageRate = StageRate(tile_s=0.1, million_s=0.08)
     sample: StageRate = StageRate(tile_s=0.5)
     filter: StageRate = StageRate(tile_s=0.3, million_s=0.1)

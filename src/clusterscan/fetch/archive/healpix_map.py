@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -22,7 +21,7 @@ UNSEEN = -1.6375e30
 """The value by which HEALPix maps mark pixels without data."""
 
 _PART_ROWS = 1 << 18
-_KNOWN_SPANS: dict[tuple[str, int, int, str], tuple[np.ndarray, np.ndarray]] = {}
+_KNOWN_SPANS: dict[tuple[str, int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 _NUMBER_NAMES = frozenset({"PIXEL", "PIX", "HPXINDEX", "HEALPIX", "IPIX"})
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 
@@ -99,10 +98,12 @@ class HealpixMap:
                 numbers = _numbers_column(hdu, self.path) if explicit else None
                 column = self._column(hdu, numbers)
                 pixels, weights = self._pixels(where, hdu.header, nside, nearest=nearest)
+                values_of = _raw_column(hdu, column, self.path)
                 if numbers is None:
-                    values = _gather(hdu.data, column, pixels, self.path)
+                    values = _gather(values_of, pixels, self.path)
                 else:
-                    values = _gather_listed(hdu.data, numbers, column, pixels, self.path)
+                    listed = _raw_column(hdu, numbers, self.path)
+                    values = _gather_listed(listed, values_of, pixels, self.path)
                 unit = str(hdu.columns[column].unit or "")
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"{self.path}: no HEALPix map ({error}); restore the file") from error
@@ -163,9 +164,8 @@ class HealpixMap:
         return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
 
 
-def _gather(data: Any, column: str, pixels: np.ndarray, path: Path) -> np.ndarray:
+def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
     """Return values of pixels, float64, of the shape of ``pixels``; each is read once."""
-    raw = _raw_column(data, column, path)
     wide = int(np.prod(raw.shape[1:], dtype=int))
     if pixels.max() >= raw.shape[0] * wide:
         raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE asks for")
@@ -176,19 +176,18 @@ def _gather(data: Any, column: str, pixels: np.ndarray, path: Path) -> np.ndarra
 
 
 def _gather_listed(
-    data: Any, numbers: str, column: str, pixels: np.ndarray, path: Path
+    listed: np.ndarray, raw: np.ndarray, pixels: np.ndarray, path: Path
 ) -> np.ndarray:
     """Return values of pixels as `_gather` does, of a table that lists its pixels' numbers.
 
     Pixels that are not listed are NaN. The table is read in parts; of each file it is kept which
     numbers its parts hold, so that later tiles read only those that can hold theirs.
     """
-    listed, raw = _raw_column(data, numbers, path), _raw_column(data, column, path)
     if listed.ndim != 1 or raw.ndim != 1:
         raise SourceError(f"{path}: several pixels a row, though each should be listed by itself")
     needed, place = np.unique(pixels, return_inverse=True)
     values = np.full(needed.size, np.nan)
-    first, last = _spans(path, numbers, listed)
+    first, last = _spans(path, listed)
     # A part is read where a needed number lies between its least and its greatest.
     holds = np.searchsorted(needed, last, "right") > np.searchsorted(needed, first, "left")
     for part in np.flatnonzero(holds):
@@ -200,10 +199,10 @@ def _gather_listed(
     return values[place].reshape(pixels.shape)
 
 
-def _spans(path: Path, name: str, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _spans(path: Path, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and greatest pixel number of each part of a file's rows."""
     state = path.stat()
-    key = (str(path), state.st_mtime_ns, state.st_size, name)
+    key = (str(path), state.st_mtime_ns, state.st_size, listed.size)
     if key not in _KNOWN_SPANS:
         starts = range(0, len(listed), _PART_ROWS)
         parts = (listed[start : start + _PART_ROWS] for start in starts)
@@ -223,10 +222,20 @@ def _numbers_column(hdu: fits.BinTableHDU, path: Path) -> str:
     )
 
 
-def _raw_column(data: Any, column: str, path: Path) -> np.ndarray:
+def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
     """Return a column as it lies in the file, unread."""
-    # The plain array: astropy's own view would convert (and so read) whole columns.
-    info = data.columns[column]
+    info = hdu.columns[column]
     if info.bscale not in (None, "", 1) or info.bzero not in (None, "", 0):
         raise SourceError(f"{path}: column {column} is scaled (TSCAL, TZERO), which is not read")
-    return data.view(np.ndarray)[column]
+    with path.open("rb") as handle:
+        if handle.read(2) == b"\x1f\x8b":
+            return hdu.data.view(np.ndarray)[column]
+    # Not `hdu.data`: when its file is closed, astropy copies all columns into memory.
+    rows = np.memmap(
+        path,
+        dtype=hdu.columns.dtype.newbyteorder(">"),
+        mode="r",
+        offset=hdu.fileinfo()["datLoc"],
+        shape=(hdu.header["NAXIS2"],),
+    )
+    return rows[column]
