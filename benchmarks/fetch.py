@@ -79,7 +79,7 @@ def time_ours(base: str, count: int, connections: int, folder: Path) -> tuple[fl
 
 
 def time_curl(base: str, count: int, connections: int, folder: Path) -> tuple[float, float]:
-    """Return seconds, of the clock and of its processor, for curl with its list of URLs in a file."""
+    """Return seconds, of the clock and of its processor, for curl with its URLs in a file."""
     lines = [f'url = "{base}/{p}"\noutput = "{folder / p}"\n' for p in places(count)]
     config = folder / "curl.txt"
     config.write_text("".join(lines), encoding="utf-8")

@@ -2,7 +2,8 @@
 
 The costs of a network depend on the network and the machine: `calibrate` measures them in seconds.
 The other stages' are those of the shipped run on one core of an AMD EPYC, and good to a factor of
-two elsewhere; give measured ones for more.
+two elsewhere; give measured ones for more. ``cut`` is that of a tile under seven images of the
+unWISE atlas, with weights, resampled bilinearly.
 """
 
 from __future__ import annotations
