@@ -18,6 +18,7 @@ from clusterscan.errors import SourceError
 
 _MOC_ORDER = 29
 _FIRST_ORDER = 5  # the sky is first looked at in tiles of 1.8 degrees
+_CELLS_AT_ONCE = 4096  # a million points; files are opened anew for each
 _POINT_ORDERS = 4  # 4^4 = 256 points a tile
 
 
@@ -106,18 +107,16 @@ def mask_tiles(mask: MaskFile, path: Path, order: int) -> np.ndarray:
         some = np.concatenate([sky.descendants(int(c), REACH_ORDER, first) for c in reach])
     if order <= _FIRST_ORDER:
         return np.sort(some[_fractions(inside, some, first) >= least])
-    found = []
-    for cell in some[_fractions(inside, some, first) > 0]:
-        tiles = sky.descendants(int(cell), first, order)
-        found.append(tiles[_fractions(inside, tiles, order) >= least])
-    return np.sort(np.concatenate(found)) if found else some[:0]
+    coarse = some[_fractions(inside, some, first) > 0]
+    tiles = np.concatenate([some[:0], *(sky.descendants(int(c), first, order) for c in coarse)])
+    return np.sort(tiles[_fractions(inside, tiles, order) >= least])
 
 
 def _fractions(inside, cells: np.ndarray, order: int) -> np.ndarray:
     """Return the part of each cell's points that is inside, shape (n,)."""
     parts = []
     count = 4**_POINT_ORDERS
-    for some in np.array_split(cells, max(1, cells.size // 512)):
+    for some in np.array_split(cells, max(1, cells.size // _CELLS_AT_ONCE)):
         points = (some[:, None] * count + np.arange(count)).ravel()
         ra, dec = sky.cell_centres(points, order + _POINT_ORDERS)
         parts.append(inside(ra, dec).reshape(-1, count).mean(axis=1))

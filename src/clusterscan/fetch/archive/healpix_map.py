@@ -6,7 +6,9 @@ part of it (``EXPLICIT``) each pixel's number beside its value, in any order.
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,9 @@ class HealpixMap:
 
     def _column(self, hdu: fits.BinTableHDU, numbers: str | None) -> str:
         names = [name for name in hdu.columns.names if name != numbers]
-        if self.column is None and names:
+        if self.column is None:
+            if not names:
+                raise SourceError(f"{self.path}: no column of values beside {numbers}")
             return names[0]
         if self.column not in names:
             raise SourceError(
@@ -227,15 +231,20 @@ def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
     info = hdu.columns[column]
     if info.bscale not in (None, "", 1) or info.bzero not in (None, "", 0):
         raise SourceError(f"{path}: column {column} is scaled (TSCAL, TZERO), which is not read")
-    with path.open("rb") as handle:
-        if handle.read(2) == b"\x1f\x8b":
-            return hdu.data.view(np.ndarray)[column]
     # Not `hdu.data`: when its file is closed, astropy copies all columns into memory.
-    rows = np.memmap(
-        path,
-        dtype=hdu.columns.dtype.newbyteorder(">"),
-        mode="r",
-        offset=hdu.fileinfo()["datLoc"],
-        shape=(hdu.header["NAXIS2"],),
-    )
-    return rows[column]
+    kind = hdu.columns.dtype.newbyteorder(">")
+    start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    if packed:
+        data = _unpacked(path, path.stat().st_mtime_ns, start, count * kind.itemsize)
+        return np.frombuffer(data, kind)[column]
+    return np.memmap(path, dtype=kind, mode="r", offset=start, shape=(count,))[column]
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, mtime_ns: int, start: int, size: int) -> bytes:
+    """Return a part of a gzip file: unpacking it again for every tile would take far longer."""
+    with gzip.open(path) as handle:
+        handle.seek(start)
+        return handle.read(size)
