@@ -166,6 +166,15 @@ class Handler(BaseHTTPRequestHandler):
         """A whole response, as far as HTTP goes, of a file that is cut on the server's disk."""
         self.serve(self.server.files[self.path][:length])
 
+    def fault_change(self, data):
+        """Half of the file as it was; from then on the server has another one."""
+        old = self.server.files[self.path]
+        self.serve(old, cut=len(old) // 2)
+        self.server.files[self.path] = data
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+
     def fault_redirect(self, target):
         self.error(302, "over there", Location=target)
 

@@ -250,6 +250,7 @@ def test_wrong_tiles_are_refused(tmp_path, fits_bytes):
     wcs.wcs.crpix = [32.5, 32.5]
     wcs.wcs.cdelt = [-0.1, 0.1]
     cases = {
+        "lacks a number for CRVAL2": {k: v for k, v in wcs.to_header().items() if k != "CRVAL2"},
         "NPIX is 101": {"ORDER": 3, "NPIX": 101},
         "in cell 300": dict(wcs.to_header()),
     }

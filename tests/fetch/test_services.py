@@ -201,9 +201,15 @@ def placeless(header, planes):
     return fits.Header(bands), planes
 
 
+def half_placed(header, planes):
+    del header["CRVAL2"]
+    return header, planes
+
+
 SPOILT = {
     "another place": (moved, "another place on the sky"),
-    "no place": (placeless, "another place on the sky"),
+    "no place": (placeless, "no celestial WCS"),
+    "a place that is not said": (half_placed, "lacks a number for CRVAL2"),
     "another size": (lambda h, p: (h, p[..., 1:]), "an image of"),
 }
 

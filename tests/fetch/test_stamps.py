@@ -315,3 +315,24 @@ def test_header_keywords_give_a_position_where_there_is_no_wcs():
     image = decode(buffer.getvalue(), "a.fits")
     assert (image.ra_deg, image.dec_deg) == (350.0, 45.0)
     assert image.pixel_scale_arcsec is None
+
+
+def test_what_a_mac_packs_beside_each_file_is_no_stamp(tmp_path):
+    shadow = b"\x00\x05\x16\x07 attributes, no image"
+    names = {"set/a.png": png()[0], "__MACOSX/set/._a.png": shadow, "set/._a.png": shadow}
+    assert stamps(archive(tmp_path / "a.zip", names)).members() == ["set/a.png"]
+    for name, data in names.items():
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    assert stamps(tmp_path / "folder").members() == ["set/a.png"]
+
+
+@pytest.mark.parametrize("key", ["CRVAL1", "CRPIX2", "CDELT1"])
+def test_a_fits_stamp_that_does_not_say_its_place_is_not_taken_to_be_at_ra_0(key):
+    with fits.open(io.BytesIO(fits_file(floats()))) as hdus:
+        del hdus[0].header[key]
+        buffer = io.BytesIO()
+        hdus.writeto(buffer)
+    with pytest.raises(SourceError, match=rf"lacks a number for {key}"):
+        decode(buffer.getvalue(), "a.fits")

@@ -4,14 +4,28 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from clusterscan import sky
 from clusterscan.cli import main
 from clusterscan.config.load import load_config
+from clusterscan.config.model import Config
+from clusterscan.config.reading import validated
+from clusterscan.config.stages import StageSettings
 from clusterscan.errors import ConfigError
+from clusterscan.plan.examples import ExampleCounts, count_examples
 from clusterscan.plan.measured import measured
-from clusterscan.plan.rates import NetworkRate, Rates, StageRate, calibrate, read_rates, training_s
+from clusterscan.plan.rates import (
+    NetworkRate,
+    Rates,
+    StageRate,
+    calibrate,
+    forward_s,
+    read_rates,
+    training_s,
+)
 from clusterscan.plan.table import plan_text, size
-from clusterscan.plan.work import image_megapixels, plan
+from clusterscan.plan.work import image_megapixels, plan, planned_downloads
 
 MINI = Path(__file__).resolve().parents[1] / "mini.yaml"
 RATE = NetworkRate(crop_s=0.001, megapixel_s=2.0, parameters=1000)
@@ -79,10 +93,89 @@ def test_training_costs_three_forward_passes_an_example():
     assert training_s(RATE, 100) == pytest.approx(0.3)
 
 
+def test_the_shipped_run_shows_about_as_many_examples_as_it_was_seen_to():
+    """Of its training, as it ran: 418 and 417 positives, 2 negatives for each in an epoch."""
+    shipped = load_config([MINI.parents[1] / "config.yaml"])
+    for name, positives, total in (("unwise", 418, 2090 + 632 + 825), ("act", 417, 2030)):
+        survey = shipped.surveys[name]
+        counts = count_examples(shipped, survey)
+        shown = counts.of_an_epoch(survey.models["resnet18"])
+        assert shown == pytest.approx(3 * positives, rel=0.2)
+        assert counts.total == pytest.approx(total, rel=0.3)
+        assert counts.train == pytest.approx(9 / 16)
+
+
+def test_an_epoch_shows_what_the_settings_of_training_say(config):
+    model = config.surveys["act"].models["baseline"]
+    counts = ExampleCounts(100.0, 900.0, 0.5, 0.2)
+
+    def shown(**values):
+        train = model.train.model_copy(update=values)
+        return counts.of_an_epoch(model.model_copy(update={"train": train}))
+
+    assert shown(negatives_per_positive=4.0) == 0.5 * 100 * 5
+    assert shown(negatives_per_positive=None) == 0.5 * 1000
+    assert shown(negatives_per_positive=1.0, least_examples_per_epoch=5000) == 5000
+
+
+def test_a_measured_training_step_counts_and_judging_is_a_third_of_it():
+    timed = RATE.model_copy(update={"train_s": 0.012})
+    assert training_s(timed, 10) == pytest.approx(0.12)
+    assert forward_s(timed, 10) == pytest.approx(0.04)
+
+
+def source(config, **values):
+    """Return the mini configuration with another source of its survey."""
+    text = yaml.safe_load(MINI.read_text(encoding="utf-8"))
+    survey = text["surveys"]["act"]
+    survey |= {"bands": ["f"], "beam_fwhm_arcsec": [120.0], "source": values, "filter": None}
+    text["output"] = "runs/never_made"
+    return validated(Config, text, {})
+
+
+ATLAS = {"table": "http://s/tiles.fits", "size_px": 100, "pixel_scale_arcsec": 36.0}
+
+
+def test_downloads_are_estimated_for_every_source_on_servers(config):
+    hips = source(config, kind="hips", trees={"f": "http://s/t"})
+    raw = image_megapixels(hips, "act", raw=True)
+    (found,) = planned_downloads(hips)
+    assert found.gib == pytest.approx(4 * raw * 4e6 / 2**30)
+    (found,) = planned_downloads(source(config, kind="hips2fits", hips={"f": "CDS/P/x"}))
+    assert found.files == 4
+    assert found.gib == pytest.approx(4 * raw * 4e6 / 2**30)
+    assert planned_downloads(source(config, kind="hips", trees={"f": "folder"})) == []
+    one = {"f": {"image": "http://s/map.fits"}}
+    (found,) = planned_downloads(source(config, kind="archive", files=one))
+    assert (found.files, found.gib) == (1, 0.0)
+    assert "SIZE UNKNOWN" in str(found)
+    one["f"]["megabytes"] = {"image": 1073.741824}
+    (found,) = planned_downloads(source(config, kind="archive", files=one))
+    assert found.gib == pytest.approx(1.0)
+
+
+def test_before_sync_an_atlas_is_estimated_by_its_area(config):
+    files = {"f": {"image": "http://s/{tile}.fits"}}
+    (found,) = planned_downloads(source(config, kind="archive", files=files, atlas=ATLAS))
+    area = 4 * sky.cell_area_deg2(6)  # images of 1 deg2
+    assert area < found.files < 8 * area  # four tiles of 0.84 deg2 are mostly border
+    assert found.gib == pytest.approx(found.files * 100**2 * 4 / 2**30)
+    assert "by area" in found.how
+
+
+def test_sizes_for_the_plan_rerun_nothing(config):
+    files = {"f": {"image": "http://s/map.fits"}}
+    plain = source(config, kind="archive", files=files)
+    files["f"]["megabytes"] = {"image": 7.0}
+    sized = source(config, kind="archive", files=files)
+    assert StageSettings(plain).fetch("act") == StageSettings(sized).fetch("act")
+
+
 def test_this_machine_is_timed_for_networks_that_no_rates_are_given_of(config):
     timed = calibrate(config, Rates(), "cpu")
     rate = timed.networks["act/baseline"]
     assert rate.crop_s > 0
+    assert rate.train_s > 0
     assert rate.megapixel_s is not None
     assert rate.parameters > 1000
     given = calibrate(config, rates(), "cpu")

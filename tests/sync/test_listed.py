@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import yaml
 from astropy.io import fits
+from pydantic import TypeAdapter
 
 from clusterscan.config.load import load_config
+from clusterscan.config.source import SourceSettings
 from clusterscan.config.stages import StageSettings
 from clusterscan.errors import ClusterscanError, SourceError
 from clusterscan.progress import Progress
-from clusterscan.sync.listed import sync_listed
+from clusterscan.sync.listed import asks_servers, sync_listed
 from clusterscan.sync.offline import sync_offline
 from clusterscan.sync.sources import sync_sources
 from clusterscan.workflow import Paths
@@ -190,6 +192,33 @@ def test_offline_uses_what_was_listed_and_says_what_was_not(survey, server):
     report = sync_listed(_offline(survey()), "act")
     assert (report.rewritten, report.changed) == (0, 0)
     assert len(server.requests) == asked
+
+
+ATLAS = {"table": "tiles.csv", "size_px": 100, "pixel_scale_arcsec": 36.0}
+URL = {"f": {"image": "http://s/{tile}.fits"}}
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ({"kind": "local", "path": "x", "files": {"f": "*.fits"}}, False),
+        ({"kind": "archive", "files": {"f": {"image": "map.fits"}}}, False),
+        ({"kind": "archive", "files": URL, "atlas": ATLAS}, True),
+        ({"kind": "archive", "files": URL, "atlas": ATLAS, "versions": "release"}, False),
+        (
+            {
+                "kind": "archive",
+                "files": URL,
+                "atlas": {**ATLAS, "table": "https://s/t"},
+                "versions": "release",
+            },
+            True,
+        ),
+        ({"kind": "hips", "trees": {"f": "http://s/t"}}, True),
+    ],
+)
+def test_sources_that_ask_nobody_can_be_listed_offline(source, asks):
+    assert asks_servers(TypeAdapter(SourceSettings).validate_python(source)) is asks
 
 
 def _offline(config):

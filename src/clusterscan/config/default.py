@@ -9,6 +9,7 @@ from __future__ import annotations
 from clusterscan.config.catalogs import SimulatedCatalogue
 from clusterscan.config.detect import DetectSettings
 from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
+from clusterscan.config.footprint import Cells
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import Config, ModelSettings, SurveySettings
 from clusterscan.config.networks import NetworkSettings
@@ -20,7 +21,7 @@ from clusterscan.config.preprocess import (
 from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal
-from clusterscan.config.sky import Cells, SkySettings
+from clusterscan.config.sky import SkySettings
 from clusterscan.config.source import SimulatedSource
 from clusterscan.config.train import AugmentationSettings, NormalisationSettings, TrainSettings
 from clusterscan.config.validate import ValidateSettings

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
 from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.source_bands import BandSettings
 from clusterscan.config.source_service import CutoutsSource, Hips2fitsSource
 
 
@@ -38,8 +39,10 @@ class MosaicSource(Settings):
     )
 
 
-class HipsSource(Settings):
+class HipsSource(BandSettings):
     """Static HiPS trees of FITS tiles, one a band, on a server or in a folder."""
+
+    BANDS: ClassVar[str] = "trees"
 
     kind: Literal["hips"]
     trees: dict[str, str] = Field(
@@ -57,27 +60,17 @@ class HipsSource(Settings):
     resampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="Interpolation between HiPS pixels."
     )
-    scale_by: dict[str, float] = Field(
-        {}, description="For each band, what values are multiplied by to be in the survey's unit."
-    )
-    no_data: float | None = Field(
-        None, description="A value that means no data, besides NaN and the files' BLANK."
-    )
     versions: Literal["tiles", "release"] = Field(
         "tiles",
         description="What sync looks at: `tiles` each tile (a request without data each), "
         "`release` only the trees' release dates, so a tile changed in between goes unseen.",
     )
 
-    @model_validator(mode="after")
-    def _bands_agree(self) -> HipsSource:
-        if extra := sorted(set(self.scale_by) - set(self.trees)):
-            raise ValueError(f"scale_by: {extra} are no bands of trees {sorted(self.trees)}")
-        return self
 
-
-class LocalSource(Settings):
+class LocalSource(BandSettings):
     """A folder of FITS images of any tiling and celestial projection, coadded on each tile."""
+
+    BANDS: ClassVar[str] = "files"
 
     kind: Literal["local"]
     path: str = Field(description="The folder; may begin with ${CLUSTERSCAN_DATA}.")
@@ -98,12 +91,6 @@ class LocalSource(Settings):
         description="Whether a value holds for any pixel size, or is the flux in its pixel (which "
         "needs `adaptive`).",
     )
-    scale_by: dict[str, float] = Field(
-        {}, description="For each band, what values are multiplied by to be in the survey's unit."
-    )
-    no_data: float | None = Field(
-        None, description="A value that means no data, besides NaN and the files' BLANK."
-    )
     versions: Literal["sha256", "mtime"] = Field(
         "sha256",
         description="What tells a changed file: its checksum, or (quick, weak) size and time.",
@@ -111,8 +98,6 @@ class LocalSource(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> LocalSource:
-        if extra := sorted(set(self.scale_by) - set(self.files)):
-            raise ValueError(f"scale_by: {extra} are no bands of files {sorted(self.files)}")
         if self.quantity == "flux" and self.resampling != "adaptive":
             raise ValueError("quantity: flux is kept only by `resampling: adaptive`; choose that")
         for band, pattern in self.files.items():

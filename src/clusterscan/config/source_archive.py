@@ -65,6 +65,12 @@ class ArchiveBand(Settings):
     scale_by: float | None = Field(
         None, description="What values are multiplied by, instead of a conversion by units."
     )
+    megabytes: dict[Literal["image", "weight", "exposure", "background"], float] = Field(
+        {},
+        exclude=True,  # it changes no image, so it belongs to no fingerprint
+        description="Sizes of the files on the server, for `clusterscan plan` alone [10^6 bytes]; "
+        "those not named are taken as 4 bytes a pixel of the atlas.",
+    )
 
     def files(self) -> dict[str, str]:
         """Return what is needed of each place, by its part."""
@@ -93,7 +99,7 @@ class ArchiveSource(Settings):
     format: Literal["image", "healpix"] = Field(
         "image",
         description="image: FITS images of any celestial projection (the full sky in CAR, a field "
-        "in TAN); healpix: a HEALPix map of the whole sky in a FITS table.",
+        "in TAN); healpix: a HEALPix map, of the whole sky or a part of it, in a FITS table.",
     )
     atlas: AtlasSettings | None = Field(
         None, description="The tiling, where a band has one file for each of its tiles."
@@ -116,10 +122,11 @@ class ArchiveSource(Settings):
     no_data: float | None = Field(
         None, description="A value that means no data, besides NaN, BLANK and HEALPix' own."
     )
-    versions: Literal["sha256", "mtime"] = Field(
+    versions: Literal["sha256", "mtime", "release"] = Field(
         "sha256",
         description="What tells a changed file on disk: its checksum, or (quick, weak) size and "
-        "time. Of files on servers it is the strongest that the server tells.",
+        "time. Of files on servers it is the strongest that the server tells, with a request for "
+        "each; `release`: their addresses name a release that never changes, so nobody is asked.",
     )
 
     @model_validator(mode="after")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from clusterscan.config.base import Settings
+from clusterscan.config.source_bands import BandSettings
 
 NATIVE_SCALES_ARCSEC = {
     "ls-dr8": 0.262,
@@ -33,8 +33,10 @@ LAYER_BANDS = {
 """Bands of the viewer's layers."""
 
 
-class Hips2fitsSource(Settings):
+class Hips2fitsSource(BandSettings):
     """The service hips2fits: any HiPS it knows, resampled by the service to the tile's image."""
+
+    BANDS: ClassVar[str] = "hips"
 
     kind: Literal["hips2fits"]
     hips: dict[str, str] = Field(
@@ -52,21 +54,17 @@ class Hips2fitsSource(Settings):
         description="For bands, the URL of the tree's `properties`: sync reads its release date "
         "there. Of others no change is ever seen.",
     )
-    scale_by: dict[str, float] = Field(
-        {}, description="For each band, what values are multiplied by to be in the survey's unit."
-    )
-    no_data: float | None = Field(None, description="A value that means no data, besides NaN.")
 
     @model_validator(mode="after")
     def _bands_agree(self) -> Hips2fitsSource:
-        for name in ("properties", "scale_by"):
-            if extra := sorted(set(getattr(self, name)) - set(self.hips)):
-                raise ValueError(f"{name}: {extra} are no bands of hips {sorted(self.hips)}")
+        self.require_bands("properties")
         return self
 
 
-class CutoutsSource(Settings):
+class CutoutsSource(BandSettings):
     """The Legacy Surveys' viewer: small images of a layer, always at the layer's own pixel size."""
+
+    BANDS: ClassVar[str] = "bands"
 
     kind: Literal["cutouts"]
     layer: str = Field(
@@ -103,9 +101,6 @@ class CutoutsSource(Settings):
         description="Whether a value holds for any pixel size, or is the flux in its pixel, and "
         "then becomes that in the survey's pixel.",
     )
-    scale_by: dict[str, float] = Field(
-        {}, description="For each band, what values are multiplied by to be in the survey's unit."
-    )
     no_data: float | None = Field(
         0.0, description="A value that means no data, besides NaN: the viewer fills with 0."
     )
@@ -127,8 +122,6 @@ class CutoutsSource(Settings):
                 )
         if len(set(self.bands.values())) < len(self.bands):
             raise ValueError("bands: two bands of the survey name the same one of the layer")
-        if extra := sorted(set(self.scale_by) - set(self.bands)):
-            raise ValueError(f"scale_by: {extra} are no bands of bands {sorted(self.bands)}")
         return self
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from clusterscan import sky
+from clusterscan.config.footprint import Cells, reads_files
 from clusterscan.config.model import FILTER, Config
 from clusterscan.config.selection import INJECTED
 from clusterscan.config.versions import STAGE_VERSIONS
@@ -293,10 +294,17 @@ def catalogue_source(config: Config, name: str) -> dict[str, Any]:
         source |= {
             "seed": config.seed,
             "simulation": config.simulation.parts_of(settings.selection),
-            "footprint": _plain(config.sky.footprint),
+            "footprint": _plain(_listed_footprint(config)),
             "tile_order": config.sky.tile_order,
         }
     return source
+
+
+def _listed_footprint(config: Config) -> BaseModel:
+    """Return the footprint; one that stands in a file as its tiles, which change with the file."""
+    if reads_files(config.sky.footprint):
+        return Cells(order=config.sky.tile_order, ipix=tuple(config.sky.tiles()))
+    return config.sky.footprint
 
 
 def _plain(model: BaseModel | None) -> Any:

@@ -78,4 +78,6 @@ def _function(resampling: Resampling) -> tuple[Callable, dict[str, Any]]:
     if resampling == "adaptive":
         return reproject_adaptive, {"conserve_flux": False}
     orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
-    return reproject_interp, {"order": orders[resampling]}
+    # wcslib itself refuses what is not on an image's side of the sky, so going there and back again
+    # changes nothing and takes more than half of the time.
+    return reproject_interp, {"order": orders[resampling], "roundtrip_coords": False}

@@ -228,15 +228,19 @@ def _on_the_sky(
     from astropy.wcs import WCS
     from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales
 
+    from clusterscan.fetch.celestial import celestial_wcs
+
     try:
         with _WARNINGS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             wcs = WCS(headers[0])
             if not wcs.has_celestial:
                 return None, *_said_position(headers)
-            wcs = wcs.celestial
+            wcs = celestial_wcs(headers[0], where, "mend its WCS, or leave it out").celestial
             sides = proj_plane_pixel_scales(wcs) * 3600.0
             centre = pixel_to_skycoord((shape[1] - 1) / 2, (shape[0] - 1) / 2, wcs).icrs
+    except SourceError:
+        raise
     except Exception as error:  # wcslib raises what it likes on odd headers
         raise SourceError(f"{where} has a WCS that cannot be used ({error}); mend it") from error
     if abs(sides[0] / sides[1] - 1) > _SQUARE:

@@ -119,8 +119,10 @@ class StampFiles:
         found = {}
         for file in sorted(root.rglob("*")):
             # A link may lead out of the folder: only what really lies inside is taken.
-            if file.is_file() and file.resolve().is_relative_to(root) and is_stamp(file.name):
-                found[file.relative_to(root).as_posix()] = file.stat().st_size
+            name = file.relative_to(root).as_posix()
+            inside = file.is_file() and file.resolve().is_relative_to(root)
+            if inside and is_stamp(name) and not _is_shadow(name):
+                found[name] = file.stat().st_size
         return found
 
     def _zip_sizes(self) -> dict[str, int]:
@@ -131,7 +133,7 @@ class StampFiles:
             raise SourceError(f"{self.path}: neither a folder nor a zip file ({error})") from error
         found = {}
         for info in infos:
-            if not info.is_dir() and is_stamp(info.filename):
+            if not info.is_dir() and is_stamp(info.filename) and not _is_shadow(info.filename):
                 _check_name(info.filename, self.path)
                 if self.strict:
                     self._check_size(info)
@@ -222,6 +224,12 @@ class Stamps:
                 f"pixel_scale_arcsec is {wanted}; correct it"
             )
         return image
+
+
+def _is_shadow(name: str) -> bool:
+    """Whether a file is what a Mac packs beside each file: its attributes under the same name."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or parts[-1].startswith("._")
 
 
 def _check_name(name: str, archive: Path) -> None:

@@ -10,7 +10,7 @@ from clusterscan.config.load import load_config
 from clusterscan.plan.measured import measured
 from clusterscan.plan.rates import Rates, calibrate, read_rates
 from clusterscan.plan.table import plan_text
-from clusterscan.plan.work import plan
+from clusterscan.plan.work import plan, planned_downloads
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,5 +29,7 @@ def run(args: argparse.Namespace) -> None:
             area_deg2=len(tiles) * sky.cell_area_deg2(config.sky.tile_order),
             cores=args.cores,
             device=rates.device,
+            downloads=planned_downloads(config),
+            download_mb_s=rates.download_mb_s,
         )
     )

@@ -2,7 +2,8 @@
 
 The costs of a network depend on the network and the machine: `calibrate` measures them in seconds.
 The other stages' are those of the shipped run on one core of an AMD EPYC, and good to a factor of
-two elsewhere; give measured ones for more.
+two elsewhere; give measured ones for more. ``cut`` is that of a tile under seven images of the
+unWISE atlas, with weights, resampled bilinearly.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clusterscan.errors import ConfigError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.registry import build
-from clusterscan.scan.dense import dense_grid
+from clusterscan.scan.dense import as_batch, dense_grid
 from clusterscan.scan.finer import finer
 from clusterscan.scan.fused import fused
 from clusterscan.scan.windowed import windowed_logits
@@ -29,6 +30,7 @@ from clusterscan.scan.windowed import windowed_logits
 # A forward pass and twice as much backward (Kaplan et al. 2020, arXiv:2001.08361, sect. 2.1).
 _TRAINING_PER_FORWARD = 3.0
 _CALIBRATION_CROPS = 4
+_TRAINING_CROPS = 16
 
 
 class StageRate(Settings):
@@ -45,6 +47,9 @@ class NetworkRate(Settings):
     megapixel_s: float | None = Field(
         None, gt=0, description="A million pixels of a tile, dense; null: crop by crop."
     )
+    train_s: float | None = Field(
+        None, gt=0, description="One crop, forward and backward; null: three times forward."
+    )
     parameters: int = Field(0, ge=0, description="Weights, for the disk.")
 
 
@@ -53,11 +58,13 @@ class Rates(Settings):
 
     job_s: float = Field(2.0, ge=0, description="Start of a job.")
     fetch: StageRate = StageRate(tile_s=0.75, million_s=0.06)
+    cut: StageRate = StageRate(tile_s=0.75, million_s=1.75)
     preprocess: StageRate = StageRate(tile_s=0.1, million_s=0.08)
     sample: StageRate = StageRate(tile_s=0.5)
     filter: StageRate = StageRate(tile_s=0.3, million_s=0.1)
     detect: StageRate = StageRate(tile_s=0.35)
     whole_sky: StageRate = StageRate(tile_s=1.5)
+    download_mb_s: float = Field(20.0, gt=0, description="From servers [10^6 bytes a second].")
     networks: dict[str, NetworkRate] = Field(
         default_factory=dict, description="By survey/model, such as unwise/resnet18."
     )
@@ -96,7 +103,12 @@ def calibrate(config: Config, rates: Rates, device: str = "auto") -> Rates:
 
 def training_s(rate: NetworkRate, examples: float) -> float:
     """Return the seconds of training on so many crops, passes counted."""
-    return _TRAINING_PER_FORWARD * rate.crop_s * examples
+    return (rate.train_s or _TRAINING_PER_FORWARD * rate.crop_s) * examples
+
+
+def forward_s(rate: NetworkRate, examples: float) -> float:
+    """Return the seconds of judging so many crops in training."""
+    return training_s(rate, examples) / _TRAINING_PER_FORWARD
 
 
 def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> NetworkRate:
@@ -104,6 +116,7 @@ def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> Network
     # The weights do not matter, and published ones need not be fetched for this.
     settings = model.network.model_copy(update={"pretrained": False})
     network = build(settings, bands, seed=0).eval().to(choose_device(device))
+    # A scan's copy has a finer grid and costs several times as much as the network in training.
     quick = fused(finer(network, survey.scan.step_px))
     with fixed_threads(1):
         crop_s = _crop_s(quick, bands)
@@ -111,6 +124,7 @@ def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> Network
         return NetworkRate(
             crop_s=crop_s,
             megapixel_s=_megapixel_s(quick, survey) if dense else None,
+            train_s=_training_step_s(network.train(), bands) / _TRAINING_CROPS,
             parameters=sum(p.numel() for p in network.parameters()),
         )
 
@@ -124,6 +138,19 @@ def _crop_s(network: Network, bands: int) -> float:
         windowed_logits(network, image, place, place, batch_size=len(place))  # type: ignore[arg-type]
 
     return _seconds(crops) / len(place)
+
+
+def _training_step_s(network: Network, bands: int) -> float:
+    size = network.sizes_px[0]
+    images = np.zeros((_TRAINING_CROPS, bands, size, size), dtype=np.float32)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        network(as_batch(images, network)).float().square().mean().backward()
+        optimiser.step()
+
+    return _seconds(step)
 
 
 def _megapixel_s(network: Network, survey: SurveySettings) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from clusterscan.plan.downloads import Download
 from clusterscan.plan.measured import StageCost
 from clusterscan.plan.work import StagePlan
 
@@ -20,6 +21,8 @@ def plan_text(
     area_deg2: float,
     cores: int,
     device: str,
+    downloads: Sequence[Download] = (),
+    download_mb_s: float = 20.0,
 ) -> str:
     """Return the table.
 
@@ -37,6 +40,10 @@ def plan_text(
         Jobs that run side by side.
     device : str
         What the networks run on.
+    downloads : sequence of Download
+        What each survey brings here.
+    download_mb_s : float
+        How fast [10^6 bytes a second].
     """
     first = f"{area_deg2:,.1f} deg2: {tiles:,} tiles in {blocks:,} blocks"
     lines = [first, "", _HEAD + (_MEASURED_HEAD if costs else "")]
@@ -52,6 +59,10 @@ def plan_text(
     lines.append(_row(total) + (_measured(_sum(costs)) if costs else ""))
     side_by_side = f"{total.cpu_h / cores:.2f} h on {cores} core{'s' if cores > 1 else ''}"
     lines += ["", f"Hours are those of one core ({side_by_side})" + _on_gpu(device)]
+    if downloads:
+        hours = sum(d.gib for d in downloads) * 2**30 / 1e6 / download_mb_s / 3600
+        lines.append(f"Downloads take {hours:,.1f} h more at {download_mb_s:g} MB/s (--rates):")
+        lines += [f"  {download}" for download in downloads]
     if costs:
         lines.append("Measured: of each job's last run, which left out what was up to date.")
     return "\n".join(lines)

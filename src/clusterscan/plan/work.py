@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterscan import sky
-from clusterscan.config.model import FILTER, Config, ModelSettings, SurveySettings
-from clusterscan.plan.rates import Rates, StageRate, training_s
+from clusterscan.config.model import FILTER, Config, ModelSettings
+from clusterscan.plan.downloads import Download, downloads
+from clusterscan.plan.examples import ExampleCounts, count_examples
+from clusterscan.plan.rates import NetworkRate, Rates, StageRate, forward_s, training_s
 from clusterscan.preprocess.stage import margin_arcmin
 
-_REMOTE = ("hips",)
 _FLOAT, _BYTE = 4, 1
 _LOWER_ORDERS = 4 / 3  # a HiPS tree: 1 + 1/4 + 1/16 + ...
 _TILES_LOOKED_AT = 12  # tiles differ in their outline, so a few stand for all
-# Trial positions are thinned by masks and exclusion, and each known object brings some.
-_KNOWN_PER_DEG2 = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,28 +64,29 @@ def image_megapixels(config: Config, survey: str, *, raw: bool) -> float:
     return float(np.mean([ny * nx for ny, nx in shapes])) / 1e6
 
 
-def examples(config: Config, survey: SurveySettings) -> float:
-    """Return about how many labelled examples a survey's sample stage makes."""
-    area = len(config.sky.tiles()) * sky.cell_area_deg2(config.sky.tile_order)
-    known = _KNOWN_PER_DEG2 * (1 + survey.sample.offsets_per_known)
-    return area * (survey.sample.random_per_deg2 + survey.sample.stars_per_deg2 + known)
+def planned_downloads(config: Config) -> list[Download]:
+    """Return what the surveys of a run download."""
+    sizes = {name: image_megapixels(config, name, raw=True) for name in config.surveys}
+    return downloads(config, sizes)
 
 
 def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
     tiles, blocks = len(config.sky.tiles()), len(config.sky.blocks())
     seconds = dict.fromkeys(("fetch", "preprocess", "sample"), 0.0)
-    disk, download = dict.fromkeys(seconds, 0.0), 0.0
+    disk = dict.fromkeys(seconds, 0.0)
+    download = sum(d.gib for d in planned_downloads(config))
+    disk["fetch"] += download * 2**30  # what was downloaded is kept
     for name, survey in config.surveys.items():
         bands = len(survey.bands)
         raw, image = (image_megapixels(config, name, raw=r) for r in (True, False))
-        seconds["fetch"] += _tiles_s(rates.fetch, tiles, raw * bands)
+        making = rates.fetch if survey.source.kind == "simulated" else rates.cut
+        seconds["fetch"] += _tiles_s(making, tiles, raw * bands)
         seconds["preprocess"] += _tiles_s(rates.preprocess, tiles, raw * bands)
         seconds["sample"] += _tiles_s(rates.sample, tiles, 0.0)
         disk["fetch"] += tiles * raw * 1e6 * bands * _FLOAT
         disk["preprocess"] += tiles * image * 1e6 * (bands * _FLOAT + _BYTE)
-        disk["sample"] += examples(config, survey) * bands * survey.sample.size_px**2 * 2
-        if survey.source.kind in _REMOTE:
-            download += tiles * raw * 1e6 * bands * _FLOAT
+        made = count_examples(config, survey).total
+        disk["sample"] += made * bands * survey.sample.size_px**2 * 2
     surveys = len(config.surveys)
     jobs = {"fetch": surveys * blocks + len(config.catalogs)}
     return [
@@ -96,7 +96,7 @@ def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
             surveys * tiles,
             _hours(seconds[stage], jobs.get(stage, surveys * blocks), rates),
             disk[stage] / 2**30,
-            download / 2**30 if stage == "fetch" else 0.0,
+            download if stage == "fetch" else 0.0,
         )
         for stage in seconds
     ]
@@ -105,17 +105,25 @@ def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
 def _train(config: Config, rates: Rates) -> StagePlan:
     seconds, weights = 0.0, 0
     for name, survey in config.surveys.items():
+        counts = count_examples(config, survey)
         for key, model in survey.models.items():
             rate = rates.networks[f"{name}/{key}"]
-            seconds += training_s(rate, _epochs(model) * examples(config, survey))
+            seconds += _model_s(model, counts, rate)
             weights += rate.parameters
     jobs = sum(len(s.models) for s in config.surveys.values())
     return StagePlan("train", jobs, 0, _hours(seconds, jobs, rates), weights * _FLOAT / 2**30)
 
 
-def _epochs(model: ModelSettings) -> float:
-    stages = getattr(model.train, "transfer", None)
-    return sum(stage.epochs for stage in stages) if stages else model.train.epochs
+def _model_s(model: ModelSettings, counts: ExampleCounts, rate: NetworkRate) -> float:
+    """Return the seconds of a network's training: range tests, epochs, validation after each."""
+    settings = model.train
+    stages = settings.transfer or (None,)
+    epochs = sum(stage.epochs for stage in stages if stage) or settings.epochs
+    tested = settings.learning_rate == "range_test"
+    tests = len(stages) * settings.range_test.steps * settings.batch_size if tested else 0
+    shown = epochs * counts.of_an_epoch(model) + tests
+    judged = epochs * counts.validation * counts.total + counts.total
+    return training_s(rate, shown) + forward_s(rate, judged)
 
 
 def _scan(config: Config, rates: Rates) -> StagePlan:

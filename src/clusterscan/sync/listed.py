@@ -14,6 +14,7 @@ from typing import Any
 
 from clusterscan import sky
 from clusterscan.config.model import Config
+from clusterscan.config.source import ArchiveSource, LocalSource, SourceSettings
 from clusterscan.config.stages import image_source, image_spec
 from clusterscan.errors import SourceError
 from clusterscan.fetch.download.access import Access
@@ -74,6 +75,20 @@ def listed_surveys(config: Config) -> list[str]:
     return [name for name, s in config.surveys.items() if s.source.kind in LISTED_KINDS]
 
 
+def asks_servers(source: SourceSettings) -> bool:
+    """Whether listing a source takes requests, so that it cannot be done offline."""
+    if isinstance(source, LocalSource):
+        return False
+    if not isinstance(source, ArchiveSource):
+        return True
+    from clusterscan.fetch.archive.places import is_url  # slow to import
+
+    table = [] if source.atlas is None else [source.atlas.table]
+    files = [f for band in source.files.values() for f in band.files().values()]
+    asked = table if source.versions == "release" else [*table, *files]
+    return any(is_url(place) for place in asked)
+
+
 def require_listed(config: Config) -> None:
     """Check that sync has listed the sources for the present settings.
 
@@ -83,7 +98,7 @@ def require_listed(config: Config) -> None:
         If it has not: which survey, and what to do.
     """
     for survey in listed_surveys(config):
-        missing = _not_listed(config, survey)
+        missing = not_listed(config, survey)
         if missing:
             raise SourceError(
                 f"survey {survey}: {len(missing)} of {len(Paths(config).blocks)} blocks are not "
@@ -102,8 +117,8 @@ def sync_listed(config: Config, survey: str, progress: Progress | None = None) -
         manifests to go on with.
     """
     before = _known(config, survey)
-    if config.execution.download.offline:
-        if missing := _not_listed(config, survey):
+    if config.execution.download.offline and asks_servers(config.surveys[survey].source):
+        if missing := not_listed(config, survey):
             raise SourceError(
                 f"survey {survey}: execution.download.offline is set, but {len(missing)} blocks "
                 f"were never listed with these settings (the first: {missing[0]}); sync once "
@@ -114,7 +129,7 @@ def sync_listed(config: Config, survey: str, progress: Progress | None = None) -
         tiles = config.sky.tiles()
         listing = _source(config, survey).listing(tiles, before, progress)
     except SourceError as error:
-        if _not_listed(config, survey):
+        if not_listed(config, survey):
             raise
         return _report(config, survey, before, before, 0, (str(error),))
     contents = _contents(config, survey, listing.objects, tiles)
@@ -155,7 +170,8 @@ def _contents(
     }
 
 
-def _not_listed(config: Config, survey: str) -> list[str]:
+def not_listed(config: Config, survey: str) -> list[str]:
+    """Return the blocks of a survey that sync has not listed for the present settings."""
     paths, wanted = Paths(config), _listed_for(config, survey)
     tiles: dict[str, set[str]] = {}
     for tile in config.sky.tiles():

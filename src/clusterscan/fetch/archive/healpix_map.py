@@ -1,10 +1,15 @@
-"""A HEALPix map of the whole sky in a FITS table, of which only the pixels needed are read."""
+"""A HEALPix map in a FITS table, of which only the pixels needed are kept in memory.
+
+Maps of the whole sky list the value of every pixel in order (``INDXSCHM = IMPLICIT``), those of a
+part of it (``EXPLICIT``) each pixel's number beside its value, in any order.
+"""
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -17,6 +22,9 @@ from clusterscan.errors import SourceError
 UNSEEN = -1.6375e30
 """The value by which HEALPix maps mark pixels without data."""
 
+_PART_ROWS = 1 << 18
+_KNOWN_SPANS: dict[tuple[str, int, int, int], tuple[np.ndarray, np.ndarray]] = {}
+_NUMBER_NAMES = frozenset({"PIXEL", "PIX", "HPXINDEX", "HEALPIX", "IPIX"})
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 
 
@@ -72,20 +80,39 @@ class HealpixMap:
         """
         y, x = np.indices(shape)
         where = wcs.pixel_to_world(x.ravel(), y.ravel())
+        values, unit = self.at(where, nearest=nearest, no_data=no_data)
+        return values.reshape(shape), unit
+
+    def at(
+        self, where: SkyCoord, *, nearest: bool, no_data: float | None = None
+    ) -> tuple[np.ndarray, str]:
+        """Return the map at positions, float32, NaN where there are no data, and its unit.
+
+        Raises
+        ------
+        SourceError
+            As `read`.
+        """
         try:
             with fits.open(self.path, memmap=True) as hdus:
                 hdu = self._table(hdus)
-                column = self._column(hdu)
-                nside = self._nside(hdu.header)
+                nside, explicit = self._layout(hdu.header)
+                numbers = _numbers_column(hdu, self.path) if explicit else None
+                column = self._column(hdu, numbers)
                 pixels, weights = self._pixels(where, hdu.header, nside, nearest=nearest)
-                values = _gather(hdu.data, column, pixels, self.path)
+                values_of = _raw_column(hdu, column, self.path)
+                if numbers is None:
+                    values = _gather(values_of, pixels, self.path)
+                else:
+                    listed = _raw_column(hdu, numbers, self.path)
+                    values = _gather_listed(listed, values_of, pixels, self.path)
                 unit = str(hdu.columns[column].unit or "")
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"{self.path}: no HEALPix map ({error}); restore the file") from error
         values[(values < 0.99 * UNSEEN) & (values > 1.01 * UNSEEN)] = np.nan
         if no_data is not None:
             values[values == np.float32(no_data)] = np.nan
-        return (values * weights).sum(axis=0).reshape(shape).astype(np.float32), unit
+        return (values * weights).sum(axis=0).astype(np.float32), unit
 
     def _table(self, hdus: fits.HDUList):
         try:
@@ -100,9 +127,11 @@ class HealpixMap:
             raise SourceError(f"{self.path}: no table {said}; correct extension") \
                 from error  # fmt: skip
 
-    def _column(self, hdu: fits.BinTableHDU) -> str:
-        names = hdu.columns.names
+    def _column(self, hdu: fits.BinTableHDU, numbers: str | None) -> str:
+        names = [name for name in hdu.columns.names if name != numbers]
         if self.column is None:
+            if not names:
+                raise SourceError(f"{self.path}: no column of values beside {numbers}")
             return names[0]
         if self.column not in names:
             raise SourceError(
@@ -110,13 +139,17 @@ class HealpixMap:
             )
         return self.column
 
-    def _nside(self, header: fits.Header) -> int:
+    def _layout(self, header: fits.Header) -> tuple[int, bool]:
+        """Return nside, and whether pixels are listed by number."""
         nside = header.get("NSIDE")
         if not isinstance(nside, int) or nside < 1 or nside & (nside - 1):
             raise SourceError(f"{self.path}: NSIDE = {nside!r}; this is no HEALPix map")
-        if str(header.get("INDXSCHM", "IMPLICIT")).strip() != "IMPLICIT":
-            raise SourceError(f"{self.path}: a map of part of the sky; one of all of it is needed")
-        return nside
+        scheme = str(header.get("INDXSCHM", "IMPLICIT")).strip().upper()
+        if scheme not in ("IMPLICIT", "EXPLICIT"):
+            raise SourceError(
+                f"{self.path}: INDXSCHM = {scheme!r} is neither IMPLICIT nor EXPLICIT"
+            )
+        return nside, scheme == "EXPLICIT"
 
     def _pixels(
         self, where: SkyCoord, header: fits.Header, nside: int, *, nearest: bool
@@ -135,13 +168,8 @@ class HealpixMap:
         return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
 
 
-def _gather(data: Any, column: str, pixels: np.ndarray, path: Path) -> np.ndarray:
+def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
     """Return values of pixels, float64, of the shape of ``pixels``; each is read once."""
-    # The plain array: astropy's own view would convert (and so read) whole columns.
-    raw = data.view(np.ndarray)[column]
-    info = data.columns[column]
-    if info.bscale not in (None, "", 1) or info.bzero not in (None, "", 0):
-        raise SourceError(f"{path}: column {column} is scaled (TSCAL, TZERO), which is not read")
     wide = int(np.prod(raw.shape[1:], dtype=int))
     if pixels.max() >= raw.shape[0] * wide:
         raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE asks for")
@@ -149,3 +177,74 @@ def _gather(data: Any, column: str, pixels: np.ndarray, path: Path) -> np.ndarra
     rows, offsets = np.divmod(needed, wide)
     values = raw[rows] if raw.ndim == 1 else raw.reshape(raw.shape[0], wide)[rows, offsets]
     return values.astype(np.float64)[place].reshape(pixels.shape)
+
+
+def _gather_listed(
+    listed: np.ndarray, raw: np.ndarray, pixels: np.ndarray, path: Path
+) -> np.ndarray:
+    """Return values of pixels as `_gather` does, of a table that lists its pixels' numbers.
+
+    Pixels that are not listed are NaN. The table is read in parts; of each file it is kept which
+    numbers its parts hold, so that later tiles read only those that can hold theirs.
+    """
+    if listed.ndim != 1 or raw.ndim != 1:
+        raise SourceError(f"{path}: several pixels a row, though each should be listed by itself")
+    needed, place = np.unique(pixels, return_inverse=True)
+    values = np.full(needed.size, np.nan)
+    first, last = _spans(path, listed)
+    # A part is read where a needed number lies between its least and its greatest.
+    holds = np.searchsorted(needed, last, "right") > np.searchsorted(needed, first, "left")
+    for part in np.flatnonzero(holds):
+        rows = slice(part * _PART_ROWS, (part + 1) * _PART_ROWS)
+        here = np.asarray(listed[rows]).astype(np.int64)
+        at = np.minimum(np.searchsorted(needed, here), needed.size - 1)
+        found = needed[at] == here
+        values[at[found]] = np.asarray(raw[rows])[found]
+    return values[place].reshape(pixels.shape)
+
+
+def _spans(path: Path, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and greatest pixel number of each part of a file's rows."""
+    state = path.stat()
+    key = (str(path), state.st_mtime_ns, state.st_size, listed.size)
+    if key not in _KNOWN_SPANS:
+        starts = range(0, len(listed), _PART_ROWS)
+        parts = (listed[start : start + _PART_ROWS] for start in starts)
+        found = [(int(part.min()), int(part.max())) for part in parts]
+        first, last = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        _KNOWN_SPANS[key] = (first, last)
+    return _KNOWN_SPANS[key]
+
+
+def _numbers_column(hdu: fits.BinTableHDU, path: Path) -> str:
+    for name in hdu.columns.names:
+        if name.strip().upper() in _NUMBER_NAMES:
+            return name
+    raise SourceError(
+        f"{path}: INDXSCHM = EXPLICIT, but no column of pixel numbers (one of "
+        f"{', '.join(sorted(_NUMBER_NAMES))}); it holds {', '.join(hdu.columns.names)}"
+    )
+
+
+def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
+    """Return a column as it lies in the file, unread."""
+    info = hdu.columns[column]
+    if info.bscale not in (None, "", 1) or info.bzero not in (None, "", 0):
+        raise SourceError(f"{path}: column {column} is scaled (TSCAL, TZERO), which is not read")
+    # Not `hdu.data`: when its file is closed, astropy copies all columns into memory.
+    kind = hdu.columns.dtype.newbyteorder(">")
+    start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
+    with path.open("rb") as handle:
+        packed = handle.read(2) == b"\x1f\x8b"
+    if packed:
+        data = _unpacked(path, path.stat().st_mtime_ns, start, count * kind.itemsize)
+        return np.frombuffer(data, kind)[column]
+    return np.memmap(path, dtype=kind, mode="r", offset=start, shape=(count,))[column]
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, mtime_ns: int, start: int, size: int) -> bytes:
+    """Return a part of a gzip file: unpacking it again for every tile would take far longer."""
+    with gzip.open(path) as handle:
+        handle.seek(start)
+        return handle.read(size)

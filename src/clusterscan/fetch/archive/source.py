@@ -11,10 +11,9 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.archive.healpix_map import HealpixMap
 from clusterscan.fetch.archive.image_set import read_cut
@@ -23,13 +22,13 @@ from clusterscan.fetch.archive.units import factor
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 
 
 @dataclass(frozen=True)
-class Archive:
+class Archive(ListedSource):
     """Published files as a source.
 
     An object is one file of one band: ``band:atlas tile:part:place``, of which the atlas tile is
@@ -50,23 +49,7 @@ class Archive:
     fetched: Mapping[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self):
-        if missing := sorted(set(self.spec.bands) - set(self.settings.files)):
-            raise ConfigError(
-                f"survey {self.spec.survey}: source.files has nothing for {', '.join(missing)}"
-            )
-
-    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List the files that tiles need.
-
-        Raises
-        ------
-        SourceError
-            If a server does not answer.
-        """
-        listing = self.listing(tiles, {})
-        if listing.problems:
-            raise SourceError(failures_text(self.spec.survey, listing.problems))
-        return listing.objects
+        self.require_bands(self.settings.files, "files", "file")
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
@@ -119,15 +102,11 @@ class Archive:
         SourceError
             If a file could not be had, is damaged, or its unit cannot be converted.
         """
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         files = self._files(tile)
         planes = np.stack([self._band(band, files, wcs, shape) for band in self.spec.bands])
-        image, mask = covered_raw(planes)
-        covered = int((mask == 0).sum())
-        if covered == 0:
-            return TileOutcome("no_coverage", "no file has data here in all bands")
-        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
-        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
+        nothing = "no file has data here in all bands"
+        return self.write_tile(tile, planes, destination, nothing)
 
     def _files(self, tile: int) -> dict[tuple[str, str], dict[str, Path]]:
         """Return the files of a tile: for each band and atlas tile the path of each part."""
@@ -138,7 +117,7 @@ class Archive:
             outcome = self.fetched[place]
             if outcome.path is not None:
                 found.setdefault((band, name), {})[part] = outcome.path
-            else:
+            elif outcome.status != "absent" or not name:  # an atlas may lack a file
                 failed.append(outcome.words)
         if failed:
             raise SourceError(failures_text(self.spec.survey, failed))
@@ -215,7 +194,7 @@ class Archive:
     def _users(self, tiles: Sequence[int]) -> dict[str, list[int]]:
         if self._atlas is None:
             return {"": [int(tile) for tile in tiles]} if tiles else {}
-        return self._atlas.users({int(tile): self._frame(tile) for tile in tiles})
+        return self._atlas.users({int(tile): self.frame(tile) for tile in tiles})
 
     def _places(self, band: str, tile: str) -> Iterator[tuple[str, str]]:
         for part, template in self.settings.files[band].files().items():
@@ -238,12 +217,6 @@ class Archive:
     @property
     def _store(self) -> Places:
         return Places(self.access, self.settings.versions)
-
-    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
-        spec = self.spec
-        return sky.tile_frame(
-            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
-        )
 
 
 def _name(band: str, tile: str, part: str, place: str) -> str:

@@ -17,7 +17,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import tenacity
-from yarl import URL
 
 from clusterscan import __version__
 from clusterscan.config.download import DownloadSettings
@@ -125,8 +124,11 @@ class Client:
             return Outcome("failed", None, f"{item.url}: {words}")
 
     def _host(self, url: str) -> Host:
-        name = str(URL(url).origin())
-        return self._hosts.setdefault(name, Host(name, self._settings.give_up_after))
+        parts = urlsplit(url)
+        name = f"{parts.scheme}://{parts.netloc}"
+        if name not in self._hosts:
+            self._hosts[name] = Host(name, self._settings.give_up_after)
+        return self._hosts[name]
 
     def _proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a server."""

@@ -69,7 +69,7 @@ class Entry:
         found = _read(self.record_path)
         if found is not None and found.status == "ok":
             try:
-                if self.path.stat().st_size != found.size:
+                if os.stat(self.path).st_size != found.size:
                     return None
             except FileNotFoundError:
                 return None
@@ -91,7 +91,8 @@ class Entry:
         """Make the finished part the file."""
         # The file first: a record without its file would be a claim about nothing.
         os.replace(self.part, self.path)
-        self.part_record.unlink(missing_ok=True)
+        if os.access(self.part_record, os.F_OK):  # as a rule not: a failed removal costs more
+            self.part_record.unlink(missing_ok=True)
         record = Record(
             "ok", item.url, item.token, version.etag, version.last_modified, size, sha256
         )
@@ -129,7 +130,7 @@ class Entry:
 
     def resumable(self, item: Item) -> tuple[int, Version] | None:
         """Return how much of which version lies in the part, if it can be continued."""
-        size = self.part.stat().st_size
+        size = os.stat(self.part).st_size
         known = _read(self.part_record) if size else None
         if known is None or known.url != item.url or not 0 < size < known.size:
             return None
@@ -174,8 +175,12 @@ def validator(version: Version) -> str:
 @contextmanager
 def locked_part(entry: Entry) -> Iterator[BinaryIO | None]:
     """Open and lock the part file, positioned at its end; None while another job holds it."""
-    entry.path.parent.mkdir(parents=True, exist_ok=True)
-    with entry.part.open("ab") as handle:
+    try:
+        part = open(entry.part, "ab")  # noqa: SIM115 (closed below)
+    except FileNotFoundError:
+        entry.path.parent.mkdir(parents=True, exist_ok=True)
+        part = open(entry.part, "ab")  # noqa: SIM115
+    with part as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -202,14 +207,15 @@ def _drop_dead(entry: Entry) -> bool:
 
 def _is_still(path: Path, handle: BinaryIO) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(handle.fileno()))
+        return os.path.samestat(os.stat(path), os.fstat(handle.fileno()))
     except FileNotFoundError:
         return False
 
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        with open(path, "rb", buffering=0) as handle:
+            return Record(**json.loads(handle.read()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -217,5 +223,6 @@ def _read(path: Path) -> Record | None:
 def _write_quickly(path: Path, record: Record) -> None:
     # No fsync, unlike for products: after a power cut a lost record costs one request.
     temporary = temporary_name(path)
-    temporary.write_text(json.dumps(vars(record), sort_keys=True), encoding="utf-8")
+    with open(temporary, "wb", buffering=0) as handle:
+        handle.write(json.dumps(vars(record), sort_keys=True).encode())
     os.replace(temporary, path)

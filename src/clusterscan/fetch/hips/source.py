@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.source import HipsSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.hips.tree import Tree
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 
 
 @dataclass(frozen=True)
-class Hips:
+class Hips(ListedSource):
     """HiPS trees as a source.
 
     Attributes
@@ -38,23 +37,7 @@ class Hips:
     fetched: Mapping[str, Mapping[int, Outcome]] = field(default_factory=dict)
 
     def __post_init__(self):
-        if missing := sorted(set(self.spec.bands) - set(self.settings.trees)):
-            raise ConfigError(
-                f"survey {self.spec.survey}: source.trees names no tree for {', '.join(missing)}"
-            )
-
-    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List the HiPS tiles that tiles need.
-
-        Raises
-        ------
-        SourceError
-            If a server does not answer.
-        """
-        listing = self.listing(tiles, {})
-        if listing.problems:
-            raise SourceError(failures_text(self.spec.survey, listing.problems))
-        return listing.objects
+        self.require_bands(self.settings.trees, "trees", "tree")
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
@@ -108,16 +91,13 @@ class Hips:
         SourceError
             If HiPS tiles that the source offers could not be had: the server's words.
         """
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         bands = [self._band(band, tile, wcs, shape) for band in self.spec.bands]
         used = sum(count for _, count in bands)
-        planes, mask = covered_raw(np.stack([plane for plane, _ in bands]))
-        covered = int((mask == 0).sum())
-        if covered == 0:
-            return TileOutcome("no_coverage", f"{used} HiPS tiles here hold no data in all bands")
-        write_raw(destination, RawImage(planes, mask, wcs, self.spec.unit), self.spec.bands, tile)
-        counts = {"pixels": int(mask.size), "covered": covered, "hips_tiles": used}
-        return TileOutcome(counts=counts)
+        nothing = f"{used} HiPS tiles here hold no data in all bands"
+        return self.write_tile(
+            tile, np.stack([plane for plane, _ in bands]), destination, nothing, hips_tiles=used
+        )
 
     @cached_property
     def trees(self) -> dict[str, Tree]:
@@ -147,14 +127,8 @@ class Hips:
         plane = reproject_tiles(tiles, tree.order, frame, wcs, shape, resampling)
         return plane * np.float32(self.settings.scale_by.get(band, 1.0)), len(tiles)
 
-    def _frame(self, tile: int):
-        spec = self.spec
-        return sky.tile_frame(
-            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
-        )
-
     def _cells(self, tree: Tree, tile: int) -> Iterable[int]:
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         # Interpolation at the image's border reaches one HiPS pixel further.
         margin = 2.0 * tree.hips_pixel_arcsec / self.spec.pixel_scale_arcsec
         found = cells_of_image(wcs, shape, tree.properties.frame, tree.order, margin)

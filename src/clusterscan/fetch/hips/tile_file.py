@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
-from astropy.wcs import WCS, FITSFixedWarning
 
 from clusterscan import sky
 from clusterscan.errors import SourceError
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import Head, check_fits
 from clusterscan.fetch.hips.geometry import Frame, to_frame
@@ -90,14 +90,12 @@ def read_tile(data: bytes, where: str, no_data: float | None = None) -> np.ndarr
 
 def _check_place(head: Head, frame: Frame, order: int, ipix: int) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(head.header).celestial
+        wcs = celestial_wcs(head.header, "the tile", "its server sends it so").celestial
         nx, ny = head.axes
         centre = wcs.pixel_to_world((nx - 1) / 2, (ny - 1) / 2).icrs
         lon, lat = to_frame(centre.ra.deg, centre.dec.deg, frame)
         found = int(sky.owning_cell(np.array([lon]), np.array([lat]), order)[0])
-    except (ValueError, AttributeError, TypeError) as error:
+    except (SourceError, ValueError, AttributeError, TypeError) as error:
         raise ContentError(f"its WCS is damaged: {error}") from error
     if found != ipix:
         raise ContentError(f"another tile: by its WCS it lies in cell {found} instead of {ipix}")

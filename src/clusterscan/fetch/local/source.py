@@ -11,21 +11,20 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.paths import expand_path
 from clusterscan.config.source import LocalSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.file_tokens import FileTokens
+from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.local.image_file import ImageFile, outline, reaches
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject
 from clusterscan.progress import Progress
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(ListedSource):
     """A folder of FITS images as a source.
 
     Attributes
@@ -40,14 +39,7 @@ class Local:
     offered: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self):
-        if missing := sorted(set(self.spec.bands) - set(self.settings.files)):
-            raise ConfigError(
-                f"survey {self.spec.survey}: source.files has no pattern for {', '.join(missing)}"
-            )
-
-    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List the files that reach into tiles."""
-        return self.listing(tiles, {}).objects
+        self.require_bands(self.settings.files, "files", "pattern")
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
@@ -62,7 +54,7 @@ class Local:
         folder = expand_path(self.settings.path)
         tokens = FileTokens(folder, self.access.root)
         token = tokens.sha256 if self.settings.versions == "sha256" else tokens.mtime
-        frames = {int(tile): self._frame(tile) for tile in tiles}
+        frames = {int(tile): self.frame(tile) for tile in tiles}
         objects = []
         for band in self.spec.bands:
             paths = self._paths(folder, band)
@@ -92,14 +84,10 @@ class Local:
         SourceError
             If a file is gone or damaged.
         """
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         planes = np.stack([self._band(band, tile, wcs, shape) for band in self.spec.bands])
-        image, mask = covered_raw(planes)
-        covered = int((mask == 0).sum())
-        if covered == 0:
-            return TileOutcome("no_coverage", "no file has data here in all bands")
-        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
-        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
+        nothing = "no file has data here in all bands"
+        return self.write_tile(tile, planes, destination, nothing)
 
     def _band(self, band: str, tile: int, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
         from reproject.mosaicking import reproject_and_coadd
@@ -125,12 +113,6 @@ class Local:
             return reproject_adaptive, {"conserve_flux": self.settings.quantity == "flux"}
         orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
         return reproject_interp, {"order": orders[self.settings.resampling]}
-
-    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
-        spec = self.spec
-        return sky.tile_frame(
-            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
-        )
 
     def _file(self, path: Path) -> ImageFile:
         return ImageFile(path, self.settings.extension)

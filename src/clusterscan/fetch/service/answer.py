@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 
 from clusterscan.errors import SourceError
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
 
@@ -89,10 +89,9 @@ def read_planes(path: Path, no_data: float | None) -> np.ndarray | None:
 def _offset_px(header: fits.Header, wcs: WCS, shape: tuple[int, int]) -> float:
     ny, nx = shape
     x, y = np.array([0.0, nx - 1.0, 0.0, nx - 1.0]), np.array([0.0, 0.0, ny - 1.0, ny - 1.0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        got = WCS(header).celestial
-    if not got.has_celestial:
-        return float("inf")
+    try:
+        got = celestial_wcs(header, "the image", "its server sends it so").celestial
+    except SourceError as error:
+        raise ContentError(str(error)) from error
     there = got.world_to_pixel(wcs.pixel_to_world(x, y))
     return float(np.hypot(there[0] - x, there[1] - y).max())

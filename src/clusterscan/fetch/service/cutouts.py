@@ -20,13 +20,13 @@ from astropy.wcs import WCS
 from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_service import CutoutsSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.errors import SourceError
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_checked
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
@@ -36,7 +36,7 @@ _TOKEN = "weak unversioned"  # noqa: S105 (a version, no secret)
 
 
 @dataclass(frozen=True)
-class Cutouts:
+class Cutouts(ListedSource):
     """The viewer as a source; an object is all bands of one HEALPix cell.
 
     Attributes
@@ -51,19 +51,12 @@ class Cutouts:
     fetched: Mapping[int, Outcome] = field(default_factory=dict)
 
     def __post_init__(self):
-        if missing := sorted(set(self.spec.bands) - set(self.settings.bands)):
-            raise ConfigError(
-                f"survey {self.spec.survey}: source.bands names no band for {', '.join(missing)}"
-            )
+        self.require_bands(self.settings.bands, "bands", "band")
 
     @cached_property
     def order(self) -> int:
         """The HEALPix order of the cells: the coarsest of which one image covers a cell."""
         return next(order for order in range(3, 30) if self._side_px(order) <= self.settings.max_px)
-
-    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List the cells that tiles need."""
-        return self.listing(tiles, {}).objects
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
@@ -98,7 +91,7 @@ class Cutouts:
         SourceError
             If an image could not be had: the server's words.
         """
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         cells = [cell for cell in self._cells(tile) if cell in self.fetched]
         failed = [o.words for c in cells if (o := self.fetched[c]).status == "failed"]
         if failed:
@@ -110,13 +103,8 @@ class Cutouts:
                 for number, band in enumerate(self.spec.bands)
             ]
         )
-        image, mask = covered_raw(planes)
-        covered = int((mask == 0).sum())
-        if covered == 0:
-            return TileOutcome("no_coverage", "the layer has no data here in all bands")
-        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
-        counts = {"pixels": int(mask.size), "covered": covered, "cutouts": len(cuts)}
-        return TileOutcome(counts=counts)
+        nothing = "the layer has no data here in all bands"
+        return self.write_tile(tile, planes, destination, nothing, cutouts=len(cuts))
 
     def _plane(self, cuts: list[Cut], band: str, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
         ratio = self.spec.pixel_scale_arcsec / self.settings.scale_arcsec
@@ -175,11 +163,5 @@ class Cutouts:
         return 2 * int(np.ceil(radius_arcsec / self.settings.scale_arcsec)) + 2 * _OVERLAP_PX
 
     def _cells(self, tile: int) -> Iterable[int]:
-        found = cells_of_image(*self._frame(tile), "icrs", self.order, 2.0)
+        found = cells_of_image(*self.frame(tile), "icrs", self.order, 2.0)
         return [int(cell) for cell in found]
-
-    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
-        spec = self.spec
-        return sky.tile_frame(
-            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
-        )

@@ -12,24 +12,22 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
-from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_service import Hips2fitsSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, download_checked
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.hips.properties import parse_properties
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 
 
 @dataclass(frozen=True)
-class Hips2fits:
+class Hips2fits(ListedSource):
     """The service as a source; an object is one band of one tile.
 
     Attributes
@@ -44,14 +42,7 @@ class Hips2fits:
     fetched: Mapping[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self):
-        if missing := sorted(set(self.spec.bands) - set(self.settings.hips)):
-            raise ConfigError(
-                f"survey {self.spec.survey}: source.hips names no HiPS for {', '.join(missing)}"
-            )
-
-    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List one image a band and tile."""
-        return self.listing(tiles, {}).objects
+        self.require_bands(self.settings.hips, "hips", "HiPS")
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
@@ -92,7 +83,7 @@ class Hips2fits:
         SourceError
             If an image could not be had: the server's words.
         """
-        wcs, shape = self._frame(tile)
+        _, shape = self.frame(tile)
         outcomes = [self.fetched[_name(band, tile)] for band in self.spec.bands]
         if failed := [o.words for o in outcomes if o.path is None]:
             raise SourceError(failures_text(self.spec.survey, failed))
@@ -102,18 +93,14 @@ class Hips2fits:
             values = read_planes(outcome.path, self.settings.no_data)
             plane = np.full(shape, np.nan, np.float32) if values is None else values[0]
             planes.append(plane * np.float32(self.settings.scale_by.get(band, 1.0)))
-        image, mask = covered_raw(np.stack(planes))
-        covered = int((mask == 0).sum())
-        if covered == 0:
-            return TileOutcome("no_coverage", "the service has no data here in all bands")
-        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
-        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
+        nothing = "the service has no data here in all bands"
+        return self.write_tile(tile, np.stack(planes), destination, nothing)
 
     def request(self, band: str, tile: int) -> str:
         """Return the URL of a tile's image, with the parameters that astroquery makes."""
         from astroquery.hips2fits import hips2fitsClass
 
-        wcs, (ny, nx) = self._frame(tile)
+        wcs, (ny, nx) = self.frame(tile)
         asked = wcs.deepcopy()
         asked.pixel_shape = (nx, ny)
         payload = hips2fitsClass().query_with_wcs(
@@ -124,7 +111,7 @@ class Hips2fits:
     def _item(self, entry: str, tile: int) -> Item:
         name, _, token = entry.partition("=")
         band = name.rpartition(":")[0]
-        wcs, shape = self._frame(tile)
+        wcs, shape = self.frame(tile)
         return Item(
             name, self.request(band, tile), token, partial(check_image, wcs=wcs, shape=shape)
         )
@@ -139,12 +126,6 @@ class Hips2fits:
             raise SourceError(f"{url}: no properties of a HiPS ({outcome.words}); correct the URL")
         text = outcome.path.read_text(encoding="utf-8", errors="replace")
         return parse_properties(text, url).release or "unknown"
-
-    def _frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
-        spec = self.spec
-        return sky.tile_frame(
-            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
-        )
 
 
 def _name(band: str, tile: int) -> str:

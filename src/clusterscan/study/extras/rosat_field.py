@@ -7,14 +7,13 @@ the real ones, and no simulated cluster is as near as Abell 3158.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS
 from scipy import ndimage
 
 from clusterscan.catalogs.read import read_catalogue
@@ -22,6 +21,7 @@ from clusterscan.config.paths import expand_path
 from clusterscan.config.scan import ScanSettings
 from clusterscan.config.study_rosat import RosatFieldSettings
 from clusterscan.errors import ImageError
+from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.simulate.deposit import convolve_gaussians
 
@@ -88,15 +88,15 @@ def read_field(settings: RosatFieldSettings) -> RosatField:
 
 def _read(path: Path) -> tuple[np.ndarray, WCS]:
     try:
-        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
-            warnings.simplefilter("ignore", FITSFixedWarning)  # the header's words are old
-            data, wcs = hdus[0].data, WCS(hdus[0].header)
+        with fits.open(path, memmap=False) as hdus:
+            data, header = hdus[0].data, hdus[0].header
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{path}: no FITS image ({error}); give another file, or leave this extra out"
         ) from error
-    if data is None or data.ndim != 2 or not wcs.has_celestial:
+    if data is None or data.ndim != 2:
         raise ImageError(f"{path}: its first part is no image with a celestial WCS")
+    wcs = celestial_wcs(header, str(path), "give another file, or leave this extra out")
     return np.asarray(data, dtype=np.float64), wcs
 
 

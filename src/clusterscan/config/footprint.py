@@ -1,0 +1,149 @@
+"""Settings of a footprint: the sky that a run searches."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from clusterscan import sky
+from clusterscan.config.base import Settings
+from clusterscan.config.catalogs import PublishedKind
+
+
+class Cells(Settings):
+    """A footprint listed as HEALPix cells."""
+
+    kind: Literal["cells"] = "cells"
+    order: int = Field(5, ge=0, le=12, description="HEALPix order of the listed cells")
+    ipix: tuple[int, ...] = Field(description="NESTED indices", min_length=1)
+
+    @model_validator(mode="after")
+    def _cells_exist(self):
+        last = 12 * 4**self.order - 1
+        for cell in self.ipix:
+            if not 0 <= cell <= last:
+                raise ValueError(f"cell {cell} does not exist at order {self.order} (0 to {last})")
+        return self
+
+
+class Cone(Settings):
+    """A footprint around a position: every tile that touches the cone."""
+
+    kind: Literal["cone"] = "cone"
+    ra_deg: float = Field(ge=0, lt=360, description="ICRS right ascension of the centre [deg]")
+    dec_deg: float = Field(ge=-90, le=90, description="ICRS declination of the centre [deg]")
+    radius_deg: float = Field(gt=0, le=180, description="radius [deg]")
+
+
+class AllSky(Settings):
+    """The whole sky, outside a band around the Galactic plane if wanted."""
+
+    kind: Literal["all"] = "all"
+    min_galactic_latitude_deg: float = Field(
+        0.0, ge=0, lt=90, description="leave out tiles centred nearer to the Galactic plane [deg]"
+    )
+
+
+class MocFile(Settings):
+    """The tiles that a multi-order coverage map (MOC) touches."""
+
+    kind: Literal["moc"]
+    path: str = Field(description="The FITS or JSON file; may begin with ${CLUSTERSCAN_DATA}.")
+    min_fraction: float = Field(
+        0.0, ge=0, le=1, description="least covered part of a tile; 0: every tile that it touches"
+    )
+
+
+class MaskFile(Settings):
+    """The tiles in which a mask is above a threshold: an image or a HEALPix map."""
+
+    kind: Literal["mask"]
+    path: str = Field(
+        description="A FITS image of any celestial projection, or a HEALPix map (of part of the "
+        "sky, too); may begin with ${CLUSTERSCAN_DATA}."
+    )
+    above: float = Field(0.0, description="values above this are inside")
+    extension: str | int | None = Field(
+        None, description="name or number of the extension; null: the first image or HEALPix table"
+    )
+    column: str | None = Field(None, description="column of a HEALPix map; null: the first")
+    frame: Literal["icrs", "galactic"] | None = Field(
+        None, description="frame of a HEALPix map; null: as its header says"
+    )
+    min_fraction: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="least part of a tile inside, by 256 points in it; 0: where any point is",
+    )
+
+
+class CatalogueCells(Settings):
+    """The sky in which a published catalogue lists objects: the cells that hold some."""
+
+    kind: Literal["catalogue"]
+    layout: PublishedKind = Field(description="kind of catalogue, as in `catalogs`")
+    path: str = Field(description="its file; may begin with ${CLUSTERSCAN_DATA}")
+    order: int = Field(
+        4, ge=0, le=12, description="HEALPix order of the cells that are looked at as wholes"
+    )
+    min_objects: int = Field(1, ge=1, description="least objects in a cell")
+
+
+_Part = Annotated[
+    Cells | Cone | AllSky | MocFile | MaskFile | CatalogueCells, Field(discriminator="kind")
+]
+
+
+class Overlap(Settings):
+    """The sky that several footprints share."""
+
+    kind: Literal["overlap"]
+    of: tuple[_Part, ...] = Field(min_length=2, description="the footprints")
+
+
+Footprint = Annotated[
+    Cells | Cone | AllSky | MocFile | MaskFile | CatalogueCells | Overlap,
+    Field(discriminator="kind"),
+]
+AnyFootprint = Cells | Cone | AllSky | MocFile | MaskFile | CatalogueCells | Overlap
+
+
+def reads_files(footprint: AnyFootprint) -> bool:
+    """Whether a footprint is only known by reading a file."""
+    if isinstance(footprint, Overlap):
+        return any(reads_files(part) for part in footprint.of)
+    return isinstance(footprint, MocFile | MaskFile | CatalogueCells)
+
+
+def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
+    """Return the sorted tiles of a footprint at an order.
+
+    Raises
+    ------
+    SourceError
+        If a file that it names is missing, or is not what it should be.
+    """
+    if isinstance(footprint, Cells):
+        if footprint.order >= order:
+            cells = {int(sky.ancestor(c, footprint.order, order)) for c in footprint.ipix}
+        else:
+            cells = {
+                int(t) for c in footprint.ipix for t in sky.descendants(c, footprint.order, order)
+            }
+        return sorted(cells)
+    if isinstance(footprint, Cone):
+        found = sky.cells_in_cone(footprint.ra_deg, footprint.dec_deg, footprint.radius_deg, order)
+        return [int(t) for t in found]
+    if isinstance(footprint, Overlap):
+        shared = set.intersection(*(set(footprint_tiles(part, order)) for part in footprint.of))
+        return sorted(shared)
+    if isinstance(footprint, MocFile | MaskFile | CatalogueCells):
+        from clusterscan.footprint import tiles_of_file  # slow to import, and only needed here
+
+        return tiles_of_file(footprint, order)
+    every = np.arange(12 * 4**order)
+    latitude = sky.galactic_latitude_deg(*sky.cell_centres(every, order))
+    return [int(t) for t in every[np.abs(latitude) >= footprint.min_galactic_latitude_deg]]
