@@ -13,8 +13,13 @@ PRODUCTS = (
     "catalogue/clusters.fits",
     "catalogue/clusters.vot",
     "catalogue/clusters.parquet",
+    "catalogue/clusters.csv",
+    "catalogue/clusters.reg",
+    "catalogue/hats/collection.properties",
     "catalogue/forced.fits",
     "catalogue/forced.parquet",
+    "catalogue/searched_moc.fits",
+    "published/SHA256SUMS",
     "report.html",
     "summary.json",
 )
@@ -154,6 +159,10 @@ class Paths:
     def selection(self) -> str:
         """Return the selection function's numbers."""
         return f"{self._root}/{SELECTION}/selection.json"
+
+    def flag_mocs(self) -> list[str]:
+        """Return the MOCs that set flags of the catalogue."""
+        return sorted(self._config.publish.flag_mocs.values())
 
     def products(self) -> list[str]:
         """Return the final products."""

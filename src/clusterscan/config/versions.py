@@ -17,5 +17,5 @@ STAGE_VERSIONS = {
     "validate": 2,
     "probe": 1,
     "selection": 1,
-    "publish": 2,
+    "publish": 3,
 }

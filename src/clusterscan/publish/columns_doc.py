@@ -17,6 +17,7 @@ from clusterscan.publish.columns import (
     Column,
     known_columns,
     model_columns,
+    survey_columns,
 )
 from clusterscan.publish.forced import forced_columns
 
@@ -81,6 +82,7 @@ missed = fair[massive & ~found]["listed_name", "catalogues", "z", "prob"]
 SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ("Position", "", POSITION),
     ("Probability", PROBABILITY, SCORES),
+    ("One set per survey", "", survey_columns("<survey>")),
     (
         "One set per model",
         "`<survey>` and `<model>` as in the configuration, in lower case; other characters than "
@@ -140,7 +142,7 @@ def _rows(columns: Iterable[Column]) -> Iterable[str]:
 
 def _placeholder(name: str) -> str:
     # Column names are cleaned of < and >: show again which parts stand for a name of the run.
-    name = name.replace("_survey___model_", "<survey>_<model>")
+    name = name.replace("_survey___model_", "<survey>_<model>").replace("__survey_", "_<survey>")
     for word in ("survey", "model", "catalogue"):
         name = name.replace(f"_{word}_", f"<{word}>")
     return name

@@ -42,7 +42,7 @@ def write_hats(
     columns: Sequence[Column],
     release: Release,
     *,
-    partition_rows: int = 50_000,
+    partition_rows: int = 5_000,
     margin_arcsec: float = 600.0,
 ) -> None:
     """Write a HATS collection: ``clusters`` and its margin cache; the same bytes every time.
@@ -158,9 +158,7 @@ def _within(cell: np.ndarray, pixel: HealpixPixel) -> np.ndarray:
     return sky.ancestor(cell, sky.MAX_ORDER, pixel.order) == pixel.pixel
 
 
-def _write_tables(
-    root: Path, table: pa.Table, rows: Mapping[HealpixPixel, np.ndarray]
-) -> None:
+def _write_tables(root: Path, table: pa.Table, rows: Mapping[HealpixPixel, np.ndarray]) -> None:
     """Write the partitions and what lists them: ``_metadata``, ``_common_metadata``, the CSV."""
     import pyarrow as pa
     import pyarrow.parquet as pq

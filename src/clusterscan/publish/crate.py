@@ -1,0 +1,148 @@
+"""Provenance of the published data as an RO-Crate: products, what made them, and from what.
+
+There is no time of day and no random identifier in it: the same run gives the same bytes.
+
+References
+----------
+Soiland-Reyes et al. 2022, Packaging research artefacts with RO-Crate, Data Science 5, 97.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clusterscan.publish.citation import KEYWORDS, Citation, person
+
+TYPES = {
+    ".fits": "application/fits",
+    ".vot": "application/x-votable+xml",
+    ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv",
+    ".reg": "text/plain",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".yaml": "application/yaml",
+    ".md": "text/markdown",
+    ".cff": "application/yaml",
+    ".safetensors": "application/octet-stream",
+}
+
+
+@dataclass(frozen=True)
+class FileFact:
+    """A file of the folder: its path in it, size in bytes, and sha256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the run was made from: a survey's images or a catalogue.
+
+    ``sha256`` identifies the state of the source that was used (of the list of its files).
+    """
+
+    key: str
+    name: str
+    description: str
+    sha256: str
+
+
+def crate_json(
+    citation: Citation,
+    files: Sequence[FileFact],
+    folders: Mapping[str, str],
+    sources: Sequence[Source],
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the content of ro-crate-metadata.json.
+
+    Parameters
+    ----------
+    citation : Citation
+        Title, creators, licence, date.
+    files : sequence of FileFact
+        All files, sorted by path; those within ``folders`` are not listed one by one.
+    folders : mapping of str to str
+        What each folder of many files holds, by its path with a closing '/'.
+    sources : sequence of Source
+        What went in.
+    versions : mapping of str to str
+        Versions of the software.
+    """
+    from rocrate.model import ContextEntity, Dataset, File
+    from rocrate.rocrate import ROCrate
+
+    crate = ROCrate()
+    root = crate.root_dataset
+    root["datePublished"] = citation.date  # the library would write the clock's
+    crate.name = citation.full_title
+    crate.description = citation.abstract
+    root["keywords"] = list(KEYWORDS)
+    root["version"] = citation.release.version
+    if citation.doi:
+        root["identifier"] = f"https://doi.org/{citation.doi}"
+
+    def about(key: str, **properties: Any):
+        clean = {k.replace("type_", "@type"): v for k, v in properties.items() if v not in ("", [])}
+        return crate.add(ContextEntity(crate, key, properties=clean))
+
+    root["license"] = about(
+        citation.license_url, type_="CreativeWork", name=citation.license,
+        description="Licence of the published data",
+    )  # fmt: skip
+    root["creator"] = [
+        about(f"#creator-{number}", type_="Person" if person(name) else "Organization", name=name)
+        for number, name in enumerate(citation.creators, start=1)
+    ]
+    made = [
+        crate.add(File(crate, dest_path=f.path, properties=_file_properties(f)))
+        for f in files
+        if not any(f.path.startswith(folder) for folder in folders)
+    ]
+    made += [
+        crate.add(
+            Dataset(crate, dest_path=folder, properties={"name": folder, "description": text})
+        )
+        for folder, text in sorted(folders.items())
+    ]
+    libraries = [
+        about(f"#software-{name}", type_="SoftwareApplication", name=name, version=version)
+        for name, version in sorted(versions.items())
+        if name != "clusterscan"
+    ]
+    software = about(
+        "#clusterscan", type_="SoftwareApplication", name="clusterscan",
+        version=citation.release.version, softwareRequirements=libraries,
+        description="From sky surveys to a catalogue of galaxy clusters",
+    )  # fmt: skip
+    used = [
+        about(
+            f"#{s.key}", type_="CreativeWork", name=s.name, description=s.description,
+            identifier=f"sha256:{s.sha256}" if s.sha256 else "",
+        )
+        for s in sources
+    ]  # fmt: skip
+    config = [e for e in made if e.id == "config.yaml"]
+    action = about(
+        "#run", type_="CreateAction", name=f"Run of clusterscan: {citation.title}",
+        instrument=software, object=[*config, *used],
+        result=[e for e in made if e.id != "config.yaml"],
+    )  # fmt: skip
+    root["mentions"] = action
+    return crate.metadata.generate()
+
+
+def _file_properties(fact: FileFact) -> dict[str, str]:
+    suffix = "." + fact.path.rpartition(".")[2]
+    properties = {
+        "name": fact.path,
+        "contentSize": str(fact.size),
+        "sha256": fact.sha256,
+        "encodingFormat": TYPES.get(suffix, "text/plain"),
+    }
+    return properties
