@@ -18,14 +18,13 @@ from typing import Any
 import yaml
 
 from clusterscan.provenance.atomic import atomic_folder, to_json
+from clusterscan.provenance.checksums import CHECKSUMS, FOLDER, checksums_text
 from clusterscan.provenance.fingerprint import file_sha256
 from clusterscan.publish.citation import Citation, cff_text, datacite
 from clusterscan.publish.columns import Column
 from clusterscan.publish.crate import FileFact, Source, crate_json
 from clusterscan.publish.readme import readme_text
 
-FOLDER = "published"
-CHECKSUMS = "SHA256SUMS"
 GIB = 2**30
 
 #: What is taken from the run's folder, as patterns.
@@ -117,7 +116,8 @@ def write_published(root: Path, contents: Contents, *, maps_max_gib: float) -> N
         crate = crate_json(contents.citation, facts, held, contents.sources, contents.versions)
         (folder / "ro-crate-metadata.json").write_text(to_json(crate), encoding="utf-8")
         facts += [_fact(folder, folder / "ro-crate-metadata.json")]
-        _write_checksums(folder, facts)
+        text = checksums_text({fact.path: fact.sha256 for fact in facts})
+        (folder / CHECKSUMS).write_text(text, encoding="utf-8")
 
 
 def product_files(root: Path) -> Iterator[Path]:
@@ -137,26 +137,6 @@ def file_facts(folder: Path) -> Iterator[FileFact]:
     """Yield size and sha256 of all files of a folder, sorted by path."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         yield _fact(folder, path)
-
-
-def read_checksums(path: Path) -> dict[str, str]:
-    """Return the sha256 of each file that a list in the form of sha256sum names.
-
-    Raises
-    ------
-    ValueError
-        If a line is not of that form, or names a file outside of the list's folder.
-    OSError
-        If the list cannot be read.
-    """
-    found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        sha256, _, name = line.partition("  ")
-        outside = Path(name).is_absolute() or ".." in Path(name).parts
-        if len(sha256) != 64 or not name or outside:
-            raise ValueError(f"{path}: line {number} is not a sha256 and a file of this folder")
-        found[name] = sha256
-    return found
 
 
 def _write_texts(folder: Path, contents: Contents, maps_note: str) -> None:
@@ -181,11 +161,6 @@ def _write_texts(folder: Path, contents: Contents, maps_note: str) -> None:
         maps_note,
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def _write_checksums(folder: Path, facts: Iterable[FileFact]) -> None:
-    lines = [f"{fact.sha256}  {fact.path}\n" for fact in sorted(facts, key=lambda f: f.path)]
-    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _fact(folder: Path, path: Path) -> FileFact:
