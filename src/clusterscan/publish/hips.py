@@ -173,7 +173,9 @@ def cells_moc(cells: np.ndarray, order: int) -> MOC:
 
 
 def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> float:
-    """Write the MOC of cells as FITS and return its area [deg2]."""
+    """Write the MOC of cells as FITS, with checksums, and return its area [deg2]."""
+    from astropy.io import fits
+
     area_deg2 = float(cells.size * sky.cell_area_deg2(order))
     keywords = {
         "CREATOR": "clusterscan",
@@ -186,6 +188,10 @@ def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> fl
         cells_moc(cells, order).save(
             str(temporary), format="fits", overwrite=True, fits_keywords=keywords
         )
+        with fits.open(temporary, memmap=False) as hdus:
+            for hdu in hdus:
+                hdu.add_checksum(when=release.release_date)  # astropy would write the clock's time
+            hdus.writeto(temporary, output_verify="exception", overwrite=True)
     return area_deg2
 
 

@@ -68,7 +68,7 @@ def write_regions(
     lines = ["# Region file format: DS9 version 4.1"]
     lines += [f"# {key} = {_one_line(value)}" for key, (value, _) in release.cards().items()]
     lines += [
-        f"# circles of {radius_arcmin:g} arcmin; dashed: prob below {threshold:.6g}",
+        f"# circles of {radius_arcmin:g} arcmin, dashed where prob is below {threshold:.6g}",
         f"# {', '.join(f'{name} {colour}' for name, colour in COLOURS.items())}",
         'global font="helvetica 10 normal roman" width=1',
         "icrs",
@@ -85,4 +85,6 @@ def write_regions(
 
 
 def _one_line(value: object) -> str:
-    return " ".join(str(value).encode("ascii", "replace").decode("ascii").split())
+    """Return text that stays within its comment: in DS9 a semicolon, too, ends a line."""
+    text = str(value).replace(";", ",").encode("ascii", "replace").decode("ascii")
+    return " ".join(text.split())
