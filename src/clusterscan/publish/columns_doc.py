@@ -37,8 +37,8 @@ pixels in which at least one network's map has a value.
 
 Headers (FITS cards, VOTable PARAMs, Parquet and HATS metadata, comments of the regions) carry the
 version (`CSVERS`), the configuration's name (`CSCONFIG`), the seed (`CSSEED`), the searched area
-without masks (`AREADEG2`), the orders of tiles and map pixels (`TILEORD`, `MAPORD`), and whether the
-sky is simulated (`SIMULATD`).
+without masks (`AREADEG2`), the orders of tiles and map pixels (`TILEORD`, `MAPORD`), and whether
+the sky is simulated (`SIMULATD`).
 
 Names follow the IAU's rules: coordinates are truncated, never rounded, to the digits shown, and
 objects that would share a name get a letter (a, b, ...).
