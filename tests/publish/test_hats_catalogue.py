@@ -140,6 +140,17 @@ def test_names_with_markup_come_back_as_they_are(collection, crowd):
     assert '<script>alert("x")</script>' in set(theirs)
 
 
+def test_partitions_stay_as_wide_as_a_wide_margin(tmp_path, crowd, columns_module, release_module):
+    write_hats(
+        tmp_path, crowd, columns_module, release_module, partition_rows=1, margin_arcsec=7200.0
+    )
+    assert is_valid_catalog(tmp_path, strict=True)
+    for order, _ in partition_rows(tmp_path / "clusters"):
+        # HATS takes 1.6 for the most that a cell's size exceeds its smallest width.
+        assert np.degrees(healpy.nside2resol(2**order)) / 1.6 > 2.0
+    assert sum(cells.size for cells in partition_rows(tmp_path / "clusters_7200arcs").values()) > 0
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_few_objects_or_none_make_a_valid_collection_with_an_empty_margin(
     tmp_path, objects_module, columns_module, release_module, rows

@@ -77,7 +77,7 @@ def crate_json(
     from rocrate.model import ContextEntity, Dataset, File
     from rocrate.rocrate import ROCrate
 
-    crate = ROCrate()
+    crate = ROCrate(version="1.1")  # the one that archives read; the library's default moves on
     root = crate.root_dataset
     root["datePublished"] = citation.date  # the library would write the clock's
     crate.name = citation.full_title

@@ -58,7 +58,8 @@ def write_hats(
     release : Release
         Goes into the properties and the schema's metadata.
     partition_rows : int
-        Most rows of a partition, unless a cell of order `FINEST_ORDER` holds more.
+        Most rows of a partition, unless a cell of the finest order holds more: of order
+        `FINEST_ORDER`, or of cells as wide as the margin where these are larger.
     margin_arcsec : float
         How far around a partition the margin cache reaches at least [arcsec].
     """
@@ -66,7 +67,9 @@ def write_hats(
 
     table = _indexed(arrow_table(catalogue, columns, release))
     cell = np.asarray(table[SPATIAL_INDEX])
-    pixels = partitions(cell, partition_rows)
+    # A partition is never smaller than the margin is wide: its neighbours then hold the margin.
+    around_order = _margin_order(margin_arcsec)
+    pixels = partitions(cell, partition_rows, min(FINEST_ORDER, around_order))
     margin = f"{NAME}_{margin_arcsec:g}arcs".replace(".", "p")
     facts = _facts(release)
     with atomic_folder(folder) as root:
@@ -76,7 +79,7 @@ def write_hats(
             root / NAME, inside, facts, catalog_name=NAME, catalog_type="object",
             default_columns=[c for c in DEFAULT_COLUMNS if c in table.column_names],
         )  # fmt: skip
-        around = {p: margin_rows(cell, p, margin_arcsec) for p in pixels}
+        around = {p: margin_rows(cell, p, around_order) for p in pixels}
         around = {p: rows for p, rows in around.items() if rows.size}
         _write_tables(root / margin, table, around)
         _describe(
@@ -89,7 +92,7 @@ def write_hats(
         ).to_properties_file(root)  # fmt: skip
 
 
-def partitions(cell: np.ndarray, most_rows: int) -> list[HealpixPixel]:
+def partitions(cell: np.ndarray, most_rows: int, finest_order: int) -> list[HealpixPixel]:
     """Return the partitions of rows: the largest cells with few enough rows, in HATS's order.
 
     Parameters
@@ -97,17 +100,19 @@ def partitions(cell: np.ndarray, most_rows: int) -> list[HealpixPixel]:
     cell : int64 ndarray, shape (n,)
         Cells of order 29.
     most_rows : int
-        Most rows of a partition; cells of `FINEST_ORDER` are not split further.
+        Most rows of a partition.
+    finest_order : int
+        Order of the smallest partitions, which may hold more rows.
     """
     from hats.pixel_math import HealpixPixel
     from hats.pixel_math.healpix_pixel_function import sort_pixels
     from hats.pixel_math.partition_stats import generate_alignment
 
-    finest = sky.ancestor(cell, sky.MAX_ORDER, FINEST_ORDER)
-    histogram = np.bincount(finest, minlength=12 * 4**FINEST_ORDER)
+    finest = sky.ancestor(cell, sky.MAX_ORDER, finest_order)
+    histogram = np.bincount(finest, minlength=12 * 4**finest_order)
     alignment = generate_alignment(
         histogram,
-        highest_order=FINEST_ORDER,
+        highest_order=finest_order,
         threshold=int(max(most_rows, histogram.max())),
         drop_empty_siblings=False,
     )
@@ -115,11 +120,8 @@ def partitions(cell: np.ndarray, most_rows: int) -> list[HealpixPixel]:
     return list(sort_pixels(list(found)))
 
 
-def margin_rows(cell: np.ndarray, pixel: HealpixPixel, margin_arcsec: float) -> np.ndarray:
-    """Return the rows outside a partition that lie near it.
-
-    Whole cells around the partition are taken, whose smallest width is at least the margin, so
-    that every row within it is there, and some further out.
+def margin_rows(cell: np.ndarray, pixel: HealpixPixel, order: int) -> np.ndarray:
+    """Return the rows outside a partition that lie near it, in the cells of an order around it.
 
     Parameters
     ----------
@@ -127,20 +129,24 @@ def margin_rows(cell: np.ndarray, pixel: HealpixPixel, margin_arcsec: float) -> 
         Cells of order 29.
     pixel : HealpixPixel
         The partition.
-    margin_arcsec : float
-        Width of the margin [arcsec].
+    order : int
+        Not less than the partition's.
 
     Returns
     -------
     rows : int64 ndarray
     """
     from hats.pixel_math import get_margin
-    from hats.pixel_math.healpix_shim import margin2order
 
-    # Never coarser than the partition: around it lie cells of its own size or smaller ones.
-    order = max(int(margin2order(margin_arcsec / 60)), pixel.order)
     near = get_margin(pixel.order, pixel.pixel, order - pixel.order)
     return np.flatnonzero(np.isin(sky.ancestor(cell, sky.MAX_ORDER, order), near))
+
+
+def _margin_order(margin_arcsec: float) -> int:
+    """Return the finest order whose cells are wider than the margin everywhere."""
+    from hats.pixel_math.healpix_shim import margin2order
+
+    return int(margin2order(margin_arcsec / 60))
 
 
 def _indexed(table: pa.Table) -> pa.Table:
