@@ -11,9 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterscan.publish.citation import KEYWORDS, Citation, person
+
+if TYPE_CHECKING:
+    from rocrate.model import ContextEntity, DataEntity
+    from rocrate.rocrate import ROCrate
 
 TYPES = {
     ".fits": "application/fits",
@@ -74,10 +78,37 @@ def crate_json(
     versions : mapping of str to str
         Versions of the software.
     """
-    from rocrate.model import ContextEntity, Dataset, File
     from rocrate.rocrate import ROCrate
 
     crate = ROCrate(version="1.1")  # the one that archives read; the library's default moves on
+    root = crate.root_dataset
+    _describe_root(crate, citation)
+    made = _products(crate, files, folders)
+    software = _software(crate, citation.release.version, versions)
+    used = [
+        _about(
+            crate, f"#{s.key}", "CreativeWork", name=s.name, description=s.description,
+            **({"identifier": f"sha256:{s.sha256}"} if s.sha256 else {}),
+        )
+        for s in sources
+    ]  # fmt: skip
+    config = [entity for entity in made if entity.id == "config.yaml"]
+    root["mentions"] = _about(
+        crate, "#run", "CreateAction", name=f"Run of clusterscan: {citation.title}",
+        instrument=software, object=[*config, *used],
+        result=[entity for entity in made if entity not in config],
+    )  # fmt: skip
+    return crate.metadata.generate()
+
+
+def _about(crate: ROCrate, key: str, kind: str, **properties: Any) -> ContextEntity:
+    """Add an entity that is no file of the folder."""
+    from rocrate.model import ContextEntity
+
+    return crate.add(ContextEntity(crate, key, properties={"@type": kind} | properties))
+
+
+def _describe_root(crate: ROCrate, citation: Citation) -> None:
     root = crate.root_dataset
     root["datePublished"] = citation.date  # the library would write the clock's
     crate.name = citation.full_title
@@ -86,58 +117,46 @@ def crate_json(
     root["version"] = citation.release.version
     if citation.doi:
         root["identifier"] = f"https://doi.org/{citation.doi}"
-
-    def about(key: str, **properties: Any):
-        clean = {k.replace("type_", "@type"): v for k, v in properties.items() if v not in ("", [])}
-        return crate.add(ContextEntity(crate, key, properties=clean))
-
-    root["license"] = about(
-        citation.license_url, type_="CreativeWork", name=citation.license,
+    root["license"] = _about(
+        crate, citation.license_url, "CreativeWork", name=citation.license,
         description="Licence of the published data",
     )  # fmt: skip
     root["creator"] = [
-        about(f"#creator-{number}", type_="Person" if person(name) else "Organization", name=name)
-        for number, name in enumerate(citation.creators, start=1)
+        _about(crate, f"#creator-{k}", "Person" if person(name) else "Organization", name=name)
+        for k, name in enumerate(citation.creators, start=1)
     ]
+
+
+def _products(
+    crate: ROCrate, files: Sequence[FileFact], folders: Mapping[str, str]
+) -> list[DataEntity]:
+    """Add the files that are listed one by one, and the folders of many."""
+    from rocrate.model import Dataset, File
+
+    single = [f for f in files if not any(f.path.startswith(folder) for folder in folders)]
     made = [
-        crate.add(File(crate, dest_path=f.path, properties=_file_properties(f)))
-        for f in files
-        if not any(f.path.startswith(folder) for folder in folders)
+        crate.add(File(crate, dest_path=f.path, properties=_file_properties(f))) for f in single
     ]
-    made += [
-        crate.add(
-            Dataset(crate, dest_path=folder, properties={"name": folder, "description": text})
-        )
-        for folder, text in sorted(folders.items())
-    ]
+    for path, text in sorted(folders.items()):
+        about = {"name": path, "description": text}
+        made.append(crate.add(Dataset(crate, dest_path=path, properties=about)))
+    return made
+
+
+def _software(crate: ROCrate, own_version: str, versions: Mapping[str, str]) -> ContextEntity:
     libraries = [
-        about(f"#software-{name}", type_="SoftwareApplication", name=name, version=version)
+        _about(crate, f"#software-{name}", "SoftwareApplication", name=name, version=version)
         for name, version in sorted(versions.items())
         if name != "clusterscan"
     ]
-    software = about(
-        "#clusterscan", type_="SoftwareApplication", name="clusterscan",
-        version=citation.release.version, softwareRequirements=libraries,
+    return _about(
+        crate, "#clusterscan", "SoftwareApplication", name="clusterscan", version=own_version,
+        softwareRequirements=libraries,
         description="From sky surveys to a catalogue of galaxy clusters",
     )  # fmt: skip
-    used = [
-        about(
-            f"#{s.key}", type_="CreativeWork", name=s.name, description=s.description,
-            identifier=f"sha256:{s.sha256}" if s.sha256 else "",
-        )
-        for s in sources
-    ]  # fmt: skip
-    config = [e for e in made if e.id == "config.yaml"]
-    action = about(
-        "#run", type_="CreateAction", name=f"Run of clusterscan: {citation.title}",
-        instrument=software, object=[*config, *used],
-        result=[e for e in made if e.id != "config.yaml"],
-    )  # fmt: skip
-    root["mentions"] = action
-    return crate.metadata.generate()
 
 
-def _file_properties(fact: FileFact) -> dict[str, str]:
+def _about_file(fact: FileFact) -> dict[str, str]:
     suffix = "." + fact.path.rpartition(".")[2]
     properties = {
         "name": fact.path,

@@ -68,11 +68,10 @@ def catalogue_rows(
     rows["purity_sample"] = purest_sample(prob, purities)
     row = objects["known_row"].to_numpy()
     rows["class"] = classes(row >= 0, objects["split"].to_numpy())
-    rows["version"] = version
+    rows = rows.assign(version=version, **survey_means(rows, models))
     if quality is not None:
         rows["flags"] = objects["flags"].to_numpy() | quality[0]
         rows["masked_fraction"] = quality[1]
-    rows = rows.assign(**survey_means(rows, models))
     rows["known_conflicts"] = np.where(
         row >= 0, known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0, -1
     )
