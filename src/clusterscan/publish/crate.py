@@ -134,9 +134,7 @@ def _products(
     from rocrate.model import Dataset, File
 
     single = [f for f in files if not any(f.path.startswith(folder) for folder in folders)]
-    made = [
-        crate.add(File(crate, dest_path=f.path, properties=_file_properties(f))) for f in single
-    ]
+    made = [crate.add(File(crate, dest_path=f.path, properties=_about_file(f))) for f in single]
     for path, text in sorted(folders.items()):
         about = {"name": path, "description": text}
         made.append(crate.add(Dataset(crate, dest_path=path, properties=about)))
