@@ -97,7 +97,8 @@ PUBLISHED = """
 `results/published/` is all that one uploads or gives away, complete in itself: the catalogue in all
 forms, the HiPS maps, the trained networks, validation and selection function, the report and the
 configuration. Products lie in it under their own paths, as second names of the same files (hard
-links), so that it takes no room; nothing in it is a symbolic link. Besides it has
+links), so that it takes no room; nothing in it is a symbolic link. Each publication writes the
+folder anew: keep files of your own elsewhere. Besides the products it has
 
 - `README.md`: what it is, the area, all columns, how to cite it, and what is simulated;
 - `SHA256SUMS`: `sha256sum -c SHA256SUMS` checks every file;
