@@ -13,10 +13,15 @@ PRODUCTS = (
     "catalogue/clusters.fits",
     "catalogue/clusters.vot",
     "catalogue/clusters.parquet",
+    "catalogue/clusters.csv",
+    "catalogue/clusters.reg",
+    "catalogue/hats/collection.properties",
     "catalogue/forced.fits",
     "catalogue/forced.parquet",
     "models/networks.parquet",
     "models/networks.csv",
+    "catalogue/searched_moc.fits",
+    "published/SHA256SUMS",
     "report.html",
     "summary.json",
 )
@@ -156,6 +161,10 @@ class Paths:
     def selection(self) -> str:
         """Return the selection function's numbers."""
         return f"{self._root}/{SELECTION}/selection.json"
+
+    def flag_mocs(self) -> list[str]:
+        """Return the MOCs that set flags of the catalogue."""
+        return sorted(self._config.publish.flag_mocs.values())
 
     def products(self) -> list[str]:
         """Return the final products."""

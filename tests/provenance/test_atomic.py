@@ -4,7 +4,13 @@ import os
 
 import pytest
 
-from clusterscan.provenance.atomic import atomic_path, to_json, write_json, write_json_if_changed
+from clusterscan.provenance.atomic import (
+    atomic_folder,
+    atomic_path,
+    to_json,
+    write_json,
+    write_json_if_changed,
+)
 
 
 def test_a_file_is_replaced_only_when_its_writing_succeeds(tmp_path):
@@ -38,3 +44,16 @@ def test_an_unchanged_file_keeps_its_time(tmp_path):
     assert path.stat().st_mtime == 1
     assert write_json_if_changed(path, {"a": 2})
     assert path.stat().st_mtime > 1
+
+
+def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old.txt").write_text("old")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as folder:
+        (folder / "new.txt").write_text("new")
+        raise RuntimeError
+    assert [p.name for p in tmp_path.rglob("*.txt")] == ["old.txt"]
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "new.txt").write_text("new")
+    assert [p.name for p in tmp_path.rglob("*.txt")] == ["new.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -27,6 +27,21 @@ def test_the_half_written_file_of_a_killed_job_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_half_written_folder_of_a_killed_job_is_removed_and_that_of_a_living_one_stays(
+    tmp_path,
+):
+    code = KILLED.replace("atomic_path", "atomic_folder").replace(
+        'temporary.write_text("half")', '(temporary / "a.txt").write_text("half")'
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert (left / "a.txt").is_file()
+    mine = temporary_name(tmp_path / "published")
+    mine.mkdir()
+    assert sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == [mine]
+
+
 def test_products_and_the_files_of_living_jobs_stay(tmp_path):
     kept = [tmp_path / "a.fits", tmp_path / ".lock", temporary_name(tmp_path / "b.fits")]
     elsewhere = tmp_path / f".c.{os.getpid()}@{HOST}x.part.fits"

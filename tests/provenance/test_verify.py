@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
 from clusterscan.errors import ProductError
+from clusterscan.provenance.checksums import checksums_text
 from clusterscan.provenance.records import BlockManifest, TileRecord, write_record
 from clusterscan.provenance.release import read_release, release_folder, write_release
 from clusterscan.provenance.verify import forget, verify
@@ -87,6 +89,88 @@ def test_a_bad_file_is_named_and_forgetting_removes_what_vouches_for_it(run, nam
 def test_a_list_that_cannot_be_read_is_a_fault_of_its_own(run, name):
     (run / name).write_text("{")
     assert [(fault.problem, fault.path) for fault in verify(run)[1]] == [("damaged", name)]
+
+
+def test_a_broken_manifest_is_a_fault_and_the_look_goes_on(run):
+    (run / "manifests/preprocess/act/o4-1105.json").write_text("{")
+    (run / "models/act-net/weights.safetensors").unlink()
+    checked, bad = verify(run)
+    assert [(fault.problem, fault.path) for fault in bad] == [
+        ("damaged", "manifests/preprocess/act/o4-1105.json"),
+        ("missing", "models/act-net/weights.safetensors"),
+    ]
+    assert checked == 3 * 2 + 1 + 1  # the broken manifest's shards are unknown
+    forget(bad)
+    assert not (run / "manifests/preprocess/act/o4-1105.json").exists()
+
+
+def test_the_probes_of_the_selection_function_are_looked_at(run):
+    block(run / "selection", "probe", "injected", "maps", ".parquet")
+    assert verify(run) == (2 * 4 + 1 + 2, [])
+    shard = run / "selection/maps/injected/Norder6/Dir10000/Npix17681.parquet"
+    shard.write_bytes(b"other")
+    _, bad = verify(run)
+    assert [(fault.problem, fault.path) for fault in bad] == [
+        ("damaged", "selection/maps/injected/Norder6/Dir10000/Npix17681.parquet")
+    ]
+    forget(bad)
+    assert not (run / "selection/manifests/probe/injected/o4-1105.json").exists()
+    assert not (run / "selection/records/probe/injected/Norder6/Dir10000/Npix17681.json").exists()
+
+
+@pytest.fixture
+def published(run):
+    """Return a run whose catalogue, selection and report are published, as copies."""
+    sums = {}
+    for name in ("catalogue/clusters.csv", "selection/randoms.parquet", "report.html"):
+        sums[name] = put(run / "published" / name, name.encode())
+        if name != "report.html":
+            put(run / name, name.encode())
+    put(run / "selection/selection.json", b"{}")
+    (run / "published/SHA256SUMS").write_text(checksums_text(sums))
+    return run
+
+
+def test_published_files_and_their_products_are_looked_at(published):
+    assert verify(published) == (2 * 4 + 1 + 3 + 2, [])  # the report has no product beside it
+
+
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("published/report.html", []),
+        ("published/catalogue/clusters.csv", []),
+        ("catalogue/clusters.csv", []),
+        ("selection/randoms.parquet", ["selection/selection.json"]),
+    ],
+)
+def test_a_product_that_is_missing_is_published_anew(published, name, gone):
+    (published / name).unlink()
+    _, bad = verify(published)
+    assert [(fault.problem, fault.path) for fault in bad] == [("missing", name)]
+    forget(bad)
+    for path in ("published/SHA256SUMS", *gone):
+        assert not (published / path).exists()
+    assert (published / "models/act-net/model.json").exists()
+
+
+def test_a_damaged_product_is_told_from_one_that_was_made_since(published):
+    table = published / "selection/randoms.parquet"
+    table.write_bytes(b"other")
+    then = (published / "published/SHA256SUMS").stat().st_mtime
+    os.utime(table, (then + 60, then + 60))
+    assert verify(published)[1] == []  # of a run that has not come to publish yet
+    os.utime(table, (then - 60, then - 60))
+    assert [(f.problem, f.path) for f in verify(published)[1]] == [
+        ("damaged", "selection/randoms.parquet")
+    ]
+
+
+def test_checksums_that_cannot_be_read_are_a_fault(published):
+    (published / "published/SHA256SUMS").write_text("what?")
+    assert [(f.problem, f.path) for f in verify(published)[1]] == [
+        ("damaged", "published/SHA256SUMS")
+    ]
 
 
 def test_a_shard_of_the_right_size_and_other_bytes_is_not_read(run):

@@ -71,6 +71,21 @@ def catalogue(objects, columns):
     return build_catalogue(objects, columns, tile_order=5)
 
 
+@pytest.fixture(scope="module")
+def objects_module():
+    return made_up_objects()
+
+
+@pytest.fixture(scope="module")
+def columns_module():
+    return catalogue_columns(MODELS, ["SZ"], simulated=True)
+
+
+@pytest.fixture(scope="module")
+def release_module():
+    return Release("0.1.0", "default", 7, 33.57, True)
+
+
 # --- a whole run ---------------------------------------------------------------------------------
 
 SURVEYS = {

@@ -7,7 +7,8 @@ from astropy import units as u
 from astropy.io.votable.ucd import parse_ucd
 
 from clusterscan.catalogs.united_table import Conflict
-from clusterscan.publish.columns import CONFLICTS, FLAGS, catalogue_columns
+from clusterscan.fetch import raw
+from clusterscan.publish.columns import CONFLICTS, FLAGS, MASK_PLANES, catalogue_columns
 from clusterscan.publish.columns_doc import catalogue_markdown
 
 MODELS = [("unwise", "resnet18"), ("act", "baseline"), ("act", "filter")]
@@ -57,15 +58,25 @@ def test_flags_are_single_and_distinct_bits():
     assert sorted(values) == [1 << n for n in range(len(values))]
 
 
-def test_flags_are_those_that_detection_sets():
+def test_flags_are_those_that_detection_sets_and_others_that_share_no_bit_with_them():
     from clusterscan.detect import peaks
 
-    assert {name: value for name, (value, _) in FLAGS.items()} == {
-        "edge": peaks.FLAG_EDGE,
-        "blended": peaks.FLAG_BLENDED,
-        "centroid": peaks.FLAG_CENTROID,
-        "saturated": peaks.FLAG_SATURATED,
-    }
+    values = {name: value for name, (value, _) in FLAGS.items()}
+    assert (
+        values
+        | {
+            "edge": peaks.FLAG_EDGE,
+            "blended": peaks.FLAG_BLENDED,
+            "centroid": peaks.FLAG_CENTROID,
+            "saturated": peaks.FLAG_SATURATED,
+        }
+        == values
+    )
+    assert sorted(values.values()) == [1 << bit for bit in range(len(values))]
+
+
+def test_the_planes_of_masks_are_those_that_images_have():
+    assert MASK_PLANES == {"incomplete": raw.NO_COVERAGE, "star": raw.SATURATED | raw.BRIGHT_STAR}
 
 
 def test_the_conflicts_are_those_that_the_union_of_catalogues_flags():

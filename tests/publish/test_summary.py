@@ -82,13 +82,14 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
     objects = pd.DataFrame(
         {
             "ra_deg": [10.0, 10.01, 20.0], "dec_deg": [0.0, 0.0, 0.0], "prob": [0.6, 0.9, 0.8],
-            "known_row": [0, -1, -1], "forced_act_net": [0.5, 0.6, 0.7],
+            "known_row": [0, -1, -1], "forced_act_net": [0.5, 0.6, 0.7], "split": ["test"] * 3,
         }
     )  # fmt: skip
     known = pd.DataFrame(
         {
             "catalogues": ["sz"], "sz_name": ["A"], "sz_sep_arcsec": [3.0], "z": [0.3],
-            "z_source": ["sz"], "m500c_msun": [3e14], "conflicts": [2], "sz_row": [1],
+            "z_type": ["spec"], "z_source": ["sz"], "m500c_msun": [3e14], "m500c_source": ["sz"],
+            "conflicts": [2], "sz_row": [1],
         }
     )  # fmt: skip
     truth = pd.DataFrame(
@@ -104,7 +105,7 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
     )  # fmt: skip
     assert rows["truth_name"].tolist() == ["", "big", ""]
     assert rows["truth_sep_arcsec"][1] == pytest.approx(0.004 * 3600)
-    assert rows["class"].tolist() == ["known", "new", "new"]
+    assert rows["class"].tolist() == ["recovered", "new", "new"]  # in the test region
     assert rows["sz_name"].tolist() == ["A", "", ""]
     # From the object itself to that catalogue's own position.
     np.testing.assert_allclose(rows["sz_sep_arcsec"], [36.0, np.nan, np.nan])

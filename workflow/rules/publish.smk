@@ -1,4 +1,4 @@
-"""The products: tables, finished HiPS maps, report, summary."""
+"""The products: tables, finished HiPS maps, report, summary, and the folder to hand on."""
 
 
 rule publish:
@@ -10,6 +10,7 @@ rule publish:
         tiles=PATHS.survey_manifests("preprocess"),
         models=PATHS.all_models(),
         catalogues=PATHS.all_catalogues(),
+        mocs=PATHS.flag_mocs(),
     output:
         PATHS.products()[:-1],
         summary=PATHS.products()[-1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,13 +19,19 @@ from clusterscan.products import Products
 from clusterscan.progress import Progress
 from clusterscan.provenance.tables import read_table
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.columns import catalogue_columns
+from clusterscan.publish.citation import Citation
+from clusterscan.publish.columns import Column, catalogue_columns
 from clusterscan.publish.forced import write_forced
-from clusterscan.publish.hips import MapTitle, finish_hips
+from clusterscan.publish.hats_catalogue import write_hats
+from clusterscan.publish.hips import MapTitle, finish_hips, write_moc
 from clusterscan.publish.inputs import ReportInputs
+from clusterscan.publish.lists import write_csv, write_regions
+from clusterscan.publish.published import Contents, write_published
+from clusterscan.publish.quality import image_quality, moc_flags, read_mask
 from clusterscan.publish.release import Release
-from clusterscan.publish.report import write_report
+from clusterscan.publish.report import render_reports, write_text
 from clusterscan.publish.rows import catalogue_rows
+from clusterscan.publish.run_sources import run_sources
 from clusterscan.publish.scores import read_scores
 from clusterscan.publish.summary import build_summary, read_costs, read_problems, write_summary
 from clusterscan.publish.tables import write_catalogue
@@ -35,8 +42,8 @@ from clusterscan.stage import arguments, run_stage
 LIBRARIES = ("astropy", "healpy", "numpy", "pandas", "scipy", "snakemake", "timm", "torch")
 
 
-def publish_maps(config: Config, args: argparse.Namespace, release: Release) -> float:
-    """Finish every map's HiPS tree; return the sky that at least one network searched [deg2]."""
+def publish_maps(config: Config, args: argparse.Namespace, release: Release) -> np.ndarray:
+    """Finish every map's HiPS tree; return the map pixels that at least one network searched."""
     searched: list[np.ndarray] = []
     for survey, model in config.scanned():
         title = MapTitle(survey, model, model == FILTER)
@@ -44,7 +51,7 @@ def publish_maps(config: Config, args: argparse.Namespace, release: Release) -> 
         cells = finish_hips(folder, title, release, config.publish.publisher_did)
         if model != FILTER:
             searched.append(cells)
-    return np.unique(np.concatenate(searched)).size * sky.cell_area_deg2(config.sky.map_order)
+    return np.unique(np.concatenate(searched))
 
 
 def release_of(config: Config, area_deg2: float) -> Release:
@@ -77,20 +84,36 @@ def filter_snr(config: Config, products: Products, objects: pd.DataFrame) -> dic
     }
 
 
-def main(args: argparse.Namespace, progress: Progress) -> None:
-    """Publish the run named by the arguments."""
-    stage: dict[str, Any] = args.settings["stage"]["config"]
-    config = Config.model_validate(stage)
-    products = Products.of(args)
-    progress(0, 4, "maps")
-    release = release_of(config, publish_maps(config, args, release_of(config, 0.0)))
-    progress(1, 4, "tables")
+def quality(
+    config: Config, products: Products, objects: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the objects' flags from images and MOCs, and their masked fractions."""
+
+    def masks_of(survey: str):
+        records = products.records("preprocess", survey)
+
+        def mask_of(tile: int):
+            record = records.get(tile)
+            has_image = record is not None and record.has_shard
+            return read_mask(products.root / record.path) if has_image else None
+
+        return mask_of
+
+    ra, dec = objects["ra_deg"].to_numpy(), objects["dec_deg"].to_numpy()
+    masks = [masks_of(survey) for survey in config.surveys]
+    flags, fraction = image_quality(
+        masks, ra, dec, products.tile_order, config.detect.radius_arcmin
+    )
+    return flags | moc_flags(config.publish.flag_mocs, ra, dec), fraction
+
+
+def rows_of(
+    config: Config, products: Products, known: pd.DataFrame, truth: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return the merged objects under the catalogue's column names."""
     known_names = config.catalogue_names("known")
-    truths = config.catalogue_names("truth") if config.is_simulated else []
-    truth = products.catalogue(truths[0]) if truths else None
-    known = read_table(args.root / "merged/known.parquet")
-    objects = read_table(args.root / "merged/objects.parquet")
-    rows = catalogue_rows(
+    objects = read_table(products.root / "merged/objects.parquet")
+    return catalogue_rows(
         objects,
         known,
         known_names=known_names,
@@ -100,23 +123,73 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         truth_radius_arcmin=config.validate_.radius_arcmin,
         truth_cut=config.validate_.purity_cut,
         filter_snr=filter_snr(config, products, objects),
+        quality=quality(config, products, objects),
+        models=config.scanned(),
+        version=__version__,
     )
-    columns = catalogue_columns(config.scanned(), known_names, simulated=truth is not None)
+
+
+def write_tables(
+    config: Config,
+    args: argparse.Namespace,
+    release: Release,
+    catalogue: dict[str, np.ndarray],
+    columns: tuple[Column, ...],
+    threshold: float,
+) -> None:
+    """Write the catalogue in all its forms, and the forced measurements."""
+    folder = args.root / "catalogue"
+    write_catalogue(folder, catalogue, columns, release)
+    write_csv(folder / "clusters.csv", catalogue, columns)
+    write_regions(
+        folder / "clusters.reg",
+        catalogue,
+        release,
+        radius_arcmin=config.detect.radius_arcmin,
+        threshold=threshold,
+    )
+    write_hats(
+        folder / "hats",
+        catalogue,
+        columns,
+        release,
+        partition_rows=config.publish.hats_partition_rows,
+        margin_arcsec=config.publish.hats_margin_arcsec,
+    )
+    measured = read_table(args.root / "merged/forced.parquet")
+    write_forced(folder, measured, catalogue, config.scanned(), release)
+
+
+def main(args: argparse.Namespace, progress: Progress) -> None:
+    """Publish the run named by the arguments."""
+    stage: dict[str, Any] = args.settings["stage"]["config"]
+    config = Config.model_validate(stage)
+    products = Products.of(args)
+    progress(0, 5, "maps")
+    searched = publish_maps(config, args, release_of(config, 0.0))
+    release = release_of(config, searched.size * sky.cell_area_deg2(config.sky.map_order))
+    moc = args.root / "catalogue/searched_moc.fits"
+    write_moc(moc, searched, config.sky.map_order, release)
+    progress(1, 5, "tables")
+    validation = json.loads((args.root / "validation/validation.json").read_text(encoding="utf-8"))
+    selection = json.loads((args.root / "selection/selection.json").read_text(encoding="utf-8"))
+    truths = config.catalogue_names("truth") if config.is_simulated else []
+    truth = products.catalogue(truths[0]) if truths else None
+    known = read_table(args.root / "merged/known.parquet")
+    columns = catalogue_columns(
+        config.scanned(), config.catalogue_names("known"), simulated=truth is not None
+    )
     catalogue = build_catalogue(
-        rows,
+        rows_of(config, products, known, truth),
         columns,
         tile_order=config.sky.tile_order,
         acronym=config.publish.acronym,
         name_format=config.publish.name_format,
         guard_deg=config.publish.name_guard_deg,
     )
-    write_catalogue(args.root / "catalogue", catalogue, columns, release)
-    measured = read_table(args.root / "merged/forced.parquet")
-    write_forced(args.root / "catalogue", measured, catalogue, config.scanned(), release)
-    progress(2, 4, "report")
-    validation = json.loads((args.root / "validation/validation.json").read_text(encoding="utf-8"))
-    selection = json.loads((args.root / "selection/selection.json").read_text(encoding="utf-8"))
-    split = SkySplit(config.sky.regions)
+    threshold = read_scores(validation).threshold
+    write_tables(config, args, release, catalogue, columns, threshold)
+    progress(2, 5, "report")
     inputs = ReportInputs(
         root=args.root,
         release=release,
@@ -136,12 +209,44 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             "python": platform.python_version(),
             **{name: version(name) for name in LIBRARIES},
         },
-        region_of=split.part_of,
+        region_of=SkySplit(config.sky.regions).part_of,
     )
     write_networks_table(inputs)
-    write_report(args.root / "report.html", inputs, gallery_count=config.publish.gallery_count)
-    progress(3, 4, "summary")
+    report, timeless = render_reports(inputs, gallery_count=config.publish.gallery_count)
+    write_text(args.root / "report.html", report)
+    progress(3, 5, "folder to hand on")
+    contents = contents_of(config, products, inputs, columns, timeless)
+    write_published(args.root, contents, maps_max_gib=config.publish.maps_max_gib)
+    progress(4, 5, "summary")
     write_summary(args.output, summary_of(inputs, known))
+
+
+def contents_of(
+    config: Config,
+    products: Products,
+    inputs: ReportInputs,
+    columns: tuple[Column, ...],
+    report: str,
+) -> Contents:
+    """Return what the folder ``published`` holds besides the products."""
+    citation = Citation(
+        config.title,
+        inputs.release,
+        config.publish.creators,
+        config.publish.license,
+        config.publish.doi,
+        len(inputs.catalogue["name"]),
+    )
+    return Contents(
+        citation=citation,
+        columns=columns,
+        config=inputs.config,
+        models=inputs.models,
+        sources=run_sources(config, products),
+        versions=inputs.versions,
+        report=report,
+        summary=summary_of(replace(inputs, costs=()), inputs.known),
+    )
 
 
 def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Settings of the publish stage: names, release date, and what the report shows."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from clusterscan.config.base import Settings
 
@@ -43,4 +45,38 @@ class PublishSettings(Settings):
         default_factory=dict,
         description="Width of a survey's gallery images [arcmin]; a survey that is not named "
         "gets 200 of its pixels.",
+    )
+    flag_mocs: dict[Literal["star", "dust", "galaxy", "artefact"], str] = Field(
+        default_factory=dict,
+        description="FITS files of sky MOCs whose inside sets the catalogue's flag of that name, "
+        "such as dust: planck_dust_moc.fits.",
+    )
+    hats_partition_rows: PositiveInt = Field(
+        5_000, description="Most rows of a partition of the HATS catalogue."
+    )
+    hats_margin_arcsec: PositiveFloat = Field(
+        600.0,
+        le=36_000,
+        description="How far around each partition the HATS margin cache reaches [arcsec].",
+    )
+    maps_max_gib: NonNegativeFloat = Field(
+        40.0,
+        description="The HiPS maps are part of the folder `published` up to this size; larger "
+        "ones stay under `maps` alone. Archives such as Zenodo take 50 GB [GiB].",
+    )
+    creators: list[str] = Field(
+        default_factory=lambda: ["The clusterscan developers"],
+        min_length=1,
+        description="Who made this catalogue, as citations name them: 'Family, Given', or the "
+        "name of an organisation without a comma.",
+    )
+    license: str = Field(
+        "CC-BY-4.0",
+        pattern=r"^[A-Za-z0-9.+-]+$",
+        description="Licence of the published data, an SPDX identifier.",
+    )
+    doi: str = Field(
+        "",
+        pattern=r"^(10\.\d{4,9}/\S+)?$",
+        description="DOI of this data release, e.g. 10.5281/zenodo.1234; empty without one.",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -20,12 +21,17 @@ _SECONDS_ELSEWHERE = 7 * 86400.0
 
 
 def sweep(root: Path) -> int:
-    """Remove orphaned temporary files below a folder; return how many there were."""
+    """Remove orphaned temporary files and folders below a folder; return how many there were."""
     count = 0
-    for folder, _, names in os.walk(root):
+    for folder, inner, names in os.walk(root):
         for name in names:
             if name.startswith(".") and _is_orphan(Path(folder, name)):
                 Path(folder, name).unlink(missing_ok=True)
+                count += 1
+        for name in [name for name in inner if name.startswith(".")]:
+            if _is_orphan(Path(folder, name)):
+                shutil.rmtree(Path(folder, name), ignore_errors=True)
+                inner.remove(name)
                 count += 1
     return count
 

@@ -1,7 +1,9 @@
 """Find what is missing or damaged of all that Snakemake does not watch.
 
-Snakemake knows a run's block manifests, training sets and model cards. The shards that manifests
-name, the examples that training sets name and the weights that cards name are looked at here.
+Snakemake knows a run's block manifests, training sets, model cards and products. The shards that
+manifests name (those of the selection function's probes as well), the examples that training sets
+name, the weights that cards name and all files that the published folder's checksums name are
+looked at here. What cannot be read is a fault like any other: the look goes on.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from typing import Literal
 
 from clusterscan import sky
 from clusterscan.errors import ProductError
+from clusterscan.provenance.checksums import CHECKSUMS, FOLDER, read_checksums
 from clusterscan.provenance.fingerprint import file_sha256
 from clusterscan.provenance.records import read_manifest
 from clusterscan.provenance.release import read_release
+from clusterscan.selection.probe import FOLDER as SELECTION
 
 Problem = Literal["missing", "damaged"]
 
@@ -44,7 +48,7 @@ class Fault:
 
 
 def verify(root: Path) -> tuple[int, list[Fault]]:
-    """Compare every file that a manifest, a training set or a card names with its sha256.
+    """Compare every file that a manifest, training set, card or checksum list names with it.
 
     Parameters
     ----------
@@ -58,7 +62,13 @@ def verify(root: Path) -> tuple[int, list[Fault]]:
     bad : list of Fault
         Those that are missing or differ.
     """
-    looked = [*_shards(root), *_releases(root), *_weights(root)]
+    looked = [
+        *_shards(root, root),
+        *_shards(root, root / SELECTION),
+        *_releases(root),
+        *_weights(root),
+        *_published(root),
+    ]
     return len(looked), [fault for fault in looked if fault is not None]
 
 
@@ -68,15 +78,20 @@ def forget(bad: list[Fault]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _shards(root: Path) -> Iterator[Fault | None]:
-    for path in sorted((root / "manifests").rglob("*.json")):
-        manifest = read_manifest(path)
+def _shards(root: Path, base: Path) -> Iterator[Fault | None]:
+    """Yield the shards of the manifests below a folder, in which their paths lead."""
+    for path in sorted((base / "manifests").rglob("*.json")):
+        try:
+            manifest = read_manifest(path)
+        except ProductError:
+            yield _bad("damaged", path, root, "block manifest", ())
+            continue
         for record in manifest.records:
             if not record.has_shard:
                 continue
-            shard = root / record.path
+            shard = base / record.path
             place = sky.shard_path(record.tile, manifest.tile_order, ".json")
-            note = root / "records" / manifest.stage / manifest.key / place
+            note = base / "records" / manifest.stage / manifest.key / place
             owner = f"{manifest.stage} {manifest.key}"
             yield _compared(shard, record.sha256, root, owner, (note, path))
 
@@ -102,6 +117,49 @@ def _weights(root: Path) -> Iterator[Fault | None]:
             yield _bad("damaged", path, root, owner, ())
             continue
         yield _compared(weights, sha256, root, owner, (path,))
+
+
+def _published(root: Path) -> Iterator[Fault | None]:
+    """Yield the published folder's files, and the products that they are second names of."""
+    sums = root / FOLDER / CHECKSUMS
+    if not sums.is_file():  # not published yet: the next run does it
+        return
+    try:
+        named = read_checksums(sums)
+    except (OSError, ValueError):
+        yield _bad("damaged", sums, root, "checksums", ())
+        return
+    for name, sha256 in named.items():
+        published, product = root / FOLDER / name, root / name
+        yield _compared(published, sha256, root, "published folder", (sums,))
+        stage = next((s for s in VOUCHING if name.startswith(s)), None)
+        if stage is None:
+            continue
+        vouching = (sums, *(root / v for v in VOUCHING[stage]))
+        if not product.is_file():
+            yield _bad("missing", product, root, "product", vouching)
+        elif _made_since(product, sums) or _same_file(product, published):
+            yield None  # not published yet, or looked at already
+        else:
+            yield _compared(product, sha256, root, "product", vouching)
+
+
+#: Products that only the published folder's checksums vouch for, by the start of their path, and
+#: what must go besides for them to be made anew. Models and map tiles have lists of their own.
+VOUCHING: dict[str, tuple[str, ...]] = {
+    "catalogue/": (),
+    "selection/": (f"{SELECTION}/selection.json",),
+    "validation/": (),
+}
+
+
+def _made_since(product: Path, sums: Path) -> bool:
+    """Whether a product was made anew, and a run ended before it was published."""
+    return product.stat().st_mtime_ns > sums.stat().st_mtime_ns
+
+
+def _same_file(product: Path, published: Path) -> bool:
+    return published.is_file() and product.samefile(published)
 
 
 def _compared(

@@ -17,8 +17,16 @@ FLAGS = MappingProxyType(
         "blended": (2, "another peak lies within twice the search radius"),
         "centroid": (4, "the position is a centroid, as no paraboloid fits the peak"),
         "saturated": (8, "a network's probability is 0 or 1 to the last digit kept"),
+        "star": (16, "a bright star or saturated pixels in an image within the search radius"),
+        "incomplete": (32, "an image lacks pixels within the search radius, or a survey the tile"),
+        "dust": (64, "in the MOC of Galactic dust that publish.flag_mocs names, if any"),
+        "galaxy": (128, "in the MOC of large galaxies that publish.flag_mocs names, if any"),
+        "artefact": (256, "in the MOC of known artefacts that publish.flag_mocs names, if any"),
     }
 )
+
+#: Which planes of a tile image's mask set a flag: 1 no coverage, 2 saturated, 4 bright star.
+MASK_PLANES = MappingProxyType({"incomplete": 1, "star": 2 | 4})
 
 #: What each bit of ``known_conflicts`` means, as `clusterscan.catalogs.united_table.Conflict`.
 CONFLICTS = MappingProxyType(
@@ -121,12 +129,19 @@ SHAPE = (
 IDENTITY = (
     Column("flags", "int32", "", "meta.code", "Quality flags, a bit mask (see the table of flags)"),
     Column(
+        "masked_fraction", "float32", "", "stat.value",
+        "Fraction of image pixels within the search radius that are masked or not covered, in the "
+        "survey where it is largest",
+        "NaN",
+    ),
+    Column(
         "split", "str", "", "meta.code",
         "Region of the sky by its use: train, validation or test", "empty",
     ),
     Column(
         "class", "str", "", "meta.code.class",
-        "known: matches a catalogued cluster; new: matches none",
+        "known: matches a catalogued cluster; recovered: matches one in the test region, of which "
+        "nothing was learnt; new: matches none",
     ),
     Column("known_name", "str", "", "meta.id", "Nearest matching known cluster", "empty"),
     Column(
@@ -151,10 +166,18 @@ IDENTITY = (
         str(NULL_INTEGER),
     ),
     Column("z", "float32", "", "src.redshift", "Redshift, from z_source", "NaN"),
-    Column("z_source", "str", "", "meta.ref", "Where the redshift comes from", "empty"),
+    Column(
+        "z_type", "str", "", "meta.code", "Type of the redshift as z_source says: spec, phot ...",
+        "empty",
+    ),
+    Column("z_source", "str", "", "meta.ref", "Catalogue that gives the redshift", "empty"),
     Column(
         "m500c_msun", "float64", "solMass", "phys.mass",
         "Mass M500c (mean density 500 times the critical density) of the known cluster", "NaN",
+    ),
+    Column("m500c_source", "str", "", "meta.ref", "Catalogue that gives the mass", "empty"),
+    Column(
+        "version", "str", "", "meta.version", "Version of clusterscan that found the object",
     ),
 )  # fmt: skip
 
@@ -210,6 +233,21 @@ def model_columns(survey: str, model: str) -> tuple[Column, ...]:
     return (prob, calibrated, snr)
 
 
+def survey_columns(survey: str) -> tuple[Column, ...]:
+    """Return the columns of one survey: what its networks say together."""
+    tail = column_part(survey)
+    return (
+        Column(
+            f"prob_{tail}", "float32", "", "stat.probability",
+            f"Mean of the probabilities that the networks on {survey} give (prob_{tail}_*)", "NaN",
+        ),
+        Column(
+            f"pcal_{tail}", "float32", "", "stat.probability",
+            f"Mean of these probabilities, each calibrated alone (pcal_{tail}_*)", "NaN",
+        ),
+    )  # fmt: skip
+
+
 def known_columns(catalogue: str) -> tuple[Column, ...]:
     """Return the columns of the match with one known catalogue."""
     tail = column_part(catalogue)
@@ -257,6 +295,9 @@ def catalogue_columns(
         If two models or catalogues would share a column.
     """
     columns = [*POSITION, *SCORES]
+    models = list(models)
+    for survey in dict.fromkeys(s for s, model in models if model != FILTER):
+        columns.extend(survey_columns(survey))
     for survey, model in models:
         columns.extend(model_columns(survey, model))
     columns.extend(SHAPE)

@@ -17,21 +17,28 @@ from clusterscan.publish.columns import (
     Column,
     known_columns,
     model_columns,
+    survey_columns,
 )
 from clusterscan.publish.forced import forced_columns
 
 INTRODUCTION = """\
 # The catalogue
 
-One row per object. `clusters.fits`, `clusters.vot` and `clusters.parquet` hold the same rows and
-columns, sorted by descending `prob`, then `name`; the same run always gives the same bytes.
-Positions are ICRS, HEALPix cells NESTED. This page is generated from the column specification in
-`clusterscan.publish.columns`.
+One row per object, also of those below the threshold. `clusters.fits`, `clusters.vot`,
+`clusters.parquet` and `clusters.csv` hold the same rows and columns, sorted by descending `prob`,
+then `name`; the same run always gives the same bytes. Positions are ICRS, HEALPix cells NESTED.
+This page is generated from the column specification in `clusterscan.publish.columns`.
 
-Headers (FITS cards, VOTable PARAMs, Parquet metadata) carry the version (`CSVERS`), the
-configuration's name (`CSCONFIG`), the seed (`CSSEED`), the searched area without masks
-(`AREADEG2`), the orders of tiles and map pixels (`TILEORD`, `MAPORD`), and whether the sky is
-simulated (`SIMULATD`).
+`clusters.reg` has a circle for each object, for DS9: coloured by `class`, dashed below the
+threshold. `hats/` is the same table as a HATS collection with a margin cache, for LSDB:
+`lsdb.open_catalog("results/catalogue/hats")`; `publish.hats_partition_rows` and
+`publish.hats_margin_arcsec` cut it. `searched_moc.fits` is the MOC of the searched sky: the map
+pixels in which at least one network's map has a value.
+
+Headers (FITS cards, VOTable PARAMs, Parquet and HATS metadata, comments of the regions) carry the
+version (`CSVERS`), the configuration's name (`CSCONFIG`), the seed (`CSSEED`), the searched area
+without masks (`AREADEG2`), the orders of tiles and map pixels (`TILEORD`, `MAPORD`), and whether
+the sky is simulated (`SIMULATD`).
 
 Names follow the IAU's rules: coordinates are truncated, never rounded, to the digits shown, and
 objects that would share a name get a letter (a, b, ...).
@@ -78,9 +85,37 @@ missed = fair[massive & ~found]["listed_name", "catalogues", "z", "prob"]
 ```
 """
 
+FLAGS_NOTE = """\
+The bits of `flags`; 0 means that nothing is known against it. The search radius is
+`detect.radius_arcmin`. Star and incomplete come from the masks of the surveys' tile images; dust,
+galaxy and artefact (and further stars) from MOCs that `publish.flag_mocs` names: clusterscan ships
+none, and without one its bit is never set."""
+
+PUBLISHED = """
+## The folder to hand on: `published/`
+
+`results/published/` is all that one uploads or gives away, complete in itself: the catalogue in all
+forms, the HiPS maps, the trained networks, validation and selection function, the report and the
+configuration. Products lie in it under their own paths, as second names of the same files (hard
+links), so that it takes no room; nothing in it is a symbolic link. Each publication writes the
+folder anew: keep files of your own elsewhere. Besides the products it has
+
+- `README.md`: what it is, the area, all columns, how to cite it, and what is simulated;
+- `SHA256SUMS`: `sha256sum -c SHA256SUMS` checks every file;
+- `ro-crate-metadata.json`: provenance as an RO-Crate: each product with its sha256, the software
+  with its versions, the configuration, and the state of each survey and catalogue that went in;
+- `CITATION.cff` and `datacite.json`, from `publish.creators`, `publish.license` and `publish.doi`.
+
+The same run gives the same bytes: dates are `publish.release_date`, and the report and summary in
+it lack the jobs' times and memory. Maps that take more than `publish.maps_max_gib` are left out,
+which the README then says. `clusterscan verify` checks the folder. (`results/releases/` and
+`clusterscan release` are something else: the pinned training sets.)
+"""
+
 SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ("Position", "", POSITION),
     ("Probability", PROBABILITY, SCORES),
+    ("One set per survey", "", survey_columns("<survey>")),
     (
         "One set per model",
         "`<survey>` and `<model>` as in the configuration, in lower case; other characters than "
@@ -110,11 +145,11 @@ def catalogue_markdown() -> str:
         parts.extend(_rows(columns))
     parts.append("\n## Conflicts of known catalogues\n\nThe bits of `known_conflicts`.\n\n")
     parts.extend(_bits(CONFLICTS))
-    parts.append("\n## Flags\n\nThe bits of `flags`; 0 means that nothing is known against it.\n\n")
+    parts.append(f"\n## Flags\n\n{FLAGS_NOTE}\n\n")
     parts.extend(_bits(FLAGS))
     parts.append(FORCED)
     parts.extend(_rows(forced_columns([("<survey>", "<model>")])))
-    return "".join([*parts, EXAMPLES])
+    return "".join([*parts, EXAMPLES, PUBLISHED])
 
 
 def _bits(bits: Mapping[str, tuple[int, str]]) -> Iterable[str]:
@@ -140,7 +175,7 @@ def _rows(columns: Iterable[Column]) -> Iterable[str]:
 
 def _placeholder(name: str) -> str:
     # Column names are cleaned of < and >: show again which parts stand for a name of the run.
-    name = name.replace("_survey___model_", "<survey>_<model>")
+    name = name.replace("_survey___model_", "<survey>_<model>").replace("__survey_", "_<survey>")
     for word in ("survey", "model", "catalogue"):
         name = name.replace(f"_{word}_", f"<{word}>")
     return name

@@ -81,7 +81,7 @@ def _kinds(inputs: ReportInputs, scores: Scores) -> list[Kind]:
     test = catalogue["split"] == scores.region
     # Elsewhere the networks have seen the sky, so that there they cannot fail.
     above &= test if test.any() else True
-    known = catalogue["class"] == "known"
+    known = catalogue["class"] != "new"
     where = f"on the {scores.region} region" if test.any() else "on the whole sky searched"
 
     def rows(mask: np.ndarray) -> np.ndarray:

@@ -173,13 +173,25 @@ def cells_moc(cells: np.ndarray, order: int) -> MOC:
 
 
 def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> float:
-    """Write the MOC of cells as FITS and return its area [deg2]."""
+    """Write the MOC of cells as FITS, with checksums, and return its area [deg2]."""
+    from astropy.io import fits
+
     area_deg2 = float(cells.size * sky.cell_area_deg2(order))
-    keywords = {"CREATOR": "clusterscan", "MOCDATE": release.release_date}
+    keywords = {
+        "CREATOR": "clusterscan",
+        "MOCDATE": release.release_date,
+        "CSVERS": release.version,
+        "AREADEG2": round(area_deg2, 6),
+        "SIMULATD": release.simulated,
+    }
     with atomic_path(path) as temporary:
         cells_moc(cells, order).save(
             str(temporary), format="fits", overwrite=True, fits_keywords=keywords
         )
+        with fits.open(temporary, memmap=False) as hdus:
+            for hdu in hdus:
+                hdu.add_checksum(when=release.release_date)  # astropy would write the clock's time
+            hdus.writeto(temporary, output_verify="exception", overwrite=True)
     return area_deg2
 
 
@@ -240,7 +252,7 @@ def properties_text(
         "hips_pixel_cut": title.cut,
         "hips_pixel_scale": f"{np.sqrt(sky.cell_area_deg2(release.map_order)):.6g}",
         "dataproduct_type": "image",
-        "moc_sky_fraction": f"{release.area_deg2 / 41252.96124941927:.6g}",
+        "moc_sky_fraction": f"{release.area_deg2 / (12 * sky.cell_area_deg2(0)):.6g}",
         "data_ucd": "stat.snr" if title.is_filter else "stat.probability",
     }
     return "".join(f"{key:<20} = {value}\n" for key, value in entries.items() if value)

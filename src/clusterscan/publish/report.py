@@ -51,13 +51,29 @@ def write_report(path: Path, inputs: ReportInputs, *, gallery_count: int = 8) ->
     gallery_count : int
         Candidates of each kind in the gallery.
     """
-    text = render_report(inputs, gallery_count=gallery_count)
+    write_text(path, render_report(inputs, gallery_count=gallery_count))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def render_report(inputs: ReportInputs, *, gallery_count: int = 8) -> str:
     """Return the report's HTML; see `write_report`."""
+    return render_reports(inputs, gallery_count=gallery_count)[0]
+
+
+def render_reports(inputs: ReportInputs, *, gallery_count: int = 8) -> tuple[str, str]:
+    """Return the report's HTML, and the same without what the jobs cost: no run's are alike."""
+    scores = read_scores(inputs.validation)
+    sections = report_sections(inputs, scores, gallery_count)
+    timeless = [section for section in sections if section.key != "costs"]
+    return _html(inputs, scores, sections), _html(inputs, scores, timeless)
+
+
+def _html(inputs: ReportInputs, scores: Scores, sections: Sequence[Section]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -67,8 +83,6 @@ def render_report(inputs: ReportInputs, *, gallery_count: int = 8) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    scores = read_scores(inputs.validation)
-    sections = report_sections(inputs, scores, gallery_count)
     return environment.get_template("report.html.j2").render(
         inputs=inputs,
         release=inputs.release,
@@ -173,8 +187,8 @@ def catalogue_section(inputs: ReportInputs) -> Section:
     ]
     lead = (
         f"The first {len(rows)} of {len(c['name']):,} rows. The whole catalogue lies beside this "
-        "report in catalogue/clusters.fits, .vot and .parquet; docs/catalogue.md describes its "
-        "columns."
+        "report in catalogue/clusters.fits, .vot, .parquet, .csv, .reg (DS9) and hats/ (LSDB); "
+        "docs/catalogue.md describes its columns."
     )
     return Section("catalogue", "Catalogue", lead, tables=[Table(header, rows)] if rows else [])
 
@@ -228,4 +242,4 @@ def _cell(value: object, form: str) -> str:
     return format(value, form) or "–"
 
 
-__all__: Sequence[str] = ["ReportInputs", "render_report", "write_report"]
+__all__: Sequence[str] = ["ReportInputs", "render_report", "render_reports", "write_report"]

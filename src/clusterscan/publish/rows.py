@@ -27,6 +27,9 @@ def catalogue_rows(
     truth_radius_arcmin: float = 2.5,
     truth_cut: Mapping[str, Range] | None = None,
     filter_snr: Mapping[str, np.ndarray] | None = None,
+    quality: tuple[np.ndarray, np.ndarray] | None = None,
+    models: Sequence[tuple[str, str]] = (),
+    version: str = "",
 ) -> pd.DataFrame:
     """Return the merged objects under the catalogue's column names.
 
@@ -51,13 +54,24 @@ def catalogue_rows(
         every position has one near.
     filter_snr : mapping of survey to float ndarray, shape (n,), optional
         The plain filters' S/N at the objects.
+    quality : pair of arrays, each of shape (n,), optional
+        Flags of the images, which join the objects', and masked fractions, from
+        `clusterscan.publish.quality.image_quality`.
+    models : sequence of (survey, model)
+        The run's networks and filters; a survey's networks are averaged.
+    version : str
+        Version of clusterscan.
     """
     rows = objects.rename(columns=_published_name)
     prob = objects["prob"].to_numpy()
     rows["purity"] = expected_purity(prob)
     rows["purity_sample"] = purest_sample(prob, purities)
     row = objects["known_row"].to_numpy()
-    rows["class"] = np.where(row >= 0, "known", "new")
+    rows["class"] = classes(row >= 0, objects["split"].to_numpy())
+    rows = rows.assign(version=version, **survey_means(rows, models))
+    if quality is not None:
+        rows["flags"] = objects["flags"].to_numpy() | quality[0]
+        rows["masked_fraction"] = quality[1]
     rows["known_conflicts"] = np.where(
         row >= 0, known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0, -1
     )
@@ -69,7 +83,7 @@ def catalogue_rows(
             near = _nearness(objects, catalogues[name], entry)
             rows[f"{part}_sep_arcsec"], rows[f"{part}_p_chance"] = near
     rows["known_catalogue"] = _taken(known["catalogues"], row)
-    for column in ("z", "z_source", "m500c_msun"):
+    for column in ("z", "z_type", "z_source", "m500c_msun", "m500c_source"):
         rows[column] = _taken(known[column], row)
     for survey, values in (filter_snr or {}).items():
         rows[f"snr_{column_part(survey)}_{FILTER}"] = values
@@ -82,6 +96,25 @@ def catalogue_rows(
             rows[f"truth_{column}"] = _taken(real[column], match)
         rows["truth_sep_arcsec"] = 60 * separation_arcmin
     return rows
+
+
+def classes(is_known: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Return each object's class: 'known', 'recovered' (known, in the test region) or 'new'."""
+    return np.where(is_known, np.where(split == "test", "recovered", "known"), "new")
+
+
+def survey_means(rows: pd.DataFrame, models: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
+    """Return the means over each survey's networks, NaN where none of them has a value."""
+    means = {}
+    for survey in dict.fromkeys(survey for survey, _ in models):
+        tails = [
+            f"{column_part(s)}_{column_part(m)}" for s, m in models if s == survey and m != FILTER
+        ]
+        for kind in ("prob", "pcal"):
+            columns = [f"{kind}_{tail}" for tail in tails if f"{kind}_{tail}" in rows]
+            if columns:
+                means[f"{kind}_{column_part(survey)}"] = rows[columns].mean(axis=1).to_numpy()
+    return means
 
 
 def _published_name(column: object) -> str:

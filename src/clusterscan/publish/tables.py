@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterscan.provenance.atomic import atomic_path
 from clusterscan.publish.columns import FLAGS, Column
 from clusterscan.publish.release import Release
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Arrays = Mapping[str, np.ndarray]
 FITS_CODES = {"float64": "D", "float32": "E", "int64": "K", "int32": "J", "int16": "I"}
@@ -182,8 +186,16 @@ def write_parquet(
     Parameters are those of `write_fits`. Null cells are Parquet nulls, and the schema's metadata
     has the header cards as JSON under ``clusterscan``.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    table = arrow_table(catalogue, columns, release)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def arrow_table(catalogue: Arrays, columns: Sequence[Column], release: Release) -> pa.Table:
+    """Return the catalogue as an Arrow table; see `write_parquet`."""
+    import pyarrow as pa
 
     fields, arrays = [], []
     for column in columns:
@@ -194,8 +206,7 @@ def write_parquet(
     cards: dict[str, object] = {key: value for key, (value, _) in release.cards().items()}
     cards["flags"] = {name: value for name, (value, _) in FLAGS.items()}
     schema = pa.schema(fields, {"clusterscan": json.dumps(cards, sort_keys=True)})
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd")
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _arrow_array(column: Column, values: np.ndarray):

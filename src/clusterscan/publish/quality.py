@@ -1,0 +1,149 @@
+"""What the tile images' masks say near each object: flags, and the fraction of pixels masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from clusterscan import sky
+from clusterscan.errors import ConfigError, ImageError
+from clusterscan.publish.columns import FLAGS, MASK_PLANES
+
+NO_COVERAGE = MASK_PLANES["incomplete"]
+
+#: A tile's mask planes (uint8, shape (ny, nx)) and WCS, or None without an image.
+MaskOf = Callable[[int], tuple[np.ndarray, WCS] | None]
+
+
+def read_mask(path: Path) -> tuple[np.ndarray, WCS]:
+    """Return the mask planes and WCS of a tile's image, without reading the image.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing or damaged.
+    """
+    try:
+        with fits.open(path, memmap=False) as hdus:
+            return np.asarray(hdus["MASK"].data, dtype=np.uint8), WCS(hdus["MASK"].header)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ImageError(
+            f"{path}: no mask can be read ({error}); delete it and run again, it is made anew"
+        ) from error
+
+
+def image_quality(
+    masks: Iterable[MaskOf],
+    ra_deg: np.ndarray,
+    dec_deg: np.ndarray,
+    tile_order: int,
+    radius_arcmin: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return flags and masked fractions from the image pixels around positions.
+
+    Parameters
+    ----------
+    masks : iterable of callable
+        Of each survey, what gives a tile's mask.
+    ra_deg, dec_deg : float ndarray, shape (n,)
+        Positions (ICRS) [deg].
+    tile_order : int
+        HEALPix order of the tiles (NESTED); a position's own tile is looked at, whose image
+        reaches beyond the tile's edge.
+    radius_arcmin : float
+        Pixels centred within this radius count [arcmin].
+
+    Returns
+    -------
+    flags : int32 ndarray, shape (n,)
+        Bits of `clusterscan.publish.columns.FLAGS`, of all surveys together.
+    masked_fraction : float64 ndarray, shape (n,)
+        Share of pixels that are masked or not covered, in the survey where it is largest: 1
+        where a survey has no image.
+    """
+    count = len(ra_deg)
+    planes, worst = np.zeros(count, dtype=np.int32), np.zeros(count)
+    if not count:
+        return planes, worst
+    owner = sky.owning_cell(ra_deg, dec_deg, tile_order)
+    for mask_of in masks:
+        for tile in np.unique(owner):
+            rows = np.flatnonzero(owner == tile)
+            found = mask_of(int(tile))
+            if found is None:
+                planes[rows] |= NO_COVERAGE
+                worst[rows] = 1.0
+                continue
+            seen, fraction = _around(*found, ra_deg[rows], dec_deg[rows], radius_arcmin)
+            planes[rows] |= seen
+            worst[rows] = np.maximum(worst[rows], fraction)
+    return _flags(planes), worst
+
+
+def moc_flags(
+    mocs: Mapping[str, str | Path], ra_deg: np.ndarray, dec_deg: np.ndarray
+) -> np.ndarray:
+    """Return the flags of positions that lie in the MOC of a flag.
+
+    Parameters
+    ----------
+    mocs : mapping of str to path
+        FITS file of the MOC (ICRS) of each flag.
+    ra_deg, dec_deg : float ndarray, shape (n,)
+        Positions (ICRS) [deg].
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or holds no MOC.
+    """
+    from astropy.coordinates import Latitude, Longitude
+    from mocpy import MOC
+
+    flags = np.zeros(len(ra_deg), dtype=np.int32)
+    for name, path in sorted(mocs.items()):
+        try:
+            moc = MOC.from_fits(str(path))
+        except Exception as error:  # mocpy raises what its reader in Rust panics with
+            raise ConfigError(
+                f"publish.flag_mocs.{name}: no MOC can be read from {path} ({error}); "
+                "name a FITS file of a sky MOC"
+            ) from error
+        if len(ra_deg):
+            place = Longitude(ra_deg, "deg"), Latitude(dec_deg, "deg")
+            flags |= np.where(moc.contains_lonlat(*place), FLAGS[name][0], 0).astype(np.int32)
+    return flags
+
+
+def _flags(planes: np.ndarray) -> np.ndarray:
+    """Return the catalogue's flags for mask planes."""
+    flags = np.zeros(planes.size, dtype=np.int32)
+    for name, bits in MASK_PLANES.items():
+        flags |= np.where(planes & bits, FLAGS[name][0], 0).astype(np.int32)
+    return flags
+
+
+def _around(
+    mask: np.ndarray, wcs: WCS, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcmin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the planes seen around positions of one image, and the share of masked pixels."""
+    scale_arcmin = 60 * np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
+    radius = radius_arcmin / scale_arcmin
+    reach = int(np.ceil(radius))
+    step = np.arange(-reach, reach + 1)
+    x, y = (np.atleast_1d(v) for v in wcs.world_to_pixel_values(ra_deg, dec_deg))
+    planes, fraction = np.zeros(x.size, dtype=np.int32), np.zeros(x.size)
+    for k in range(x.size):
+        column, row = (int(np.rint(v)) + step for v in (x[k], y[k]))
+        inside = np.hypot(column[None] - x[k], row[:, None] - y[k]) <= max(radius, 0.71)
+        values = np.full(inside.shape, NO_COVERAGE, dtype=np.uint8)  # beyond the image's edge
+        good_y = (row >= 0) & (row < mask.shape[0])
+        good_x = (column >= 0) & (column < mask.shape[1])
+        values[np.ix_(good_y, good_x)] = mask[np.ix_(row[good_y], column[good_x])]
+        planes[k] = np.bitwise_or.reduce(values[inside])
+        fraction[k] = (values[inside] != 0).mean()
+    return planes, fraction
