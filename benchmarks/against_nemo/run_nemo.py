@@ -91,8 +91,9 @@ def nemo_settings(args: argparse.Namespace, tiles: dict, at: dict, wcs: WCS) -> 
     """Return nemo's configuration: that of its search of ACT DR6, for these maps.
 
     Point sources are found band by band at 5 sigma and subtracted; then clusters are searched
-    twice, the second time with those above 5 sigma of the first out of the noise estimate. The search of DR6
-    also masks sources above 50 sigma in a pass of their own, which fails where there is none.
+    twice, the second time with those above 5 sigma of the first out of the noise estimate. The
+    search of DR6 also masks sources above 50 sigma in a pass of their own, which fails where
+    there is none.
     """
     noise = {"method": "dataMap", "noiseGridArcmin": 40.0}
     sections = []
@@ -187,7 +188,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of a finished run")
     parser.add_argument("--survey", default="act")
-    parser.add_argument("--work", type=Path, required=True, help="folder for maps and nemo's output")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for maps and nemo's output"
+    )
     parser.add_argument("--output", type=Path, required=True, help="candidates and costs, JSON")
     parser.add_argument("--bands", nargs="+", default=["f090", "f150", "f220"])
     parser.add_argument("--ghz", nargs="+", type=float, default=[97.8, 149.6, 216.0])

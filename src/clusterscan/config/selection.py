@@ -97,9 +97,7 @@ class SelectionSettings(Settings):
     randoms_per_object: PositiveInt = Field(
         50, le=1000, description="random positions for each object of the catalogue"
     )
-    min_randoms: PositiveInt = Field(
-        20_000, le=MOST_RANDOMS, description="fewest random positions"
-    )
+    min_randoms: PositiveInt = Field(20_000, le=MOST_RANDOMS, description="fewest random positions")
     max_randoms: PositiveInt = Field(
         10_000_000,
         le=MOST_RANDOMS,

@@ -75,9 +75,7 @@ def tile_limits(
     """
     shared = {f: _ln_error(fit, drawn, f) for f in LIMITS}
     members = dict(tuple(clusters.groupby("tile")))
-    rows = [
-        _tile(tile, members.get(tile, clusters.iloc[:0]), fit, shared, grid) for tile in tiles
-    ]
+    rows = [_tile(tile, members.get(tile, clusters.iloc[:0]), fit, shared, grid) for tile in tiles]
     table = pd.DataFrame(rows)
     n, found = table["n"].to_numpy(), table["n_found"].to_numpy()
     low, high = wilson(found, n, confidence)
