@@ -62,6 +62,18 @@ def joined(products: Products, models: list[Model], merge: MergeSettings) -> pd.
     return objects[["ra_deg", "dec_deg"]].assign(score=mean)[known.any(axis=1)]
 
 
+def joined_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return nemo's reports of different tiles as one: nemo searches each tile by itself."""
+    tiles = [tile for part in parts for tile in part["tiles"]]
+    if len(set(tiles)) < len(tiles):
+        raise SystemExit("nemo's reports share tiles; give each tile once")
+    return {
+        "tiles": sorted(tiles),
+        "cpu_s": sum(part["cpu_s"] for part in parts),
+        "candidates": [row for part in parts for row in part["candidates"]],
+    }
+
+
 def methods_of(products: Products, nemo: dict[str, Any], merge: MergeSettings) -> dict:
     """Return every method's objects: ra_deg, dec_deg, score."""
     found = pd.DataFrame(nemo["candidates"])
@@ -165,7 +177,9 @@ def main() -> None:
     """Compare, print the tables, and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of a finished run")
-    parser.add_argument("nemo", type=Path, help="what run_nemo.py wrote")
+    parser.add_argument(
+        "nemo", type=Path, nargs="+", help="what run_nemo.py wrote; parts are joined"
+    )
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
     parser.add_argument("--survey", default="act", help="the survey that nemo searched")
     parser.add_argument("--output", type=Path, required=True)
@@ -175,7 +189,7 @@ def main() -> None:
     products = Products(
         args.results, tuple(cut.blocks()), cut.block_order, cut.tile_order, cut.map_order
     )
-    nemo = json.loads(args.nemo.read_text())
+    nemo = joined_parts([json.loads(path.read_text()) for path in args.nemo])
     truth = read_table(args.results / "catalogs" / "truth.parquet")
     split = SkySplit(TypeAdapter(SplitSettings).validate_python(config.sky.regions))
     searched = np.array(nemo["tiles"])
