@@ -33,12 +33,12 @@ from clusterscan.validate.bootstrap import compare
 from clusterscan.validate.recovery import Region, completeness_at_purity, recovery
 from clusterscan.validate.report import rounded
 
-PURITIES = (0.8, 0.9)
+PURITIES = (0.5, 0.8, 0.9)
 FEWEST = 1  # objects whose purity counts: one is enough, which favours finders of few clusters
 N_BOOTSTRAP = 2000
 NEMO, NEMO_FIXED = "nemo, S/N", "nemo, S/N of the reference template"
 MERGED = "merged catalogue"
-LABELS = {"filter": "matched filter"}
+LABELS = {"filter": "plain filter"}
 
 
 def joined(products: Products, models: list[Model], merge: MergeSettings) -> pd.DataFrame:
@@ -77,6 +77,7 @@ def joined_parts(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def methods_of(products: Products, nemo: dict[str, Any], merge: MergeSettings) -> dict:
     """Return every method's objects: ra_deg, dec_deg, score."""
     found = pd.DataFrame(nemo["candidates"])
+    found = found[found["flags"] == 0]  # as in the catalogues that nemo's authors publish
     merged = read_table(products.root / "merged" / "objects.parquet")
     methods = {
         NEMO: found.assign(score=found["snr"]),

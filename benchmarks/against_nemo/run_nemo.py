@@ -176,11 +176,17 @@ def on_the_sky(table: Table, tiles: dict, at: dict, wcs: WCS, order: int) -> lis
         for row, r, d, o in zip(table[inside], ra, dec, owner, strict=True):
             if int(o) == tile:
                 rows.append(
-                    {"ra_deg": round(float(r), 7), "dec_deg": round(float(d), 7), "tile": tile,
-                     "snr": float(row["SNR"]), "fixed_snr": float(row["fixed_SNR"]),
-                     "template": str(row["template"]), "ring": int(row["ringFlag"])
-                     if "ringFlag" in table.colnames else 0}
-                )  # fmt: skip
+                    {
+                        "ra_deg": round(float(r), 7),
+                        "dec_deg": round(float(d), 7),
+                        "tile": tile,
+                        "snr": float(row["SNR"]),
+                        "fixed_snr": float(row["fixed_SNR"]),
+                        "template": str(row["template"]),
+                        # Where a point source was subtracted, and rings around bright ones.
+                        "flags": int(row["flags"]) + int(row["ringFlag"]),
+                    }
+                )
     return sorted(rows, key=lambda row: (-row["snr"], row["ra_deg"]))
 
 

@@ -61,10 +61,17 @@ def test_positions_come_back_to_the_sky_and_overlaps_count_once(tiles):
         places.append(wcs.pixel_to_world_values(x[inside] + at[tile], y[inside] + run_nemo.GAP_PX))
     found = Table(np.concatenate(places, axis=1).T, names=["RADeg", "decDeg"])
     assert len(found) > ra.size
-    for name, value in (("SNR", 5.0), ("fixed_SNR", 4.0), ("template", "one"), ("ringFlag", 0)):
+    for name, value in (
+        ("SNR", 5.0),
+        ("fixed_SNR", 4.0),
+        ("template", "one"),
+        ("flags", 2),
+        ("ringFlag", 1),
+    ):
         found[name] = value
     rows = run_nemo.on_the_sky(found, tiles, at, wcs, 5)
     assert len(rows) == ra.size
+    assert {r["flags"] for r in rows} == {3}
     back = hp.ang2pix(2**8, [r["ra_deg"] for r in rows], [r["dec_deg"] for r in rows],
                       nest=True, lonlat=True)  # fmt: skip
     assert sorted(back) == sky.descendants(4440, 5, 8).tolist()
