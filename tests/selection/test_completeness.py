@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kstest
 
-from clusterscan import sky
 from clusterscan.config.selection import InjectionGrid, SelectionSettings
 from clusterscan.measure.offsets import core_and_tail, fit_offsets
 from clusterscan.publish.selection_section import selection_section
@@ -17,7 +15,6 @@ from clusterscan.selection.completeness import (
     tile_shift,
 )
 from clusterscan.selection.injected import injected_in
-from clusterscan.selection.randoms import follows_coverage, random_positions
 from clusterscan.selection.report import injection_report, null_report, recovered
 from clusterscan.validate.report import rounded
 
@@ -79,11 +76,12 @@ def test_what_was_there_before_teaches_nothing_and_is_told():
     found = recovered(clusters, objects, real, threshold=0.7, radius_arcmin=2.5)
     assert found["there_before"].sum() == 2
     assert (found["found"] == (found["m500c_msun"] > 2e14)).all()
-    report = injection_report(
+    report, tiles = injection_report(
         found, threshold=0.7, settings=SelectionSettings(n_bootstrap=5), radius_arcmin=2.5,
         confidence=0.6827, tile_order=5, seed=1,
     )  # fmt: skip
     assert report["n"] == len(clusters) - 2
+    assert tiles["n"].sum() == report["n"]
     middle = [r["m500c_msun"] for r in report["limits"] if r["fraction"] == 0.5]
     np.testing.assert_allclose(middle, 2e14, rtol=0.25)
     section = selection_section(rounded({"injection": report, "purity": 0.8, "nulls": {}}))
@@ -101,11 +99,12 @@ def test_where_every_place_was_taken_before_no_limit_is_claimed(injected):
     clusters = injected_in([4440], 5, GRID, 1).iloc[:injected]
     objects = clusters[["ra_deg", "dec_deg"]].assign(prob=0.9)
     found = recovered(clusters, objects, objects, threshold=0.7, radius_arcmin=2.5)
-    report = injection_report(
+    report, tiles = injection_report(
         found, threshold=0.7, settings=SelectionSettings(n_bootstrap=5), radius_arcmin=2.5,
         confidence=0.6827, tile_order=5, seed=1,
     )  # fmt: skip
     assert "limits" not in report
+    assert tiles.empty
     section = selection_section({"injection": report})
     assert section.notes[0].startswith("Nothing is said of the injected clusters: none of")
 
@@ -118,39 +117,6 @@ def test_a_network_that_finds_as_much_without_clusters_is_told_on():
     assert found["blind"]["told_on"]
     assert not found["good"]["told_on"]
     assert found["good"]["real_per_deg2"][4] == (real["good"] >= 0.5).sum() / 10
-
-
-def coverage(tile_order=5, map_order=9):
-    """Four tiles, one of them half masked."""
-    full = np.ones(4 ** (map_order - tile_order), dtype=bool)
-    half = full.copy()
-    half[: half.size // 2] = False
-    return {4440: full, 4441: full, 4442: half, 4443: full}
-
-
-def test_random_positions_are_uniform_on_the_searched_sky_and_only_there():
-    searched = coverage()
-    drawn = random_positions(searched, 20_000, 5, 9, 1)
-    test = follows_coverage(drawn["ra_deg"], drawn["dec_deg"], searched, 5, 9, 7)
-    assert test["outside"] == 0
-    assert 0.001 < test["p_value"] < 0.999
-    one = drawn[drawn["tile"] == 4440]
-    assert len(one) == pytest.approx(20_000 / 3.5, rel=0.05)
-    # Uniform on a sphere is uniform in sin(dec): within one pixel, to the last.
-    pixel = sky.owning_cell(one["ra_deg"].to_numpy(), one["dec_deg"].to_numpy(), 9)
-    within = (one["healpix29"].to_numpy() - (pixel << 40)) / 2.0**40
-    assert kstest(within, "uniform").pvalue > 0.001
-    assert drawn.equals(random_positions(searched, 20_000, 5, 9, 1))
-
-
-def test_positions_that_ignore_the_mask_are_caught():
-    full = {tile: np.ones_like(v) for tile, v in coverage().items()}
-    wrong = random_positions(full, 20_000, 5, 9, 1)
-    test = follows_coverage(wrong["ra_deg"], wrong["dec_deg"], coverage(), 5, 9, 7)
-    assert test["outside"] > 1000
-    ramp = wrong[np.random.default_rng(0).random(len(wrong)) < wrong["dec_deg"] % 1]
-    assert follows_coverage(ramp["ra_deg"], ramp["dec_deg"], full, 5, 9, 7)["p_value"] < 1e-6
-    assert len(random_positions({}, 100, 5, 9, 1)) == 0
 
 
 def test_the_core_and_the_tail_of_offsets_are_told_apart():

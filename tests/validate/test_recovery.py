@@ -211,6 +211,24 @@ def test_a_better_method_is_recognised_and_an_equal_one_is_not():
     )
 
 
+def test_the_ratio_of_completenesses_has_the_interval_of_redrawn_skies():
+    _, truth = random_sky(6, n=400)
+    everything = truth.assign(score=1.0)
+    half = everything[np.arange(len(truth)) % 2 == 0]
+    nothing = everything.iloc[:0]
+    report = validate(
+        {"all": everything, "half": half, "none": nothing}, truth, settings=SETTINGS,
+        in_region=everywhere, comparisons=[("all", "half"), ("all", "none"), ("none", "none")],
+    )  # fmt: skip
+    half, none, empty = report["comparisons"][0]["differences"]
+    assert half["ratio_low"] < half["ratio"] < half["ratio_high"]
+    assert half["ratio"] == pytest.approx(2, rel=0.1)
+    # Of 400 redrawn clusters a half +- 1/40 is found: the ratio varies by 2 / sqrt(400).
+    assert half["ratio_high"] - half["ratio_low"] == pytest.approx(4 / np.sqrt(400), rel=0.5)
+    assert none["ratio"] is none["ratio_low"] is none["ratio_high"] is None  # infinite
+    assert (empty["ratio_low"], empty["ratio_high"]) == (1, 1)
+
+
 def test_the_report_does_not_depend_on_the_order_of_objects():
     objects, truth = random_sky(5, n=200, n_false=100)
 

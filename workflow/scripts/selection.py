@@ -21,9 +21,11 @@ from clusterscan.progress import Progress
 from clusterscan.provenance.atomic import write_json
 from clusterscan.provenance.records import records_of
 from clusterscan.provenance.tables import read_table, write_table
+from clusterscan.selection.expected import Expected, expected_of
 from clusterscan.selection.injected import injected_in
+from clusterscan.selection.mass_map import write_mass_map
 from clusterscan.selection.probe import FOLDER
-from clusterscan.selection.randoms import follows_coverage, random_positions
+from clusterscan.selection.randoms import follows_coverage, random_positions, tile_weights
 from clusterscan.selection.report import injection_report, null_report, recovered
 from clusterscan.selection.search import alone, candidates_of, objects_of
 from clusterscan.stage import arguments, run_stage
@@ -86,7 +88,7 @@ def injection(
         radius_arcmin=stage["radius_arcmin"],
     )
     write_table(folder / "injected.parquet", clusters.assign(simulated=True))
-    report = injection_report(
+    report, tiles = injection_report(
         clusters,
         threshold=threshold,
         settings=settings,
@@ -94,8 +96,17 @@ def injection(
         confidence=stage["confidence"],
         tile_order=products.tile_order,
         seed=stage["seed"],
+        footprint=stage["footprint"],
     )
-    write_table(folder / "mass_limits.parquet", pd.DataFrame(report["tiles"]))
+    write_table(folder / "mass_limits.parquet", tiles)
+    if len(tiles):
+        write_mass_map(
+            folder / "mass_limits.fits",
+            tiles,
+            products.tile_order,
+            purity=settings.purity,
+            seed=stage["seed"],
+        )
     return report
 
 
@@ -143,27 +154,31 @@ def randoms(
     objects: pd.DataFrame,
     settings: SelectionSettings,
     folder: Path,
+    expected: Expected | None,
 ) -> dict[str, Any]:
-    """Write the random positions; return how they, and the sample, follow the searched sky."""
+    """Write the random positions; return how they, and the sample, follow what is expected."""
     orders = products.tile_order, products.map_order
     searched = searched_sky(products, models, stage["footprint"])
     threshold = float(sample_thresholds(objects["prob"].to_numpy(), [settings.purity])[0])
     sample = objects[objects["prob"].to_numpy() >= threshold]
-    count = max(settings.min_randoms, settings.randoms_per_object * len(sample))
-    drawn = random_positions(searched, count, *orders, stage["seed"])
+    count = max(settings.min_randoms, settings.randoms_per_object * len(objects))
+    count = min(count, settings.max_randoms)
+    drawn = random_positions(searched, count, *orders, stage["seed"], expected)
     write_table(folder / "randoms.parquet", drawn)
+    cell = sky.cell_area_deg2(orders[1])
 
     def test(table: pd.DataFrame, order: int) -> dict[str, float | int]:
         ra, dec = table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy()
-        return follows_coverage(ra, dec, searched, *orders, order)
+        return follows_coverage(ra, dec, searched, *orders, order, expected)
 
     return {
         "n": len(drawn),
+        "n_objects": len(objects),
         "n_sample": len(sample),
+        "follows": "selection function" if expected else "mask",
+        "n_expected": cell * sum(tile_weights(searched, expected).values()) if expected else None,
         "threshold": threshold,
-        "area_deg2": float(
-            sum(int(s.sum()) for s in searched.values()) * sky.cell_area_deg2(orders[1])
-        ),
+        "area_deg2": float(sum(int(s.sum()) for s in searched.values()) * cell),
         "randoms": test(drawn, orders[0] + 2),
         "sample": test(sample, orders[0]),
     }
@@ -189,7 +204,10 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         elif probe != INJECTED and maps:
             report["nulls"][probe] = null_sky(products, stage, maps, record, objects, models)
         progress(done + 1, steps, probe)
-    report["randoms"] = randoms(products, stage, models, objects, settings, args.output.parent)
+    expected = expected_of(report["injection"] or {}, settings.grid)
+    report["randoms"] = randoms(
+        products, stage, models, objects, settings, args.output.parent, expected
+    )
     write_json(args.output, rounded(report))
 
 

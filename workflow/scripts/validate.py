@@ -9,22 +9,25 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from clusterscan import sky
 from clusterscan.config.model import FILTER
 from clusterscan.config.sample import SplitSettings
 from clusterscan.config.validate import ValidateSettings
 from clusterscan.merge.forced import forced
+from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.products import Products
 from clusterscan.progress import Progress
 from clusterscan.provenance.atomic import write_json
 from clusterscan.provenance.tables import read_table
 from clusterscan.sample.split import SkySplit
 from clusterscan.stage import arguments, run_stage
-from clusterscan.validate.positions import position_report
+from clusterscan.validate.positions import pixel_noise, position_report
 from clusterscan.validate.probability import probability_report
 from clusterscan.validate.recovery import recovery
 from clusterscan.validate.report import rounded, validate
 
 NETWORKS, FILTERS = "networks", "filters"
+MOST_NOISE_TILES = 100
 
 
 def methods_of(
@@ -101,9 +104,36 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             threshold=report["methods"][NETWORKS]["reference"]["threshold"],
             radius_arcmin=settings.radius_arcmin,
             tile_order=products.tile_order,
+            noise=noise_of(products, models, networks.ra_deg, networks.dec_deg),
+            peaks={f"{s}/{m}": methods[f"{s}/{m}"] for s, m in models if m != FILTER},
         )
     )
     write_json(args.output, report)
+
+
+def noise_of(
+    products: Products,
+    models: list[tuple[str, str]],
+    ra_deg: np.ndarray,
+    dec_deg: np.ndarray,
+) -> dict[str, dict[int, float]]:
+    """Return the pixel noise of each survey's first band on the tiles of some positions.
+
+    Of many tiles a hundred are read, evenly chosen: reading them all would take hours.
+    """
+    noise: dict[str, dict[int, float]] = {}
+    own = sky.owning_cell(ra_deg, dec_deg, products.tile_order) if len(ra_deg) else []
+    tiles = np.unique(own)
+    chosen = tiles[np.unique(np.linspace(0, max(tiles.size - 1, 0), MOST_NOISE_TILES).astype(int))]
+    for survey in sorted({survey for survey, _ in models}):
+        records = products.records("preprocess", survey)
+        for tile in chosen.tolist() if tiles.size else []:
+            record = records.get(tile)
+            if record is not None and record.has_shard:
+                image = read_tile(products.root / record.path)
+                level = pixel_noise(image.image[0], image.covered)
+                noise.setdefault(survey, {})[tile] = level
+    return noise
 
 
 def searched(

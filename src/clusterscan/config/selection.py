@@ -16,6 +16,8 @@ NullName = Literal["inverted", "scrambled", "shuffled", "empty"]
 INJECTED = "injected"
 """The probe that holds model clusters; the others are null skies."""
 
+MOST_RANDOMS = 100_000_000  # more do not fit into a machine's memory
+
 
 class SzSignal(Settings):
     """A survey that sees model clusters by their SZ effect; images in uK_CMB."""
@@ -93,6 +95,23 @@ class SelectionSettings(Settings):
     )
     n_bootstrap: NonNegativeInt = Field(100, description="resamplings for the limits' errors")
     randoms_per_object: PositiveInt = Field(
-        50, description="random positions for each object of that sample"
+        50, le=1000, description="random positions for each object of the catalogue"
     )
-    min_randoms: PositiveInt = Field(20_000, description="fewest random positions")
+    min_randoms: PositiveInt = Field(20_000, le=MOST_RANDOMS, description="fewest random positions")
+    max_randoms: PositiveInt = Field(
+        10_000_000,
+        le=MOST_RANDOMS,
+        description="most random positions, however many objects there are; a million take 0.3 GB",
+    )
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> SelectionSettings:
+        again = sorted({name for name in self.nulls if self.nulls.count(name) > 1})
+        if again:
+            raise ValueError(f"nulls: {again} stand more than once; name each null sky once")
+        if self.min_randoms > self.max_randoms:
+            raise ValueError(
+                f"min_randoms = {self.min_randoms} exceeds max_randoms = {self.max_randoms}; "
+                "lower the one or raise the other"
+            )
+        return self

@@ -14,8 +14,8 @@ STAGE_VERSIONS = {
     "scan": 3,
     "detect": 1,
     "merge": 3,
-    "validate": 2,
+    "validate": 3,
     "probe": 1,
-    "selection": 1,
+    "selection": 2,
     "publish": 3,
 }

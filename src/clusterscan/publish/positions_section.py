@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ NAMES = {
     "z": ("Redshift", 1.0, ".2f"),
     "m500c_msun": ("M500c [10¹⁴ solar masses]", 1e14, ".2f"),
     "galactic_latitude_deg": ("|b| [deg]", 1.0, ".1f"),
+    "ecliptic_latitude_deg": ("Ecliptic latitude [deg]", 1.0, ".1f"),
     "snr_peak": ("Peak S/N", 1.0, ".1f"),
+    "prob_scatter": ("Scatter of the networks' prob.", 1.0, ".2f"),
     "edge_distance_arcmin": ("To the tile's edge [arcmin]", 1.0, ".1f"),
 }
+_PANELS = 5  # beside each other
 
 
 def positions_section(measured: Measured, *, injected: Measured | None = None) -> Section:
@@ -44,7 +47,10 @@ def positions_section(measured: Measured, *, injected: Measured | None = None) -
     by = {name: rows for name, rows in measured["by"].items() if rows}
     if by:
         pictures.append(_dependence(by))
-    return Section("positions", "Positions", lead, pictures, [_table(by)] if by else [])
+    tables = [_table(by)] if by else []
+    if measured.get("networks"):
+        tables.append(_networks(measured["networks"]))
+    return Section("positions", "Positions", lead, pictures, tables)
 
 
 def _histogram(measured: Measured) -> Picture:
@@ -63,26 +69,19 @@ def _histogram(measured: Measured) -> Picture:
 
 
 def _dependence(by: Measured) -> Picture:
+    across = min(len(by), _PANELS)
+    down = -(-len(by) // across)
     with figures.style():
-        figure = figures.new_figure(9.6, 2.9)
-        panels = figure.subplots(1, len(by), sharey=True, squeeze=False)[0]
-        for axes, (name, rows) in zip(panels, by.items(), strict=True):
-            title, unit, _ = NAMES.get(name, (name, 1.0, ".3g"))
-            at, low, high = (
-                np.array([r[k] for r in rows], dtype=float) / unit
-                for k in ("middle", "low", "high")
-            )
-            sigma, error, median = (
-                np.array([r[k] for r in rows], dtype=float)
-                for k in ("sigma_arcsec", "sigma_error_arcsec", "median_arcsec")
-            )
-            axes.errorbar(at, sigma, xerr=[at - low, high - at], yerr=error, fmt="o", markersize=4,
-                          color=figures.COLOURS[0], label="core, each axis")  # fmt: skip
-            axes.plot(at, median, "x", color=figures.COLOURS[1], label="median separation")
-            axes.set_xlabel(title)
+        figure = figures.new_figure(9.6, 0.5 + 2.4 * down)
+        panels = figure.subplots(down, across, sharey=True, squeeze=False)
         most = max(r["median_arcsec"] for rows in by.values() for r in rows)
-        panels[0].set(ylabel="[arcsec]", ylim=(0, 1.25 * most))
-        handles, labels = panels[0].get_legend_handles_labels()
+        for axes, (name, rows) in zip(panels.flat, by.items(), strict=False):
+            _panel(axes, name, rows)
+        for axes in panels[:, 0]:
+            axes.set(ylabel="[arcsec]", ylim=(0, 1.25 * most))
+        for axes in panels.flat[len(by) :]:
+            axes.set_axis_off()
+        handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
         return figures.svg(
             figure, "Core and median of the separations in bins of other columns",
@@ -90,10 +89,31 @@ def _dependence(by: Measured) -> Picture:
         )  # fmt: skip
 
 
+def _panel(axes: Any, name: str, rows: Sequence[Measured]) -> None:
+    title, unit, _ = _named(name)
+    at, low, high = (
+        np.array([r[k] for r in rows], dtype=float) / unit for k in ("middle", "low", "high")
+    )
+    sigma, error, median = (
+        np.array([r[k] for r in rows], dtype=float)
+        for k in ("sigma_arcsec", "sigma_error_arcsec", "median_arcsec")
+    )
+    axes.errorbar(at, sigma, xerr=[at - low, high - at], yerr=error, fmt="o", markersize=4,
+                  color=figures.COLOURS[0], label="core, each axis")  # fmt: skip
+    axes.plot(at, median, "x", color=figures.COLOURS[1], label="median separation")
+    axes.set_xlabel(title)
+
+
+def _named(name: str) -> tuple[str, float, str]:
+    if name.startswith("noise_"):
+        return f"Pixel noise, {name.removeprefix('noise_')}", 1.0, ".4g"
+    return NAMES.get(name, (name, 1.0, ".3g"))
+
+
 def _table(by: Measured) -> Table:
     rows = []
     for name, bins in by.items():
-        title, unit, form = NAMES.get(name, (name, 1.0, ".3g"))
+        title, unit, form = _named(name)
         for r in bins:
             rows.append(
                 [
@@ -107,3 +127,18 @@ def _table(by: Measured) -> Table:
             )
     header = ("By", "From, to", "Found", "Median [arcsec]", "Core, each axis [arcsec]", "Tail")
     return Table(header, rows, "Separations in bins of other columns")
+
+
+def _networks(rows: Sequence[Measured]) -> Table:
+    header = ("Network", "Other network", "Seen by both", "Median apart [arcsec]",
+              "Each axis [arcsec]")  # fmt: skip
+    cells = [
+        [r["first"], r["second"], f"{r['n']:,}", f"{r['median_arcsec']:.1f}",
+         f"{r['sigma_arcsec']:.1f}"]
+        for r in rows
+    ]  # fmt: skip
+    return Table(
+        header, cells,
+        "How far apart two networks see the same real objects. Networks of one survey look at "
+        "the same pixels: what they differ by is their architecture's and their seed's doing.",
+    )  # fmt: skip

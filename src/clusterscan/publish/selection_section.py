@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from clusterscan.publish import figures
 from clusterscan.publish.inputs import Picture, Section, Table
+from clusterscan.publish.mass_map_plot import mass_map_pictures
 from clusterscan.selection.completeness import PIVOT_Z, Completeness
 
 Measured = Mapping[str, Any]
@@ -22,6 +23,7 @@ NULLS = {
     "empty": "simulated without clusters",
 }
 _UNIT = 1e14
+MOST_TILES = 100
 
 
 def selection_section(measured: Measured) -> Section:
@@ -40,6 +42,7 @@ def selection_section(measured: Measured) -> Section:
             f"{injection['threshold']:.2f}). Nothing of this enters the catalogue. "
         )
         pictures.append(_completeness(injection))
+        pictures += mass_map_pictures(injection.get("mass_map") or {})
         tables += [_bins(injection), _limits(injection), _tiles(injection)]
     if nulls:
         lead += (
@@ -147,14 +150,15 @@ def _limits(injection: Measured) -> Table:
 
 def _tiles(injection: Measured) -> Table:
     rows = [
-        [str(t["tile"]), f"{t['n_found']} of {t['n']}", _mass(t["m50_msun"]), _mass(t["m90_msun"]),
-         f"{t['ln_shift_error']:.0%}"]
-        for t in injection["tiles"]
+        [str(t["tile"]), _share(t["n_found"], t["n"], t["found"], t["found_low"], t["found_high"]),
+         _mass(t["m50_msun"]), _mass(t["m90_msun"]), f"{t['ln_error_50']:.0%}"]
+        for t in injection["tiles"][:MOST_TILES]
     ]  # fmt: skip
     return Table(
-        ("Tile", "Found", "50 % [10¹⁴ solar masses]", "90 %", "Error"), rows,
-        f"Mass limits of each tile at z = {PIVOT_Z:g} (selection/mass_limits.parquet). A tile's "
-        "limits are drawn towards the footprint's as far as its own clusters do not say.",
+        ("Tile", "Found, all masses", "50 % [10¹⁴ solar masses]", "90 %", "Error"), rows,
+        f"Mass limits of each probed tile at z = {PIVOT_Z:g} (selection/mass_limits.fits and "
+        ".parquet, which also hold the tiles that were not probed). A tile's limits are drawn "
+        "towards the footprint's as far as its own clusters do not say.",
     )  # fmt: skip
 
 
@@ -184,10 +188,17 @@ def _randoms(randoms: Measured) -> Table:
             ("the sample itself", randoms["n_sample"], randoms["sample"]),
         )
     ]  # fmt: skip
-    return Table(
-        ("Positions", "Number", "Cells", "χ²", "p", "Off the searched sky"), rows,
-        "Whether positions lie as the searched sky does (selection/randoms.parquet)",
-    )  # fmt: skip
+    if randoms.get("n_expected"):
+        caption = (
+            "Whether positions lie as the mask and the completeness of each tile lead one to "
+            "expect (selection/randoms.parquet, with redshifts and masses). A mass function "
+            "(Tinker et al. 2008) times the completeness gives "
+            f"{randoms['n_expected']:,.0f} found clusters on {randoms['area_deg2']:.1f} deg², "
+            "within the injected masses and redshifts"
+        )
+    else:
+        caption = "Whether positions lie as the searched sky does (selection/randoms.parquet)"
+    return Table(("Positions", "Number", "Cells", "χ²", "p", "Off the searched sky"), rows, caption)
 
 
 def _mass(value: float | None) -> str:

@@ -23,7 +23,8 @@ LIMITS = (0.5, 0.9)
 #: only where the injections do not say.
 _PRIOR_MEAN = np.array([0.0, 0.0, 0.0, np.log(0.4), 2.5])
 _PRIOR_WIDTH = np.array([1.5, 2.0, 3.0, 0.7, 1.5])
-_TILE_WIDTH = 0.3  # how much tiles' ln M at 50 % are expected to differ
+TILE_WIDTH = 0.3
+"""How much tiles' ln M at 50 % are expected to differ."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def tile_shift(
     grid = np.linspace(-1.2, 1.2, 241)
     p = fit.ceiling * expit((mass - mu - grid[:, None]) / fit.width)
     p = np.clip(p, 1e-9, 1 - 1e-9)
-    log_like = np.log(np.where(hit, p, 1 - p)).sum(axis=1) - 0.5 * (grid / _TILE_WIDTH) ** 2
+    log_like = np.log(np.where(hit, p, 1 - p)).sum(axis=1) - 0.5 * (grid / TILE_WIDTH) ** 2
     weight = np.exp(log_like - log_like.max())
     weight /= weight.sum()
     mean = float((weight * grid).sum())

@@ -1,4 +1,9 @@
-"""Random positions that follow the mask: uniform over the sky that the networks searched."""
+"""Random positions that follow the mask and, where it is known, the selection function.
+
+Within a tile they are uniform over the searched map pixels; a tile holds as many as its searched
+area times the density of found clusters that is expected there. They then have a mass and a
+redshift too: a draw of the mass function times the completeness of their tile.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from clusterscan import sky
+from clusterscan.selection.expected import Expected
 
 _KEY = 37
 _FINEST = 29  # HEALPix order: 0.4 milliarcsec
@@ -16,11 +22,17 @@ _FEWEST = 5.0  # expected in a cell that counts
 
 
 def random_positions(
-    searched: Mapping[int, np.ndarray], count: int, tile_order: int, map_order: int, seed: int
+    searched: Mapping[int, np.ndarray],
+    count: int,
+    tile_order: int,
+    map_order: int,
+    seed: int,
+    expected: Expected | None = None,
 ) -> pd.DataFrame:
-    """Return positions drawn uniformly over map pixels that have a value.
+    """Return positions over map pixels that have a value, following the selection function.
 
-    HEALPix cells have equal areas, so a pixel is drawn among all, and a cell of order 29 in it.
+    HEALPix cells have equal areas, so a pixel is drawn among a tile's, and a cell of order 29 in
+    it.
 
     Parameters
     ----------
@@ -30,30 +42,68 @@ def random_positions(
         Positions wanted.
     tile_order, map_order : int
     seed : int
+    expected : Expected, optional
+        What is expected to be found on each tile; without it positions are uniform.
 
     Returns
     -------
     DataFrame
-        ra_deg, dec_deg, tile, healpix29; sorted by healpix29. Empty without searched sky.
+        ra_deg, dec_deg, tile, healpix29, z, m500c_msun (NaN where nothing is ``expected``);
+        sorted by healpix29. Empty without searched sky.
     """
-    per_tile = 2 * (map_order - tile_order)
-    pixels = [
-        (np.int64(tile) << per_tile) + np.flatnonzero(searched[tile]) for tile in sorted(searched)
-    ]
-    pixel = np.concatenate([np.empty(0, dtype=np.int64), *pixels])
-    if not pixel.size:
-        nothing = np.empty(0)
-        whole = np.empty(0, dtype=np.int64)
-        return pd.DataFrame(
-            {"ra_deg": nothing, "dec_deg": nothing, "tile": whole, "healpix29": whole}
-        )
     rng = np.random.default_rng([seed, _KEY, count])
-    drawn = rng.choice(pixel, count)
+    weight = tile_weights(searched, expected)
+    total = sum(weight.values())
+    cell, z, mass = [np.empty(0, dtype=np.int64)], [np.empty(0)], [np.empty(0)]
+    if total > 0:
+        numbers = rng.multinomial(count, [w / total for w in weight.values()])
+        for tile, number in zip(weight, numbers.tolist(), strict=True):
+            cell.append(_cells_in(tile, searched[tile], number, tile_order, map_order, rng))
+            ln_mass, redshift = (
+                expected.draw(tile, number, rng) if expected else (np.full(number, np.nan),) * 2
+            )
+            mass.append(np.exp(ln_mass))
+            z.append(redshift)
+    cells = np.concatenate(cell)
+    order = np.argsort(cells, kind="stable")
+    cells = cells[order]
+    ra, dec = sky.cell_centres(cells, _FINEST) if cells.size else (np.empty(0), np.empty(0))
+    return pd.DataFrame(
+        {
+            "ra_deg": ra,
+            "dec_deg": dec,
+            "tile": sky.ancestor(cells, _FINEST, tile_order),
+            "healpix29": cells,
+            "z": np.concatenate(z)[order],
+            "m500c_msun": np.concatenate(mass)[order],
+        }
+    )
+
+
+def tile_weights(
+    searched: Mapping[int, np.ndarray], expected: Expected | None = None
+) -> dict[int, float]:
+    """Return what share of the random positions each tile gets, up to a factor."""
+    return {
+        tile: float(searched[tile].sum()) * (expected.per_deg2(tile) if expected else 1.0)
+        for tile in sorted(searched)
+    }
+
+
+def _cells_in(
+    tile: int,
+    searched: np.ndarray,
+    count: int,
+    tile_order: int,
+    map_order: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return cells of order 29, uniform over a tile's searched pixels, int64 (count,)."""
+    pixels = (np.int64(tile) << 2 * (map_order - tile_order)) + np.flatnonzero(searched)
+    if not pixels.size:
+        return np.empty(0, dtype=np.int64)
     depth = 2 * (_FINEST - map_order)
-    cell = np.sort((drawn << depth) + rng.integers(0, 1 << depth, count))
-    ra, dec = sky.cell_centres(cell, _FINEST)
-    tile = sky.ancestor(cell, _FINEST, tile_order)
-    return pd.DataFrame({"ra_deg": ra, "dec_deg": dec, "tile": tile, "healpix29": cell})
+    return (rng.choice(pixels, count) << depth) + rng.integers(0, 1 << depth, count)
 
 
 def follows_coverage(
@@ -63,28 +113,30 @@ def follows_coverage(
     tile_order: int,
     map_order: int,
     cell_order: int,
+    expected: Expected | None = None,
 ) -> dict[str, float | int]:
-    """Return whether positions lie on the sky as the searched area does: a chi-squared test.
+    """Return whether positions lie on the sky as they should: a chi-squared test.
 
-    Cells whose expected number is below five are joined.
+    They should lie as the searched area does, times the density of found clusters that is
+    expected on each tile, where it is given. Cells whose expected number is below five are joined.
 
     Returns
     -------
     dict
         cells, chi2, p_value (small: they do not), outside (positions off the searched sky).
     """
-    area = _area_by_cell(searched, tile_order, map_order, cell_order)
-    cells = np.array(sorted(area), dtype=np.int64)
-    weight = np.array([area[int(c)] for c in cells], dtype=np.float64)
+    share = _weight_by_cell(searched, tile_order, map_order, cell_order, expected)
+    cells = np.array(sorted(share), dtype=np.int64)
+    weight = np.array([share[int(c)] for c in cells], dtype=np.float64)
     own = sky.owning_cell(ra_deg, dec_deg, cell_order) if len(ra_deg) else np.empty(0, np.int64)
     known = np.isin(own, cells)
     counts = np.bincount(np.searchsorted(cells, own[known]), minlength=cells.size)
-    expected = known.sum() * weight / max(weight.sum(), 1.0)
-    few = expected < _FEWEST
+    mean = known.sum() * weight / weight.sum() if weight.sum() > 0 else weight
+    few = mean < _FEWEST
     observed = np.append(counts[~few], counts[few].sum())
-    expected = np.append(expected[~few], expected[few].sum())
-    used = expected >= _FEWEST
-    value = float(((observed - expected)[used] ** 2 / expected[used]).sum())
+    mean = np.append(mean[~few], mean[few].sum())
+    used = mean >= _FEWEST
+    value = float(((observed - mean)[used] ** 2 / mean[used]).sum())
     freedom = int(used.sum()) - 1
     return {
         "cells": int(used.sum()),
@@ -115,15 +167,20 @@ def on_searched(
     return found
 
 
-def _area_by_cell(
-    searched: Mapping[int, np.ndarray], tile_order: int, map_order: int, cell_order: int
-) -> dict[int, int]:
-    """Return the number of searched pixels in each cell that has any."""
-    area: dict[int, int] = {}
+def _weight_by_cell(
+    searched: Mapping[int, np.ndarray],
+    tile_order: int,
+    map_order: int,
+    cell_order: int,
+    expected: Expected | None,
+) -> dict[int, float]:
+    """Return each cell's searched pixels, times the density that is expected on their tile."""
+    weight: dict[int, float] = {}
     for tile in sorted(searched):
         first = np.int64(tile) << (2 * (map_order - tile_order))
         pixel = first + np.flatnonzero(searched[tile])
+        density = expected.per_deg2(tile) if expected else 1.0
         cells, count = np.unique(sky.ancestor(pixel, map_order, cell_order), return_counts=True)
         for cell, n in zip(cells.tolist(), count.tolist(), strict=True):
-            area[cell] = area.get(cell, 0) + n
-    return area
+            weight[cell] = weight.get(cell, 0.0) + n * density
+    return weight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,12 @@ from clusterscan.catalogs.reference import match_by_score
 from clusterscan.config.selection import SelectionSettings
 from clusterscan.measure.offsets import fit_offsets
 from clusterscan.selection.completeness import (
-    LIMITS,
-    PIVOT_Z,
     binned,
     fit_completeness,
     limits,
     resampled_fits,
-    tile_shift,
 )
+from clusterscan.selection.mass_map import for_the_report, tile_limits
 
 _KEY = 41
 THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(1, 10))
@@ -84,7 +82,8 @@ def injection_report(
     confidence: float,
     tile_order: int,
     seed: int,
-) -> dict[str, Any]:
+    footprint: Sequence[int] = (),
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return completeness in bins, the fit, limits, tiles' limits and recovered positions.
 
     Parameters
@@ -97,19 +96,23 @@ def injection_report(
     confidence : float
         Content of the intervals.
     tile_order, seed : int
+    footprint : sequence of int
+        Tiles that get a mass limit beside the probed ones.
 
     Returns
     -------
-    dict
+    report : dict
         n_injected, n_there_before, chance_rate, n, n_found, threshold, bins, fit, limits (of
-        the footprint), tiles (mass limits of each at the pivot redshift), offsets. Where no
-        cluster can say anything, threshold None and a reason: a fit would show its prior.
+        the footprint), tiles (mass limits of each probed one), mass_map (of all), offsets. Where
+        no cluster can say anything, threshold None and a reason: a fit would show its prior.
+    tiles : DataFrame
+        From `clusterscan.selection.mass_map.tile_limits`; empty where nothing can be said.
     """
     chance = float(clusters["there_before"].mean()) if len(clusters) else 0.0
     used = clusters[~clusters["there_before"].to_numpy(dtype=bool)]
     if used.empty:
         reason = f"none of {len(clusters)} lies where the run itself has no object of the sample"
-        return {"threshold": None, "reason": reason, "tiles": []}
+        return {"threshold": None, "reason": reason, "tiles": []}, pd.DataFrame()
     columns = {c: used[c].to_numpy() for c in ("m500c_msun", "z", "found")}
     fit = fit_completeness(**columns)
     # Cells of injection hold one cluster each; their parents hold what shares noise and depth.
@@ -120,7 +123,10 @@ def injection_report(
         rng=np.random.default_rng([seed, _KEY]),
     )
     found = used[used["found"]]
-    return {
+    probed = {int(t) for t in used["tile"]}
+    everywhere = sorted(probed.union(footprint))
+    tiles = tile_limits(used, fit, drawn, everywhere, settings.grid, confidence)
+    report = {
         "threshold": threshold,
         "n_injected": len(clusters),
         "n_there_before": int(clusters["there_before"].sum()),
@@ -133,29 +139,11 @@ def injection_report(
         ),
         "fit": fit.to_dict(),
         "limits": limits(fit, drawn, settings.grid),
-        "tiles": [
-            _tile(tile, used[used["tile"] == tile], fit, settings)
-            for tile in np.unique(used["tile"].to_numpy()).tolist()
-        ],
+        "tiles": tiles[tiles["probed"]].to_dict("records"),
+        "mass_map": for_the_report(tiles, tile_order),
         "offsets": fit_offsets(found["sep_arcsec"].to_numpy(), 60 * radius_arcmin),
     }  # fmt: skip
-
-
-def _tile(tile: int, part: pd.DataFrame, fit, settings: SelectionSettings) -> dict[str, Any]:
-    """Return a tile's mass limits at the pivot redshift."""
-    shift, error = tile_shift(
-        fit, part["m500c_msun"].to_numpy(), part["z"].to_numpy(), part["found"].to_numpy()
-    )
-    lightest, heaviest = settings.grid.m500c_edges_msun[0], settings.grid.m500c_edges_msun[-1]
-    row: dict[str, Any] = {
-        "tile": tile, "n": len(part), "n_found": int(part["found"].sum()), "z": PIVOT_Z,
-        "ln_shift": shift, "ln_shift_error": error,
-    }  # fmt: skip
-    for fraction in LIMITS:
-        mass = float(fit.limit(fraction, PIVOT_Z) * np.exp(shift))
-        inside = lightest <= mass <= heaviest
-        row[f"m{100 * fraction:.0f}_msun"] = mass if inside else float("nan")
-    return row
+    return report, tiles
 
 
 def null_report(

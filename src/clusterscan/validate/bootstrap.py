@@ -47,8 +47,9 @@ def compare(
     -------
     dict
         purity; methods: name -> {completeness, low, high}; differences: list of {first,
-        second, difference, ratio, low, high, p_better} (p_better: share of draws in which the
-        first finds more, ties half).
+        second, difference, ratio, low, high, ratio_low, ratio_high, p_better} (low and high: of
+        the difference, p_better: share of draws in which the first finds more, ties half; a draw
+        in which the second finds nothing has an infinite ratio).
     """
     names = sorted(recoveries)
     value = {
@@ -70,6 +71,7 @@ def compare(
         low, high = _interval(change, levels)
         better = np.mean(change > 0) + 0.5 * np.mean(change == 0) if change.size else np.nan
         ratio = value[first] / value[second] if value[second] > 0 else np.nan
+        ratio_low, ratio_high = _interval(_ratio(drawn[first], drawn[second]), levels)
         differences.append(
             {
                 "first": first,
@@ -78,6 +80,8 @@ def compare(
                 "ratio": ratio,
                 "low": low,
                 "high": high,
+                "ratio_low": ratio_low,
+                "ratio_high": ratio_high,
                 "p_better": float(better),
             }
         )
@@ -87,8 +91,15 @@ def compare(
 def _interval(values: np.ndarray, levels: list[float]) -> tuple[float, float]:
     if not values.size:
         return np.nan, np.nan
-    low, high = np.quantile(values, levels)
+    # One of the draws, no mean of two: an infinite ratio has no mean with another.
+    low, high = np.quantile(values, levels, method="nearest")
     return float(low), float(high)
+
+
+def _ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return first / second of draws, infinite where the second is 0; both 0: 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((first == 0) & (second == 0), 1.0, first / second)
 
 
 def _draw(

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from clusterscan import sky
-from clusterscan.measure.offsets import FEWEST, core_and_tail, fit_offsets
+from clusterscan.catalogs.pairs import checked_vectors, pairs_within
+from clusterscan.measure.offsets import (
+    FEWEST,
+    MEDIAN_OF_RAYLEIGH,
+    core_and_tail,
+    fit_offsets,
+)
 from clusterscan.validate.recovery import Recovery
 
 PARTS = 3  # bins of equal numbers: a few dozen clusters carry no more
 HISTOGRAM_BINS = 20
 _STEPS = 64  # points along each side of a tile
+_ECLIPTIC_POLE = (270.0, 66.56071)  # ICRS, to an arcsec (IAU 2006 obliquity at J2000)
+_MAD_OF_NORMAL = float(ndtri(0.75))
 
 
 def position_report(
@@ -25,6 +35,8 @@ def position_report(
     threshold: float,
     radius_arcmin: float,
     tile_order: int,
+    noise: Mapping[str, Mapping[int, float]] | None = None,
+    peaks: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
     """Return the separations of real objects from their clusters, and in bins of other columns.
 
@@ -41,13 +53,18 @@ def position_report(
     radius_arcmin : float
         Largest separation of a match [arcmin].
     tile_order : int
+    noise : mapping of survey to mapping of tile to float, optional
+        Pixel noise of tile images (`pixel_noise`): a survey's depth, tile by tile.
+    peaks : mapping of name to DataFrame, optional
+        Each network's own candidates: ra_deg, dec_deg.
 
     Returns
     -------
     dict
         ``fit`` (`clusterscan.measure.offsets.fit_offsets`), ``edges_arcsec``, ``counts``,
         ``core`` and ``tail`` (expected numbers in the bins), ``claimed_sigma_arcsec`` (median of
-        the positions' own errors), and ``by``: of each column the fits in bins of equal numbers.
+        the positions' own errors), ``by``: of each column the fits in bins of equal numbers, and
+        ``networks``: how far apart two networks see the same objects (`network_scatter`).
     """
     chosen = (found.score >= threshold) & found.is_true
     separation = found.sep_arcsec[chosen]
@@ -57,7 +74,7 @@ def position_report(
     core, tail = core_and_tail(edges, fit["sigma_arcsec"], fit["tail"])
     own = objects.iloc[found.rows[chosen]]
     claimed = own["pos_err_arcsec"].to_numpy(dtype=np.float64)
-    columns = _columns(own, truth.iloc[found.match[chosen]], tile_order)
+    columns = _columns(own, truth.iloc[found.match[chosen]], tile_order, noise or {})
     return {
         "fit": fit,
         "edges_arcsec": edges.tolist(),
@@ -66,6 +83,7 @@ def position_report(
         "tail": (separation.size * tail).tolist(),
         "claimed_sigma_arcsec": float(np.median(claimed)) if claimed.size else float("nan"),
         "by": {name: offsets_by(separation, v, radius) for name, v in columns.items()},
+        "networks": network_scatter(own, peaks or {}, radius_arcmin),
     }
 
 
@@ -121,16 +139,111 @@ def edge_distance_arcmin(ra_deg: np.ndarray, dec_deg: np.ndarray, tile_order: in
     return distance
 
 
-def _columns(own: pd.DataFrame, matched: pd.DataFrame, tile_order: int) -> Mapping[str, np.ndarray]:
+def network_scatter(
+    objects: pd.DataFrame, peaks: Mapping[str, pd.DataFrame], radius_arcmin: float
+) -> list[dict[str, Any]]:
+    """Return how far apart pairs of networks see the same objects.
+
+    Two networks of one survey look at the same pixels: what they differ by is the networks' doing
+    (their architecture, the seed of their weights). Networks of two surveys share nothing but the
+    cluster.
+
+    Parameters
+    ----------
+    objects : DataFrame, n rows
+        ra_deg, dec_deg.
+    peaks : mapping of name to DataFrame
+        Each network's candidates: ra_deg, dec_deg.
+    radius_arcmin : float
+        A network sees an object if it has a peak within this of it.
+
+    Returns
+    -------
+    list of dict
+        first, second, n (objects that both see), median_arcsec, and sigma_arcsec: the standard
+        deviation of the difference along one axis, from the median. Pairs with fewer than five
+        common objects are left out.
+    """
+    seen = {name: _nearest_peak(objects, table, radius_arcmin) for name, table in peaks.items()}
+    rows = []
+    for first, second in combinations(sorted(seen), 2):
+        a, b = seen[first], seen[second]
+        both = np.isfinite(a).all(axis=0) & np.isfinite(b).all(axis=0)
+        if both.sum() < FEWEST:
+            continue
+        apart = 3600 * sky.separation_deg(*a[:, both], *b[:, both])
+        median = float(np.median(apart))
+        rows.append(
+            {
+                "first": first,
+                "second": second,
+                "n": int(both.sum()),
+                "median_arcsec": median,
+                "sigma_arcsec": median / MEDIAN_OF_RAYLEIGH,
+            }
+        )
+    return rows
+
+
+def _nearest_peak(objects: pd.DataFrame, peaks: pd.DataFrame, radius_arcmin: float) -> np.ndarray:
+    """Return the position of the peak nearest to each object, (2, n) [deg]; NaN: none is near."""
+    place = np.full((2, len(objects)), np.nan)
+    i, j, separation = pairs_within(
+        checked_vectors(objects["ra_deg"], objects["dec_deg"], "objects"),
+        checked_vectors(peaks["ra_deg"], peaks["dec_deg"], "peaks"),
+        radius_arcmin,
+    )
+    order = np.lexsort((j, separation, i))
+    rows, first = np.unique(i[order], return_index=True)
+    nearest = peaks.iloc[j[order][first]]
+    place[:, rows] = nearest["ra_deg"].to_numpy(), nearest["dec_deg"].to_numpy()
+    return place
+
+
+def pixel_noise(image: np.ndarray, covered: np.ndarray) -> float:
+    """Return the noise of a pixel, from differences of neighbours; NaN without any.
+
+    Robust, so stars and clusters do not count; noise that neighbours share does not count either.
+
+    Parameters
+    ----------
+    image : float ndarray, shape (ny, nx)
+    covered : bool ndarray, shape (ny, nx)
+        Pixels with data.
+    """
+    step = (image[:, 1:] - image[:, :-1])[covered[:, 1:] & covered[:, :-1]]
+    if not step.size:
+        return float("nan")
+    return float(np.median(np.abs(step - np.median(step))) / (_MAD_OF_NORMAL * np.sqrt(2)))
+
+
+def _columns(
+    own: pd.DataFrame,
+    matched: pd.DataFrame,
+    tile_order: int,
+    noise: Mapping[str, Mapping[int, float]],
+) -> Mapping[str, np.ndarray]:
     ra, dec = own["ra_deg"].to_numpy(), own["dec_deg"].to_numpy()
     columns = {
         name: matched[name].to_numpy(dtype=np.float64, na_value=np.nan)
         for name in ("z", "m500c_msun")
         if name in matched
     }
-    latitude = np.abs(sky.galactic_latitude_deg(ra, dec)) if len(own) else np.empty(0)
-    return columns | {
-        "galactic_latitude_deg": latitude,
-        "snr_peak": own["snr_peak"].to_numpy(dtype=np.float64),
+    some = len(own) > 0
+    tile = sky.owning_cell(ra, dec, tile_order) if some else np.empty(0, dtype=np.int64)
+    columns |= {
+        "galactic_latitude_deg": np.abs(sky.galactic_latitude_deg(ra, dec)) if some else ra,
+        "ecliptic_latitude_deg": 90.0 - sky.separation_deg(ra, dec, *_ECLIPTIC_POLE)
+        if some
+        else ra,
         "edge_distance_arcmin": edge_distance_arcmin(ra, dec, tile_order),
+    }
+    columns |= {
+        name: own[name].to_numpy(dtype=np.float64)
+        for name in ("snr_peak", "prob_scatter")
+        if name in own
+    }
+    return columns | {
+        f"noise_{survey}": np.array([by_tile.get(int(t), np.nan) for t in tile])
+        for survey, by_tile in noise.items()
     }
