@@ -21,9 +21,10 @@ rule scan:
         settings=lambda w: SETTINGS.scan(w.survey, w.model),
         block=block_number,
         may_fail=may_fail,
+        read_ahead=read_ahead,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --tiles {input.tiles:q} --model {input.model:q}"
-        " --max-failed-fraction {params.may_fail}"
+        " --max-failed-fraction {params.may_fail} --read-ahead {params.read_ahead}"
         " --output {output:q} --log {log:q}"

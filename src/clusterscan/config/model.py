@@ -156,6 +156,13 @@ class ExecutionSettings(Settings):
 
     workers: int = Field(1, ge=1, description="Dask worker processes of one fetch or image job")
     gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
+    read_ahead_tiles: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="tiles that a scan job reads and normalises, each on a thread of its own, "
+        "while it scans one: for GPUs, 2 to 4",
+    )
     max_failed_fraction: float = Field(
         0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
     )

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
+from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import INJECTED
 from clusterscan.config.versions import STAGE_VERSIONS
 from clusterscan.preprocess.stage import margin_arcmin
@@ -90,14 +91,14 @@ class StageSettings:
     def scan(self, survey: str, model: str) -> str:
         """Return settings of `scan`, with the network or with the plain filter."""
         settings = self._config.surveys[survey]
-        how = settings.filter if model == FILTER else settings.scan
+        how = _plain(settings.filter) if model == FILTER else _how(settings.scan)
         return self._text(
             "scan",
             {
                 "kind": FILTER if model == FILTER else "network",
                 "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
                 "map_order": self._config.sky.map_order,
-                "how": _plain(how),
+                "how": how,
             },
         )
 
@@ -148,7 +149,7 @@ class StageSettings:
         """Return settings of one probe of the selection function."""
         config, chosen = self._config, self._config.selection
         networks = [(s, m) for s, m in config.scanned() if m != FILTER]
-        how = {f"{s}/{m}": _plain(config.surveys[s].scan) for s, m in networks}
+        how = {f"{s}/{m}": _how(config.surveys[s].scan) for s, m in networks}
         seen = probe_surveys(config, probe)
         stage: dict[str, Any] = {
             "seed": config.seed,
@@ -301,3 +302,9 @@ def catalogue_source(config: Config, name: str) -> dict[str, Any]:
 
 def _plain(model: BaseModel | None) -> Any:
     return None if model is None else model.model_dump(mode="json")
+
+
+def _how(scan: ScanSettings) -> dict[str, Any]:
+    """Return how networks scan; maps that were made before a setting came stay as they are."""
+    later = {"precision": "float32", "compile_network": False}
+    return {k: v for k, v in _plain(scan).items() if k not in later or v != later[k]}
