@@ -37,6 +37,7 @@ from clusterscan.validate.recovery import recovery
 
 DENSE, WINDOWED, COARSE = "dense", "windowed", "coarse to fine"
 LOGIT_SPAN = 14.0  # beyond it detection counts a probability as saturated
+LOWER_PURITIES = (0.3, 0.5)  # a single network may reach no higher one
 Maps = dict[int, np.ndarray]
 
 
@@ -155,7 +156,9 @@ def compared(run: Run, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, obj
             min_objects=how.min_objects,
             rng=np.random.default_rng([run.config.seed, number]),
         )
-        for number, purity in enumerate(sorted({*how.purities, how.reference_purity}))
+        for number, purity in enumerate(
+            sorted({*LOWER_PURITIES, *how.purities, how.reference_purity})
+        )
     ]
 
 

@@ -3,7 +3,7 @@
 
 rule scan:
     input:
-        tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
+        tiles=lambda w: PATHS.images(w.survey, w.model, w.block),
         model=lambda w: PATHS.trained(w.survey, w.model),
     output:
         PATHS.manifest("scan", "{survey}/{model}", "{block}"),
@@ -11,7 +11,7 @@ rule scan:
         PATHS.log("scan", "{survey}-{model}", "{block}"),
     conda:
         ENVIRONMENT
-    threads: lambda w: CFG.surveys[w.survey].scan.threads
+    threads: lambda w: CFG.surveys[CFG.surveys_of(w.survey, w.model)[0]].scan.threads
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         gpu=lambda w: CFG.execution.gpus_per_job,

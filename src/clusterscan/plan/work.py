@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterscan import sky
-from clusterscan.config.model import FILTER, Config, ModelSettings, SurveySettings
+from clusterscan.config.model import (
+    FILTER,
+    FUSION,
+    Config,
+    FusionModelSettings,
+    ModelSettings,
+    SurveySettings,
+)
 from clusterscan.plan.rates import Rates, StageRate, training_s
 from clusterscan.preprocess.stage import margin_arcmin
 
@@ -109,11 +116,16 @@ def _train(config: Config, rates: Rates) -> StagePlan:
             rate = rates.networks[f"{name}/{key}"]
             seconds += training_s(rate, _epochs(model) * examples(config, survey))
             weights += rate.parameters
-    jobs = sum(len(s.models) for s in config.surveys.values())
+    for key, fusion in config.fusions.items():
+        rate = rates.networks[f"{FUSION}/{key}"]
+        most = max(examples(config, config.surveys[s]) for s in fusion.network.branches)
+        seconds += training_s(rate, _epochs(fusion) * most)
+        weights += rate.parameters
+    jobs = sum(len(s.models) for s in config.surveys.values()) + len(config.fusions)
     return StagePlan("train", jobs, 0, _hours(seconds, jobs, rates), weights * _FLOAT / 2**30)
 
 
-def _epochs(model: ModelSettings) -> float:
+def _epochs(model: ModelSettings | FusionModelSettings) -> float:
     stages = getattr(model.train, "transfer", None)
     return sum(stage.epochs for stage in stages) if stages else model.train.epochs
 
@@ -122,7 +134,9 @@ def _scan(config: Config, rates: Rates) -> StagePlan:
     tiles, seconds = len(config.sky.tiles()), 0.0
     pixels = 4 ** (config.sky.map_order - config.sky.tile_order)
     for survey, model in config.scanned():
-        megapixels = image_megapixels(config, survey, raw=False)
+        # Of a network of several surveys the largest image stands for all: an upper bound.
+        seen = config.surveys_of(survey, model)
+        megapixels = max(image_megapixels(config, name, raw=False) for name in seen)
         if model == FILTER:
             bands = len(config.surveys[survey].bands)
             seconds += _tiles_s(rates.filter, tiles, megapixels * bands)

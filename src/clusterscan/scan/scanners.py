@@ -5,7 +5,7 @@ Both work in two steps: what prepares a tile runs on any thread while the tile b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from clusterscan.config.filter import FilterSettings
 from clusterscan.config.scan import ScanSettings
+from clusterscan.errors import ModelError
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.provenance.fingerprint import fingerprint
 
@@ -64,6 +65,58 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     )
 
 
+@dataclass(frozen=True)
+class FusionScanner:
+    """What makes a map of a tile in several surveys; steps as of `Scanner`.
+
+    Attributes
+    ----------
+    prepare : callable
+        Images by survey, those that have the tile, and the map pixels (ra_deg, dec_deg).
+    scan : callable
+        As of `Scanner`.
+    """
+
+    prepare: Callable[[Mapping[str, TileImage], np.ndarray, np.ndarray], Any]
+    scan: Callable[[Any], Values]
+
+    def __call__(
+        self, tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray
+    ) -> Values:
+        """Return the value and the reason at each map pixel."""
+        return self.scan(self.prepare(tiles, ra_deg, dec_deg))
+
+
+def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> FusionScanner:
+    """Return what slides a network of several surveys over their tiles."""
+    from clusterscan.networks.card import load_model
+    from clusterscan.networks.device import compiled
+    from clusterscan.networks.fusion import FusionNetwork
+    from clusterscan.scan.finer import finer
+    from clusterscan.scan.fused import fused
+    from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
+    from clusterscan.scan.memory import keep_freed_memory
+
+    keep_freed_memory()
+    network, card = load_model(card_path.parent)
+    if not isinstance(network, FusionNetwork):
+        raise ModelError(f"{card_path}: a network of one survey, not a fusion; train it again")
+    settings = [ScanSettings(**how[survey]) for survey in network.surveys]
+    for i, one in enumerate(settings):
+        quick = fused(finer(network.branches[i], one.step_px))  # type: ignore[arg-type]
+        network.branches[i] = compiled(quick) if one.compile_network else quick
+
+    def prepare(
+        tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray
+    ) -> list[SurveyTile | None]:
+        return [
+            SurveyTile(tile.image, tile.mask, *tile.to_pixel(ra_deg, dec_deg)) if tile else None
+            for tile in map(tiles.get, network.surveys)
+        ]
+
+    return FusionScanner(prepare, lambda ready: scan_fusion_tile(network, card, ready, settings))
+
+
 def filter_scanner(how: dict[str, Any]) -> Scanner:
     """Return what runs the plain filter over a tile."""
     from clusterscan.scan.plain_filter import filter_tile
@@ -82,4 +135,5 @@ def model_identity(card_path: Path) -> str:
     from clusterscan.networks.card import read_card  # brings torch, so only where needed
 
     card = read_card(card_path.parent)
-    return fingerprint({key: card[key] for key in ("weights", "network", "views")})
+    keys = ("weights", "network", "fusion", "views")
+    return fingerprint({key: card[key] for key in keys if key in card})
