@@ -4,8 +4,8 @@ Both sides of a comparison run in one process, in turn, with the same weights on
 are per second of processor time, which what else a machine does changes least (on one thread and
 an idle machine it is the wall's clock; that is in the conditions). Every
 network has a process of its own, so that its memory is its own. Random weights: time does not
-depend on them. The tile is one of order 6 (0.92 degrees) at unWISE's pixel scale; `--full` takes
-order 5 (1.83 degrees), where less is lost at the borders. The windowed engine is timed on a sample
+depend on them. The tile is one of order 6 (0.92 degrees) at unWISE's pixel scale; `--order 5`
+(1.83 degrees) loses less at the borders. The windowed engine is timed on a sample
 of the positions, all of which cost the same. Prints one JSON object a line. Needs no arguments and
 about fifteen minutes on one core. `--device cuda` measures the GPU's part instead (scan_gpu.py).
 """
@@ -372,32 +372,29 @@ def measure_footprint(tiles: int) -> None:
 def main() -> None:
     """Measure and print, every case in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="a whole tile of order 5")
-    parser.add_argument("--order", type=int, default=6, help="of the tile")
+    parser.add_argument("--order", type=int, default=6, help="of the tile; 5: a whole one")
     parser.add_argument("--device", default="cpu", help="cuda: the GPU's part (scan_gpu.py)")
     parser.add_argument("--only", help="one network by name, 'original' or 'area'")
     parser.add_argument("--case", nargs=2, help="be the process of a case (used by itself)")
     args = parser.parse_args()
-    order = 5 if args.full else args.order
     if args.device != "cpu":
         script = str(Path(__file__).with_name("scan_gpu.py"))
         subprocess.run([sys.executable, script, "--device", args.device], check=True)
         return
     if args.case:
         kind, which = args.case
-        if kind == "network":
-            measure(CASES[int(which)], order)
-        elif kind == "area":
-            measure_footprint(int(which))
-        else:
-            measure_original()
+        {
+            "network": lambda: measure(CASES[int(which)], args.order),
+            "area": lambda: measure_footprint(int(which)),
+            "original": measure_original,
+        }[kind]()
         return
     works = [("network", str(n)) for n, c in enumerate(CASES) if args.only in (None, c.name)]
     works += [("original", "0")] if args.only in (None, "original") else []
     works += [("area", n) for n in ("1", "4", "16")] if args.only in (None, "area") else []
     for work in works:
         command = [sys.executable, __file__, "--case", *work]
-        subprocess.run([*command, "--order", str(order)], check=True)
+        subprocess.run([*command, "--order", str(args.order)], check=True)
 
 
 if __name__ == "__main__":

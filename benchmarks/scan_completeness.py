@@ -50,13 +50,13 @@ class Run:
     tiles: tuple[int, ...]
 
     @classmethod
-    def of(cls, folder: Path, config_path: Path) -> Run:
-        """Return the run in a folder."""
+    def of(cls, folder: Path, config_path: Path, count: int | None = None) -> Run:
+        """Return the run in a folder, with the first few tiles of its test region or all."""
         config = load_config([config_path])
         regions = config.sky.regions
         if regions.kind != "cells" or regions.order != config.sky.tile_order:
             raise SystemExit("the test region must be whole tiles (regions.kind: cells)")
-        return cls(config, folder, tuple(sorted(regions.test)))
+        return cls(config, folder, tuple(sorted(regions.test))[:count])
 
     def models(self) -> list[tuple[str, str]]:
         """Return (survey, model) of all networks."""
@@ -229,9 +229,10 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
     parser.add_argument("--only", nargs="*", help="networks, such as act/baseline")
     parser.add_argument("--ways", nargs="*", default=[WINDOWED, COARSE], help="besides dense")
+    parser.add_argument("--tiles", type=int, help="only the first few of the test region")
     parser.add_argument("--work", type=Path, help="keep maps here")
     args = parser.parse_args()
-    run = Run.of(args.results, args.config)
+    run = Run.of(args.results, args.config, args.tiles)
     with tempfile.TemporaryDirectory() as folder:
         work = args.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)

@@ -257,6 +257,8 @@ class Config(Settings):
     def _fusions_fit_their_surveys(self):
         if FUSION in self.surveys:
             raise ValueError(f"surveys: {FUSION!r} stands for networks of several; rename it")
+        if FILTER in self.fusions:
+            raise ValueError(f"fusions: {FILTER!r} names the plain filter; rename it")
         for name, fusion in self.fusions.items():
             where = f"fusions.{name}.network"
             if fusion.network.classes != 1:

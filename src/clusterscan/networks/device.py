@@ -95,6 +95,7 @@ def features_in(precision: str, device: torch.device) -> AbstractContextManager[
 
 def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
     """Return the network with its body built by torch.compile when it is first used."""
+    getattr(network, "bytes_per_px", None)  # measured by hooks, which a built body does not call
     network.body = torch.compile(network.body, backend=backend)  # type: ignore[assignment]
     return network
 
