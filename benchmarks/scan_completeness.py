@@ -36,6 +36,7 @@ from clusterscan.validate.bootstrap import compare
 from clusterscan.validate.recovery import recovery
 
 DENSE, WINDOWED, COARSE = "dense", "windowed", "coarse to fine"
+FINER = "dense at step "  # px
 LOGIT_SPAN = 14.0  # beyond it detection counts a probability as saturated
 LOWER_PURITIES = (0.3, 0.5)  # a single network may reach no higher one
 Maps = dict[int, np.ndarray]
@@ -74,7 +75,10 @@ class Run:
             return own.model_copy(update={"engine": "dense", "coarse_step_px": None})
         if way == WINDOWED:
             return own.model_copy(update={"engine": "windowed", "coarse_step_px": None})
-        return own.model_copy(update={"engine": "dense", "coarse_step_px": 64})  # the stride
+        if way == COARSE:
+            return own.model_copy(update={"engine": "dense", "coarse_step_px": 64})  # the stride
+        step = int(way.removeprefix(FINER))
+        return own.model_copy(update={"engine": "dense", "step_px": step, "coarse_step_px": None})
 
 
 def scanned(run: Run, survey: str, model: str, way: str, work: Path) -> tuple[Maps, float]:
@@ -228,7 +232,12 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="a finished run's folder")
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
     parser.add_argument("--only", nargs="*", help="networks, such as act/baseline")
-    parser.add_argument("--ways", nargs="*", default=[WINDOWED, COARSE], help="besides dense")
+    parser.add_argument(
+        "--ways",
+        nargs="*",
+        default=[WINDOWED, COARSE],
+        help="besides dense: windowed, 'coarse to fine', 'dense at step 2'",
+    )
     parser.add_argument("--tiles", type=int, help="only the first few of the test region")
     parser.add_argument("--work", type=Path, help="keep maps here")
     args = parser.parse_args()
