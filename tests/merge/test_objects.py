@@ -135,14 +135,14 @@ def test_position_is_the_inverse_variance_mean_across_ra_zero():
     assert row.ra_deg == pytest.approx(0.0014, abs=1e-9)
     assert row.pos_err_arcsec == pytest.approx(60 / np.sqrt(125), rel=1e-6)
     assert (row.n_models, row.n_surveys, row["flags"]) == (2, 2, 5)
+    assert row.sep_arcsec_x_m == pytest.approx(0.0024 * 3600, rel=1e-4)
+    assert row.object_id == sky.owning_cell([row.ra_deg], [row.dec_deg], 29)[0]
 
 
 def test_a_network_of_several_surveys_is_a_model_more_but_no_survey_more():
     here = candidates([10.0], [0.0], [2.0])
     merged = merge_candidates({("x", "m"): here, ("fusion", "m"): here}, radius_arcmin=2.5)
     assert merged[["n_models", "n_surveys"]].to_numpy().tolist() == [[2, 1]]
-    assert row.sep_arcsec_x_m == pytest.approx(0.0024 * 3600, rel=1e-4)
-    assert row.object_id == sky.owning_cell([row.ra_deg], [row.dec_deg], 29)[0]
 
 
 def test_no_candidates_give_an_empty_table_with_all_columns():

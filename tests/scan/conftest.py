@@ -90,7 +90,7 @@ class Chain:
 
     root: Path
     tiles: tuple[int, ...]
-    tile_order: int = 6
+    tile_order: int = 7
     block_order: int = 4
     map_order: int = 12
 
@@ -99,7 +99,7 @@ class Chain:
         """The blocks that hold the tiles."""
         return sorted({int(sky.ancestor(t, self.tile_order, self.block_order)) for t in self.tiles})
 
-    def make_images(self, light: Light, halo_arcmin: float = 16.0) -> None:
+    def make_images(self, light: Light, halo_arcmin: float = 12.0) -> None:
         """Write the tiles' images of a sky, in frames as the workflow has them."""
 
         def compute(tile: int, shard: Path) -> TileOutcome:
@@ -140,7 +140,7 @@ class Chain:
         }
         for block in self.blocks if blocks is None else blocks:
             extra = {
-                "tiles": self.manifest("preprocess", block),
+                "tiles": [self.manifest("preprocess", block)],
                 "model": [self.root / "model" / "model.json"],
                 "read_ahead": read_ahead,
             }

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 
@@ -96,7 +96,8 @@ def features_in(precision: str, device: torch.device) -> AbstractContextManager[
 def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
     """Return the network with its body built by torch.compile when it is first used."""
     getattr(network, "bytes_per_px", None)  # measured by hooks, which a built body does not call
-    network.body = torch.compile(network.body, backend=backend)  # type: ignore[assignment]
+    body: Any = network.body
+    network.body = torch.compile(body, backend=backend)
     return network
 
 
