@@ -233,9 +233,8 @@ def measure(case: Case, order: int) -> None:
         "positions": len(x),
         "windowed_positions": len(few),
         "crop_px": case.settings.size_px,
-        "threads": THREADS,
-        "machine": platform.machine(),
-    }
+        "threads": THREADS, "machine": platform.machine(),
+    }  # fmt: skip
     report(case, len(ra) * sky.cell_area_deg2(order + 7), peak_gib, clocks, conditions)
     if case.window_px > 100:
         measure_fraction(case, quick)
@@ -378,8 +377,8 @@ def main() -> None:
     parser.add_argument("--case", nargs=2, help="be the process of a case (used by itself)")
     args = parser.parse_args()
     if args.device != "cpu":
-        script = str(Path(__file__).with_name("scan_gpu.py"))
-        subprocess.run([sys.executable, script, "--device", args.device], check=True)
+        script = [sys.executable, str(Path(__file__).with_name("scan_gpu.py"))]
+        subprocess.run([*script, "--device", args.device], check=True)
         return
     if args.case:
         kind, which = args.case

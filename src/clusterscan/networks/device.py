@@ -97,7 +97,8 @@ def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
     """Return the network with its body built by torch.compile when it is first used."""
     getattr(network, "bytes_per_px", None)  # measured by hooks, which a built body does not call
     body: Any = network.body
-    network.body = torch.compile(body, backend=backend)
+    built: Any = torch.compile(body, backend=backend)
+    network.body = built
     return network
 
 
