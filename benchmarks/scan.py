@@ -4,9 +4,10 @@ Both sides of a comparison run in one process, in turn, with the same weights on
 are per second of processor time, which what else a machine does changes least (on one thread and
 an idle machine it is the wall's clock; that is in the conditions). Every
 network has a process of its own, so that its memory is its own. Random weights: time does not
-depend on them. The tile is one of order 6 (0.92 degrees) at unWISE's pixel scale; `--full` takes
-order 5 (1.83 degrees), where less is lost at the borders. Prints one JSON object a line. Needs no
-arguments and about ten minutes on one core.
+depend on them. The tile is one of order 6 (0.92 degrees) at unWISE's pixel scale; `--order 5`
+(1.83 degrees) loses less at the borders. The windowed engine is timed on a sample
+of the positions, all of which cost the same. Prints one JSON object a line. Needs no arguments and
+about fifteen minutes on one core. `--device cuda` measures the GPU's part instead (scan_gpu.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,6 +51,7 @@ BANDS = ("W1", "W2")
 THREADS = 1
 TURNS = 2
 GIB = 2**30
+FIRST_TILE = 1105  # of order 4
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ class Case:
         return f"{self.name}, windows of {self.window_px} px, steps of 1 arcmin"
 
     @property
+    def overlap(self) -> float:
+        """Pixels that crops send through the network for each pixel of the sky."""
+        return (self.settings.size_px * SCALE_ARCSEC / POSITIONS_ARCSEC) ** 2
+
+    @property
     def goal(self) -> float:
         """30 at 224 px, and in proportion to the windows' overlap at other sizes."""
         return round(30 * (self.window_px / 224) ** 2, 2)
@@ -86,6 +94,7 @@ CASES = [
     *(Case(name, 224) for name in
       ("baseline", "resnet18", "efficientnet_b0", "densenet121", "spinalnet_vgg")),
     *(Case(name, 64) for name in ("baseline", "resnet18", "efficientnet_b0", "densenet121")),
+    Case("spinalnet_vgg", 112),  # the least that its head of 7 x 7 means can read at stride 16
 ]  # fmt: skip
 CARD = {
     "views": [
@@ -192,11 +201,10 @@ def measure(case: Case, order: int) -> None:
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     network = build(case.settings, len(BANDS), seed=1).eval()
-    windows = fused(network)
     quick = fused(finer(network, STEP_PX))
     assert isinstance(quick, ScanNetwork)
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
-    number = 1105 * 4 ** (order - 4)
+    number = FIRST_TILE * 4 ** (order - 4)
     with tempfile.TemporaryDirectory() as folder:
         path = tile_on_disk(Path(folder), order, number, case.settings.size_px)
         tile = read_tile(path)
@@ -213,41 +221,51 @@ def measure(case: Case, order: int) -> None:
         stage()  # memory of a job, before anything else runs here
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
         few = np.random.default_rng(1).permutation(len(x))[: 8 if case.window_px > 100 else 32]
-        whole, windowed, job, network_alone = in_turn(
+        windows = fused(network)
+        clocks = in_turn(
             lambda: dense_grid(quick, tile.image, x, y, step_px=STEP_PX).at(x, y),
             lambda: windowed_logits(windows, tile.image, x[few], y[few], batch_size=4),
             stage,
             bare(quick, tile.image),
         )
-    area = len(ra) * sky.cell_area_deg2(order + 7)
     conditions = {
         "tile": f"order {order}, {tile.mask.shape[1]} x {tile.mask.shape[0]} px",
         "positions": len(x),
         "windowed_positions": len(few),
         "crop_px": case.settings.size_px,
-        "threads": THREADS,
-        "machine": platform.machine(),
-    }
-    ours, other = len(x) / whole.best_s, len(few) / windowed.best_s
-    wall = [round(min(c.wall), 2) for c in (whole, windowed, job, network_alone)]
+        "threads": THREADS, "machine": platform.machine(),
+    }  # fmt: skip
+    report(case, len(ra) * sky.cell_area_deg2(order + 7), peak_gib, clocks, conditions)
+    if case.window_px > 100:
+        measure_fraction(case, quick)
+
+
+def report(
+    case: Case, area_deg2: float, peak_gib: float, clocks: list[Clock], conditions: dict[str, Any]
+) -> None:
+    """Print what the clocks of the dense engine, windows, the stage and the network say."""
+    whole, windowed, job, network_alone = clocks
+    ours = conditions["positions"] / whole.best_s
+    other = conditions["windowed_positions"] / windowed.best_s
+    wall = [round(min(c.wall), 2) for c in clocks]
     emit(
         "scan.dense_vs_windowed", case.title, ours=round(ours, 1), other=round(other, 2),
         unit="positions/s", ratio=round(ours / other, 1), goal=case.goal,
+        overlap=round(case.overlap, 1), of_overlap=round(ours / other / case.overlap, 3),
         conditions=conditions | {"wall_s": wall[:2]},
     )  # fmt: skip
     if case.window_px < 100:
         return
     ratio = network_alone.best_s / job.best_s
     emit(
-        "scan.stage_vs_network", case.title, ours=round(area / job.best_s, 4),
-        other=round(area / network_alone.best_s, 4), unit="deg2/s", ratio=round(ratio, 3),
+        "scan.stage_vs_network", case.title, ours=round(area_deg2 / job.best_s, 4),
+        other=round(area_deg2 / network_alone.best_s, 4), unit="deg2/s", ratio=round(ratio, 3),
         goal=0.7, conditions=conditions | {"wall_s": wall[2:]},
     )  # fmt: skip
     emit(
         "scan.memory", case.title, value=round(peak_gib, 2), limit=2.0, unit="GiB resident",
         conditions=conditions,
     )  # fmt: skip
-    measure_fraction(case, quick)
 
 
 def measure_fraction(case: Case, network: ScanNetwork) -> None:
@@ -327,7 +345,7 @@ def measure_footprint(tiles: int) -> None:
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
     area = tiles * sky.cell_area_deg2(order)
     with tempfile.TemporaryDirectory() as folder:
-        first = 1105 * 4**3
+        first = FIRST_TILE * 4**3
         paths = {n: tile_on_disk(Path(folder), order, n, 96) for n in range(first, first + tiles)}
 
         def scan() -> None:
@@ -353,26 +371,29 @@ def measure_footprint(tiles: int) -> None:
 def main() -> None:
     """Measure and print, every case in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="a whole tile of order 5")
+    parser.add_argument("--order", type=int, default=6, help="of the tile; 5: a whole one")
+    parser.add_argument("--device", default="cpu", help="cuda: the GPU's part (scan_gpu.py)")
     parser.add_argument("--only", help="one network by name, 'original' or 'area'")
     parser.add_argument("--case", nargs=2, help="be the process of a case (used by itself)")
     args = parser.parse_args()
-    order = 5 if args.full else 6
+    if args.device != "cpu":
+        script = [sys.executable, str(Path(__file__).with_name("scan_gpu.py"))]
+        subprocess.run([*script, "--device", args.device], check=True)
+        return
     if args.case:
         kind, which = args.case
-        if kind == "network":
-            measure(CASES[int(which)], order)
-        elif kind == "area":
-            measure_footprint(int(which))
-        else:
-            measure_original()
+        {
+            "network": lambda: measure(CASES[int(which)], args.order),
+            "area": lambda: measure_footprint(int(which)),
+            "original": measure_original,
+        }[kind]()
         return
     works = [("network", str(n)) for n, c in enumerate(CASES) if args.only in (None, c.name)]
     works += [("original", "0")] if args.only in (None, "original") else []
     works += [("area", n) for n in ("1", "4", "16")] if args.only in (None, "area") else []
     for work in works:
         command = [sys.executable, __file__, "--case", *work]
-        subprocess.run(command + (["--full"] if args.full else []), check=True)
+        subprocess.run([*command, "--order", str(args.order)], check=True)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,15 @@ class Paths:
         """Return a trained network's card."""
         return f"{self._root}/models/{survey}-{model}/model.json"
 
+    def images(self, survey: str, model: str, block: str) -> list[str]:
+        """Return the manifests of the images that a scan reads: several for a fusion."""
+        surveys = self._config.surveys_of(survey, model)
+        return [self.manifest("preprocess", name, block) for name in surveys]
+
+    def training_sets(self, survey: str, model: str) -> list[str]:
+        """Return the training sets that a network learns from: several for a fusion."""
+        return [self.release(name) for name in self._config.surveys_of(survey, model)]
+
     def trained(self, survey: str, model: str) -> list[str]:
         """Return what a scan needs besides tiles: the network's card, nothing for a filter."""
         return [] if model == FILTER else [self.model(survey, model)]
@@ -145,8 +154,12 @@ class Paths:
 
     def probe_models(self, probe: str) -> list[str]:
         """Return the cards of the networks that scan a probe."""
-        seen = probe_surveys(self._config, probe)
-        return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER and s in seen]
+        seen = set(probe_surveys(self._config, probe))
+        return [
+            self.model(s, m)
+            for s, m in self._config.scanned()
+            if m != FILTER and set(self._config.surveys_of(s, m)) <= seen
+        ]
 
     def all_probes(self) -> list[str]:
         """Return the manifests of all probes: of blocks that hold tiles of theirs."""

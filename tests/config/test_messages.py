@@ -60,7 +60,8 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     "a key like no other": (
         "scan: {step_px: 4}", "scan: {zzz: 4}", "zzz",
         "surveys.act.scan.zzz: no such setting; here stand: batch_size, coarse_probability, "
-        "coarse_step_px, device, engine, min_valid_fraction, step_px, threads",
+        "coarse_step_px, compile_network, device, engine, min_valid_fraction, precision, step_px, "
+        "threads",
     ),
     "text for a number": (
         "tile_order: 6", "tile_order: six", "tile_order",

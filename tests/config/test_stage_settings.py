@@ -8,6 +8,7 @@ import yaml
 from clusterscan.config.load import load_config
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.stages import StageSettings
+from clusterscan.errors import ConfigError
 
 
 @pytest.fixture
@@ -106,3 +107,49 @@ def test_a_setting_of_one_simulated_survey_leaves_the_others_as_they_are():
 def test_a_stage_rebuilds_the_same_simulation_from_its_part_of_the_settings():
     settings = SimulationSettings(infrared={"star_density": 0.5})
     assert SimulationSettings(**settings.parts_of("infrared")) == settings
+
+
+BRANCH = {"name": "baseline", "output_stride": 4, "size_px": 16, "window_px": 8}
+WIDE = {
+    "title": "Coarser",
+    "bands": ["f150"],
+    "unit": "uK_CMB",
+    "pixel_scale_arcsec": 60.0,
+    "beam_fwhm_arcsec": [84.0],
+    "source": {"kind": "simulated", "sky": "microwave"},
+    "sample": {
+        "kind": "tiles",
+        "size_px": 16,
+        "random_per_deg2": 60.0,
+        "exclusion_arcmin": 3.0,
+    },
+    "models": {"baseline": {"network": BRANCH}},
+}
+
+
+def test_a_network_of_several_surveys_changes_only_what_comes_after_the_maps(parts):
+    network = {"branches": {"act": BRANCH, "wide": BRANCH}}
+    before = parts(surveys__wide=WIDE)
+    after = parts(surveys__wide=WIDE, fusions={"both": {"network": network}})
+    differing = [name for name in before if before[name]["stage"] != after[name]["stage"]]
+    assert differing == ["merge", "validate", "publish"]
+
+
+@pytest.mark.parametrize(
+    ("branches", "message"),
+    [
+        ({"act": BRANCH, "xray": BRANCH}, "'xray' is no survey; choose from"),
+        ({"act": BRANCH, "wide": {**BRANCH, "size_px": 24}}, "larger than the examples"),
+        ({"act": BRANCH}, "at least 2"),
+    ],
+)
+def test_fusions_that_do_not_fit_their_surveys_are_refused(parts, branches, message):
+    changes = {"surveys__wide": WIDE, "fusions": {"both": {"network": {"branches": branches}}}}
+    with pytest.raises(ConfigError, match=message):
+        parts(**changes)
+
+
+def test_maps_made_before_a_setting_came_stay_as_long_as_it_is_at_its_default(parts):
+    assert "precision" not in parts()["scan"]["stage"]["how"]
+    lower = parts(surveys__act__scan__precision="bfloat16")
+    assert lower["scan"]["stage"]["how"]["precision"] == "bfloat16"

@@ -139,6 +139,12 @@ def test_position_is_the_inverse_variance_mean_across_ra_zero():
     assert row.object_id == sky.owning_cell([row.ra_deg], [row.dec_deg], 29)[0]
 
 
+def test_a_network_of_several_surveys_is_a_model_more_but_no_survey_more():
+    here = candidates([10.0], [0.0], [2.0])
+    merged = merge_candidates({("x", "m"): here, ("fusion", "m"): here}, radius_arcmin=2.5)
+    assert merged[["n_models", "n_surveys"]].to_numpy().tolist() == [[2, 1]]
+
+
 def test_no_candidates_give_an_empty_table_with_all_columns():
     models = [("ir", "resnet18"), ("mw", "baseline")]
     empty = merge_candidates({m: empty_candidates() for m in models}, radius_arcmin=2.5)

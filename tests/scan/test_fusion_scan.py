@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from clusterscan import sky
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError
+from clusterscan.networks.card import save_model
 from clusterscan.networks.registry import build
+from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.scan.cutting import cut
 from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
+from clusterscan.scan.scanners import fusion_scanner
 from clusterscan.scan.validity import first_pixel
 
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
@@ -79,6 +83,36 @@ def test_each_survey_is_left_out_where_its_own_window_is_bad(network):
     nothing, why = scan_fusion_tile(network, CARD, both, how("dense"))
     assert np.isnan(nothing).all()
     assert (why == 2).all()
+
+
+@pytest.mark.parametrize("present", [("unwise", "act"), ("unwise",), ("act",)])
+def test_the_workflows_scanner_reads_tiles_on_their_own_grids_with_one_missing(
+    network, present, tmp_path
+):
+    """As the function that the other tests judge, given the same images and map pixels."""
+    common = {"bands": ["b"], "unit": "", "normalisation": UNCHANGED}
+    scales = {"unwise": 20.0, "act": 40.0}
+    views = [{"survey": s, "pixel_scale_arcsec": p, **common} for s, p in scales.items()]
+    save_model(tmp_path, network, {"views": views, "classes": ["other", "cluster"]})
+    rng = np.random.default_rng(5)
+    images = {}
+    for survey, scale in scales.items():
+        wcs, shape = sky.tile_frame(17681, 6, scale, 20.0)
+        image = rng.normal(size=(1, *shape)).astype(np.float32)
+        images[survey] = TileImage(image, np.zeros(shape, np.uint8), wcs, "", ("b",))
+    ra, dec = sky.map_pixels(17681, 6, 9)
+    given = {s: images[s] for s in present}
+    settings = ScanSettings(step_px=1, device="cpu")
+    scanner = fusion_scanner(tmp_path / "model.json", dict.fromkeys(images, settings.model_dump()))
+    found, reason = scanner(given, ra, dec)
+    assert (reason == 0).all()
+    surveys = [
+        SurveyTile(t.image, t.mask, *t.to_pixel(ra, dec)) if t else None
+        for t in (given.get("unwise"), given.get("act"))
+    ]
+    expected, _ = scan_fusion_tile(network, CARD, surveys, [settings] * 2)
+    # An untrained network says much the same everywhere, so what counts is the scatter.
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.ptp(expected))
 
 
 def test_a_tile_for_every_survey_or_none_is_asked_for(network):

@@ -11,6 +11,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from clusterscan.provenance.fingerprint import file_sha256
+
 pytestmark = pytest.mark.chain
 
 
@@ -58,6 +60,15 @@ def test_blocks_cores_and_workers_change_no_byte_of_the_catalogue(finished, copy
     copy.clusterscan("run", "--cores", "2")
     assert len(list(copy.root.glob("manifests/detect/act/*/o5-*.json"))) == 4
     assert copy.catalogue() == finished.catalogue()
+    assert map_bytes(copy) == map_bytes(finished)
+
+
+def map_bytes(run):
+    """Return the sha256 of every map tile."""
+    maps = run.root / "maps"
+    found = {p.relative_to(maps): file_sha256(p) for p in maps.rglob("Norder6/**/*.fits")}
+    assert len(found) == 8
+    return found
 
 
 def forget_all_but(run, *stages):

@@ -61,6 +61,11 @@ def may_fail(wildcards, input):
     return CFG.execution.max_failed_fraction
 
 
+def read_ahead(wildcards, input):
+    """Return how many tiles a scan reads ahead; it changes no result (see `may_fail`)."""
+    return CFG.execution.read_ahead_tiles
+
+
 def download_settings(wildcards, input):
     """Return the settings of downloads as JSON; they change no result (see `may_fail`)."""
     return CFG.execution.download.model_dump_json()

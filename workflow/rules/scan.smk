@@ -3,7 +3,7 @@
 
 rule scan:
     input:
-        tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
+        tiles=lambda w: PATHS.images(w.survey, w.model, w.block),
         model=lambda w: PATHS.trained(w.survey, w.model),
     output:
         PATHS.manifest("scan", "{survey}/{model}", "{block}"),
@@ -11,7 +11,7 @@ rule scan:
         PATHS.log("scan", "{survey}-{model}", "{block}"),
     conda:
         ENVIRONMENT
-    threads: lambda w: CFG.surveys[w.survey].scan.threads
+    threads: lambda w: CFG.surveys[CFG.surveys_of(w.survey, w.model)[0]].scan.threads
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         gpu=lambda w: CFG.execution.gpus_per_job,
@@ -21,9 +21,10 @@ rule scan:
         settings=lambda w: SETTINGS.scan(w.survey, w.model),
         block=block_number,
         may_fail=may_fail,
+        read_ahead=read_ahead,
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --tiles {input.tiles:q} --model {input.model:q}"
-        " --max-failed-fraction {params.may_fail}"
+        " --max-failed-fraction {params.may_fail} --read-ahead {params.read_ahead}"
         " --output {output:q} --log {log:q}"

@@ -3,14 +3,14 @@
 
 rule train:
     input:
-        PATHS.release("{survey}"),
+        lambda w: PATHS.training_sets(w.survey, w.model),
     output:
         PATHS.model("{survey}", "{model}"),
     log:
         PATHS.log("train", "{survey}-{model}", "all"),
     conda:
         ENVIRONMENT
-    threads: lambda w: CFG.surveys[w.survey].models[w.model].train.threads
+    threads: lambda w: CFG.train_settings(w.survey, w.model).threads
     resources:
         mem_mb=lambda w, attempt: 4000 * attempt,
         gpu=lambda w: CFG.execution.gpus_per_job,

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings
-from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.footprint import Footprint, footprint_tiles
+from clusterscan.config.simulation import SimulationSettings
 from clusterscan.progress import Progress
 from clusterscan.provenance.tables import write_table
 from clusterscan.stage import arguments, run_stage

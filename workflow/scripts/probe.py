@@ -9,13 +9,21 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.model import FUSION
 from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.progress import Progress
 from clusterscan.provenance.records import records_of
 from clusterscan.provenance.tables import write_table
-from clusterscan.scan.scanners import model_identity, network_scanner
+from clusterscan.scan.scanners import (
+    FusionScanner,
+    Scanner,
+    fusion_scanner,
+    model_identity,
+    network_scanner,
+)
 from clusterscan.selection.probe import FOLDER, changed_tile, scanned_maps
 from clusterscan.stage import block_arguments, run_stage
 
@@ -31,7 +39,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     cards = {
         key: args.root / "models" / key.replace("/", "-") / "model.json" for key in stage["how"]
     }
-    scanners = {key: network_scanner(cards[key], how) for key, how in stage["how"].items()}
+    scanners = {key: scanner_of(key, cards[key], how) for key, how in stage["how"].items()}
     identities = [model_identity(card) for card in cards.values()]
     wanted = [t for t in stage["tiles"] if any(t in found for found in records.values())]
 
@@ -64,6 +72,12 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         max_failed_fraction=args.max_failed_fraction,
         progress=progress,
     )
+
+
+def scanner_of(key: str, card: Path, how: dict[str, Any]) -> Scanner | FusionScanner:
+    """Return what scans with the network that a key names."""
+    several = key.partition("/")[0] == FUSION
+    return fusion_scanner(card, how) if several else network_scanner(card, how)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,29 @@
-"""Stage scan: slide a network, or the survey's plain filter, over a block's tiles."""
+"""Stage scan: slide a network, of one survey or several, or a plain filter over a block's tiles."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clusterscan import sky
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.model import FUSION
 from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.progress import Progress
-from clusterscan.provenance.records import records_of
+from clusterscan.provenance.records import TileRecord, records_of
 from clusterscan.publish.hips import write_map_tile
-from clusterscan.scan.scanners import filter_scanner, model_identity, network_scanner
+from clusterscan.scan.read_ahead import ReadAhead
+from clusterscan.scan.scanners import (
+    FusionScanner,
+    Scanner,
+    filter_scanner,
+    fusion_scanner,
+    model_identity,
+    network_scanner,
+)
 from clusterscan.stage import block_arguments, run_stage
 
 
@@ -21,20 +31,31 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     """Scan the block named by the arguments."""
     stage = args.settings["stage"]
     job = BlockJob.of(args, "scan", "maps", ".fits")
-    tiles = records_of([args.tiles])
-    if args.model:
-        model = model_identity(args.model[0])
-        scanner = network_scanner(args.model[0], stage["how"])
-    else:
-        model, scanner = "", filter_scanner(stage["how"])
+    surveys = sorted(stage["how"]) if stage["kind"] == FUSION else [args.key.partition("/")[0]]
+    records = {
+        survey: records_of([manifest]) for survey, manifest in zip(surveys, args.tiles, strict=True)
+    }
+    tiles = sorted({number for found in records.values() for number in found})
+    model = model_identity(args.model[0]) if args.model else ""
+    scanner = scanner_of(stage, args.model)
+
+    def present(number: int) -> dict[str, TileRecord]:
+        found = {survey: records[survey].get(number) for survey in surveys}
+        return {survey: record for survey, record in found.items() if record and record.has_shard}
+
+    def prepared(number: int) -> Any:
+        images = {s: read_tile(r.checked_shard(args.root)) for s, r in present(number).items()}
+        ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
+        if isinstance(scanner, FusionScanner):
+            return scanner.prepare(images, ra, dec)
+        (image,) = images.values()
+        return scanner.prepare(image, *image.to_pixel(ra, dec))
 
     def scan(number: int, shard: Path) -> TileOutcome:
-        record = tiles[number]
-        if not record.has_shard:
-            return TileOutcome("no_coverage", record.reason)
-        tile = read_tile(record.checked_shard(args.root))
-        ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
-        values, reason = scanner(tile, *tile.to_pixel(ra, dec))
+        if not present(number):
+            lacking = [found[number] for found in records.values() if number in found]
+            return TileOutcome("no_coverage", "; ".join(dict.fromkeys(r.reason for r in lacking)))
+        values, reason = scanner.scan(ready(number))
         if not np.isfinite(values).any():
             return TileOutcome("no_coverage", "no map pixel has a window of good image")
         header = {"TTYPE": "S/N" if stage["kind"] == "filter" else "probability"}
@@ -42,18 +63,36 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         counts = np.bincount(reason, minlength=4)
         return TileOutcome(counts={f"reason_{code}": int(n) for code, n in enumerate(counts)})
 
-    run_block(
-        job,
-        {n: [r.identity, model] for n, r in tiles.items()},
-        scan,
-        manifest=args.output,
-        max_failed_fraction=args.max_failed_fraction,
-        progress=progress,
-    )
+    # Of one survey the identity stands alone, as it did before there were fusions.
+    made_from: dict[int, Any] = {
+        n: [found[n].identity if n in found else "" for found in records.values()] for n in tiles
+    }
+    inputs = {n: [known if len(known) > 1 else known[0], model] for n, known in made_from.items()}
+    with ReadAhead(prepared, [n for n in tiles if present(n)], args.read_ahead) as ready:
+        run_block(
+            job,
+            inputs,
+            scan,
+            manifest=args.output,
+            max_failed_fraction=args.max_failed_fraction,
+            progress=progress,
+        )
+
+
+def scanner_of(stage: dict[str, Any], model: list[Path]) -> Scanner | FusionScanner:
+    """Return what scans as the settings say."""
+    if not model:
+        return filter_scanner(stage["how"])
+    if stage["kind"] == FUSION:
+        return fusion_scanner(model[0], stage["how"])
+    return network_scanner(model[0], stage["how"])
 
 
 if __name__ == "__main__":
     parser = block_arguments("scan", __doc__)
-    parser.add_argument("--tiles", type=Path, required=True, help="the block's tile manifest")
+    parser.add_argument(
+        "--tiles", type=Path, nargs="+", required=True, help="the block's tiles, by survey"
+    )
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="a network's card")
+    parser.add_argument("--read-ahead", type=int, default=0, help="tiles read while one is scanned")
     run_stage(parser, main)

@@ -13,7 +13,7 @@ from clusterscan.config.detect import DetectSettings
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.publish import PublishSettings
 from clusterscan.config.sample import SampleSettings, TileSampleSettings
@@ -27,6 +27,9 @@ from clusterscan.config.validate import ValidateSettings
 
 FILTER = "filter"
 """The name under which a survey's plain filter goes through scan and detect like a network."""
+
+FUSION = "fusion"
+"""What stands in a survey's place for networks of several surveys, in paths and pairs."""
 
 _NAME = r"^[A-Za-z0-9_]+$"
 _NOT_FOR_RUNS = frozenset(
@@ -73,6 +76,18 @@ class ModelSettings(Settings):
                 f"their centre; give less than {size / 2:g}"
             )
         return self
+
+
+class FusionModelSettings(Settings):
+    """One network of several surveys and how it is trained on their training sets together."""
+
+    network: FusionSettings = Field(description="a branch for each survey, and what joins them")
+    train: TrainSettings = Field(TrainSettings(), description="the training")
+    examples: Literal["common", "any"] = Field(
+        "common",
+        description="common: examples that every one of its surveys has; any: also those of one "
+        "alone, from which the network may learn what a missing survey means",
+    )
 
 
 class SurveySettings(Settings):
@@ -166,6 +181,13 @@ class ExecutionSettings(Settings):
 
     workers: int = Field(1, ge=1, description="Dask worker processes of one fetch or image job")
     gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
+    read_ahead_tiles: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="tiles that a scan job reads and normalises, each on a thread of its own, "
+        "while it scans one: for GPUs, 2 to 4",
+    )
     max_failed_fraction: float = Field(
         0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
     )
@@ -188,6 +210,9 @@ class Config(Settings):
     )
     surveys: dict[Annotated[str, Field(pattern=_NAME)], SurveySettings] = Field(
         min_length=1, description="surveys by name"
+    )
+    fusions: dict[Annotated[str, Field(pattern=_NAME)], FusionModelSettings] = Field(
+        {}, description="networks of several surveys, by name; each survey keeps its own scale"
     )
     catalogs: tuple[CatalogueSettings, ...] = Field(
         min_length=1, description="reference catalogues: known objects, truth"
@@ -236,6 +261,41 @@ class Config(Settings):
                     f"would be {width_px:.3g} pixels wide, and may be 1 to {_MAX_TILE_SIDE_PX}; "
                     "correct it, or choose another sky.tile_order"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fusions_fit_their_surveys(self):
+        if FUSION in self.surveys:
+            raise ValueError(f"surveys: {FUSION!r} stands for networks of several; rename it")
+        if FILTER in self.fusions:
+            raise ValueError(f"fusions: {FILTER!r} names the plain filter; rename it")
+        for name, fusion in self.fusions.items():
+            where = f"fusions.{name}.network"
+            if fusion.network.classes != 1:
+                raise ValueError(f"{where}.classes: a network that scans has one logit; give 1")
+            if fusion.train.normalisation.background != "kept":
+                raise ValueError(
+                    f"fusions.{name}.train.normalisation.background: a network that scans tiles "
+                    "needs 'kept'"
+                )
+            for survey, branch in fusion.network.branches.items():
+                if survey not in self.surveys:
+                    raise ValueError(
+                        f"{where}.branches: {survey!r} is no survey; choose from "
+                        f"{list(self.surveys)}"
+                    )
+                most = self.surveys[survey].sample.size_px
+                if branch.size_px > most:
+                    raise ValueError(
+                        f"{where}.branches.{survey}.size_px = {branch.size_px} is larger than the "
+                        f"examples, surveys.{survey}.sample.size_px = {most}; raise the latter"
+                    )
+                step, stride = self.surveys[survey].scan.step_px or 1, branch.output_stride
+                if branch.is_dense and step < stride and stride % step:
+                    raise ValueError(
+                        f"surveys.{survey}.scan.step_px = {step} does not divide "
+                        f"{where}.branches.{survey}.output_stride = {stride}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -295,9 +355,23 @@ class Config(Settings):
         return next(c for c in self.catalogs if c.name == name)
 
     def scanned(self) -> list[tuple[str, str]]:
-        """Return (survey, model) of every map: networks, and each survey's plain filter."""
-        return [
+        """Return (survey, model) of every map: networks, and each survey's plain filter.
+
+        Networks of several surveys come last, with `FUSION` in the survey's place.
+        """
+        alone = [
             (name, model)
             for name, survey in self.surveys.items()
             for model in [*survey.models, *([FILTER] if survey.filter else [])]
         ]
+        return [*alone, *((FUSION, name) for name in self.fusions)]
+
+    def surveys_of(self, survey: str, model: str) -> list[str]:
+        """Return the surveys whose images a model of `scanned` reads, in a fixed order."""
+        return sorted(self.fusions[model].network.branches) if survey == FUSION else [survey]
+
+    def train_settings(self, survey: str, model: str) -> TrainSettings:
+        """Return how a network of `scanned` is trained."""
+        if survey == FUSION:
+            return self.fusions[model].train
+        return self.surveys[survey].models[model].train

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from clusterscan.config.base import Settings
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
 
 class ScanSettings(Settings):
     """How a network slides over a tile's image."""
@@ -50,4 +52,14 @@ class ScanSettings(Settings):
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="'cpu', 'cuda', 'cuda:<n>', or 'auto': the first GPU if there is one.",
+    )
+    precision: Precision = Field(
+        "float32",
+        description="Of the features' convolutions; what the head reads of them is float32. "
+        "The others are for GPUs, and change maps by their rounding.",
+    )
+    compile_network: bool = Field(
+        False,
+        description="Let torch.compile build the network before a job's first tile: for GPUs and "
+        "jobs of many tiles.",
     )

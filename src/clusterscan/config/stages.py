@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from clusterscan import sky
 from clusterscan.config.footprint import Cells, reads_files
-from clusterscan.config.model import FILTER, Config
+from clusterscan.config.model import FILTER, FUSION, Config
+from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import INJECTED
 from clusterscan.config.versions import STAGE_VERSIONS
 from clusterscan.preprocess.stage import margin_arcmin
@@ -75,6 +76,8 @@ class StageSettings:
 
     def train(self, survey: str, model: str) -> str:
         """Return settings of `train`."""
+        if survey == FUSION:
+            return self._train_fusion(model)
         settings = self._config.surveys[survey]
         return _text(
             "train",
@@ -88,17 +91,39 @@ class StageSettings:
             },
         )
 
+    def _train_fusion(self, model: str) -> str:
+        fusion = self._config.fusions[model]
+        surveys = {name: self._config.surveys[name] for name in fusion.network.branches}
+        return _text(
+            "train",
+            {
+                "surveys": {name: {"unit": survey.unit} for name, survey in surveys.items()},
+                "examples": fusion.examples,
+                "network": _plain(fusion.network),
+                "train": _plain(fusion.train),
+            },
+        )
+
     def scan(self, survey: str, model: str) -> str:
         """Return settings of `scan`, with the network or with the plain filter."""
+        if survey == FUSION:
+            return self._text(
+                "scan",
+                {
+                    "kind": FUSION,
+                    "map_order": self._config.sky.map_order,
+                    "how": network_how(self._config, survey, model),
+                },
+            )
         settings = self._config.surveys[survey]
-        how = settings.filter if model == FILTER else settings.scan
+        how = _plain(settings.filter) if model == FILTER else _how(settings.scan)
         return self._text(
             "scan",
             {
                 "kind": FILTER if model == FILTER else "network",
                 "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
                 "map_order": self._config.sky.map_order,
-                "how": _plain(how),
+                "how": how,
             },
         )
 
@@ -149,13 +174,17 @@ class StageSettings:
         """Return settings of one probe of the selection function."""
         config, chosen = self._config, self._config.selection
         networks = [(s, m) for s, m in config.scanned() if m != FILTER]
-        how = {f"{s}/{m}": _plain(config.surveys[s].scan) for s, m in networks}
         seen = probe_surveys(config, probe)
+        how = {
+            f"{s}/{m}": network_how(config, s, m)
+            for s, m in networks
+            if set(config.surveys_of(s, m)) <= set(seen)
+        }
         stage: dict[str, Any] = {
             "seed": config.seed,
             "map_order": config.sky.map_order,
             "tiles": probe_tiles(config, probe),
-            "how": {key: value for key, value in how.items() if key.partition("/")[0] in seen},
+            "how": how,
             "surveys": {
                 survey: {
                     "preprocess": _plain(config.surveys[survey].preprocess),
@@ -217,6 +246,13 @@ class StageSettings:
 def _text(name: str, stage: dict[str, Any], **more: Any) -> str:
     content = {"version": STAGE_VERSIONS[name], "stage": stage, **more}
     return json.dumps(content, sort_keys=True)
+
+
+def network_how(config: Config, survey: str, model: str) -> dict[str, Any]:
+    """Return how a network scans; of a network of several surveys, how it scans each."""
+    if survey != FUSION:
+        return _how(config.surveys[survey].scan)
+    return {name: _how(config.surveys[name].scan) for name in config.surveys_of(survey, model)}
 
 
 def probes(config: Config) -> list[str]:
@@ -309,3 +345,9 @@ def _listed_footprint(config: Config) -> BaseModel:
 
 def _plain(model: BaseModel | None) -> Any:
     return None if model is None else model.model_dump(mode="json")
+
+
+def _how(scan: ScanSettings) -> dict[str, Any]:
+    """Return how networks scan; maps that were made before a setting came stay as they are."""
+    later = {"precision": "float32", "compile_network": False}
+    return {k: v for k, v in _plain(scan).items() if k not in later or v != later[k]}

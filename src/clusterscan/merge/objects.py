@@ -17,6 +17,7 @@ from clusterscan import sky
 from clusterscan.catalogs.groups import group, mean_position
 from clusterscan.catalogs.pairs import checked_vectors
 from clusterscan.config.merge import MergeSettings
+from clusterscan.config.model import FUSION
 from clusterscan.detect.peak_shape import ra_dec
 from clusterscan.detect.peaks import SATURATION
 from clusterscan.errors import CatalogueError
@@ -199,6 +200,8 @@ def _describe(
     survey_of_model = np.array([surveys.index(survey) for survey, _ in models], dtype=np.int64)
     seen = np.zeros((count, len(surveys)), dtype=bool)
     seen[label, survey_of_model[number]] = True
+    if FUSION in surveys:  # a network of several surveys is no survey more
+        seen[:, surveys.index(FUSION)] = False
     flags = np.zeros(count, dtype=np.int32)
     np.bitwise_or.at(flags, label, table["flags"].to_numpy().astype(np.int32))
     snr_peak = np.full(count, -np.inf)

@@ -1,10 +1,15 @@
-"""Where networks run: the device, and a number of CPU threads that settings fix."""
+"""Where networks run: the device, its precision, and a number of CPU threads that settings fix."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
 
 import torch
 
@@ -14,7 +19,9 @@ AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that a setting names; 'auto' is the first GPU, or else the CPU.
+    """Return the device that a setting names; 'auto' is a free GPU, or else the CPU.
+
+    Of several GPUs a process takes one that no other process of clusterscan holds, and keeps it.
 
     Raises
     ------
@@ -22,13 +29,77 @@ def choose_device(name: str) -> torch.device:
         If it is no device that networks run on, or a GPU where there is none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", _own_gpu())
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device = {name!r}, but torch finds no GPU here; set device: cpu")
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise ModelError(f"device = {name!r} is none of auto, cpu, cuda, cuda:1 and so on")
     return torch.device(name)
+
+
+@cache
+def _own_gpu() -> int:
+    """Return the GPU of this process."""
+    names = gpu_names(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    number, lock = take_free(names, Path(tempfile.gettempdir()))
+    _HELD.append(lock)
+    return number
+
+
+_HELD: list[IO[str] | None] = []  # a lock lasts as long as its open file, here the process
+
+
+def gpu_names(count: int, visible: str) -> list[str]:
+    """Return names of the visible GPUs that are the same in all processes of a machine."""
+    listed = [name.strip() for name in visible.split(",") if name.strip()]
+    return listed if len(listed) == count else [str(n) for n in range(count)]
+
+
+def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
+    """Return the number of a GPU whose lock no other process holds, and the lock, now held.
+
+    Where all are held, or locks cannot be written, processes are spread by their numbers.
+
+    Parameters
+    ----------
+    names : list of str
+        One a GPU.
+    folder : Path
+        Where the lock files lie; of the machine, not of a shared disk.
+    """
+    for number, name in enumerate(names if len(names) > 1 else []):
+        try:
+            lock = (folder / f"clusterscan-{os.getuid()}-gpu-{name}.lock").open("w")
+        except OSError:
+            break
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return number, lock
+        except OSError:
+            lock.close()
+    return os.getpid() % max(len(names), 1), None
+
+
+def features_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which convolutions and matrix products have a precision.
+
+    Sums, norms and what else loses by it stay in float32, as torch's autocast has it.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
+
+
+def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
+    """Return the network with its body built by torch.compile when it is first used."""
+    getattr(network, "bytes_per_px", None)  # measured by hooks, which a built body does not call
+    body: Any = network.body
+    built: Any = torch.compile(body, backend=backend)
+    network.body = built
+    return network
 
 
 @contextmanager

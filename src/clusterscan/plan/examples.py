@@ -8,7 +8,7 @@ import numpy as np
 
 from clusterscan import sky
 from clusterscan.config.catalogs import SimulatedCatalogue
-from clusterscan.config.model import Config, ModelSettings, SurveySettings
+from clusterscan.config.model import Config, FusionModelSettings, ModelSettings, SurveySettings
 from clusterscan.config.sample import StampSampleSettings, TileSampleSettings
 from clusterscan.errors import ClusterscanError
 from clusterscan.sample.split import SkySplit
@@ -41,7 +41,7 @@ class ExampleCounts:
         """All examples."""
         return self.positives + self.negatives
 
-    def of_an_epoch(self, model: ModelSettings) -> float:
+    def of_an_epoch(self, model: ModelSettings | FusionModelSettings) -> float:
         """Return how many examples an epoch of training shows (see `train.epochs.epoch_rows`)."""
         ratio = model.train.negatives_per_positive
         once = self.total if ratio is None else self.positives * (1.0 + ratio)

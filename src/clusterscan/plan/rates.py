@@ -17,7 +17,13 @@ import torch
 from pydantic import Field, ValidationError
 
 from clusterscan.config.base import Settings
-from clusterscan.config.model import Config, ModelSettings, SurveySettings
+from clusterscan.config.model import (
+    FUSION,
+    Config,
+    FusionModelSettings,
+    ModelSettings,
+    SurveySettings,
+)
 from clusterscan.errors import ConfigError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
@@ -97,6 +103,9 @@ def calibrate(config: Config, rates: Rates, device: str = "auto") -> Rates:
         for key, model in survey.models.items():
             if f"{name}/{key}" not in found:
                 found[f"{name}/{key}"] = _timed(survey, model, device)
+    for key, fusion in config.fusions.items():
+        if f"{FUSION}/{key}" not in found:
+            found[f"{FUSION}/{key}"] = _sum_of_branches(config, fusion, device)
     kind = choose_device(device).type
     return rates.model_copy(update={"networks": found, "device": kind})
 
@@ -127,6 +136,21 @@ def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> Network
             train_s=_training_step_s(network.train(), bands) / _TRAINING_CROPS,
             parameters=sum(p.numel() for p in network.parameters()),
         )
+
+
+def _sum_of_branches(config: Config, fusion: FusionModelSettings, device: str) -> NetworkRate:
+    """Return the rates of a network of several surveys: what joins its branches costs nothing."""
+    parts = [
+        _timed(config.surveys[name], ModelSettings(network=branch), device)
+        for name, branch in fusion.network.branches.items()
+    ]
+    megapixel_s = [p.megapixel_s for p in parts]
+    dense = [s for s in megapixel_s if s is not None]
+    return NetworkRate(
+        crop_s=sum(p.crop_s for p in parts),
+        megapixel_s=sum(dense) if len(dense) == len(parts) else None,
+        parameters=sum(p.parameters for p in parts),
+    )
 
 
 def _crop_s(network: Network, bands: int) -> float:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterscan import sky
-from clusterscan.config.model import FILTER, Config, ModelSettings
+from clusterscan.config.model import (
+    FILTER,
+    FUSION,
+    Config,
+    FusionModelSettings,
+    ModelSettings,
+)
 from clusterscan.plan.downloads import Download, downloads
 from clusterscan.plan.examples import ExampleCounts, count_examples
 from clusterscan.plan.rates import NetworkRate, Rates, StageRate, forward_s, training_s
@@ -110,11 +116,18 @@ def _train(config: Config, rates: Rates) -> StagePlan:
             rate = rates.networks[f"{name}/{key}"]
             seconds += _model_s(model, counts, rate)
             weights += rate.parameters
-    jobs = sum(len(s.models) for s in config.surveys.values())
+    for key, fusion in config.fusions.items():
+        rate = rates.networks[f"{FUSION}/{key}"]
+        listed = (count_examples(config, config.surveys[s]) for s in fusion.network.branches)
+        seconds += _model_s(fusion, max(listed, key=lambda counts: counts.total), rate)
+        weights += rate.parameters
+    jobs = sum(len(s.models) for s in config.surveys.values()) + len(config.fusions)
     return StagePlan("train", jobs, 0, _hours(seconds, jobs, rates), weights * _FLOAT / 2**30)
 
 
-def _model_s(model: ModelSettings, counts: ExampleCounts, rate: NetworkRate) -> float:
+def _model_s(
+    model: ModelSettings | FusionModelSettings, counts: ExampleCounts, rate: NetworkRate
+) -> float:
     """Return the seconds of a network's training: range tests, epochs, validation after each."""
     settings = model.train
     stages = settings.transfer or (None,)
@@ -130,7 +143,9 @@ def _scan(config: Config, rates: Rates) -> StagePlan:
     tiles, seconds = len(config.sky.tiles()), 0.0
     pixels = 4 ** (config.sky.map_order - config.sky.tile_order)
     for survey, model in config.scanned():
-        megapixels = image_megapixels(config, survey, raw=False)
+        # Of a network of several surveys the largest image stands for all: an upper bound.
+        seen = config.surveys_of(survey, model)
+        megapixels = max(image_megapixels(config, name, raw=False) for name in seen)
         if model == FILTER:
             bands = len(config.surveys[survey].bands)
             seconds += _tiles_s(rates.filter, tiles, megapixels * bands)

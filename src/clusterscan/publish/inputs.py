@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from clusterscan.config.model import FUSION
 from clusterscan.publish.release import Release
 
 RegionOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -75,7 +76,7 @@ class ReportInputs:
     @property
     def surveys(self) -> list[str]:
         """Surveys, in the models' order."""
-        return list(dict.fromkeys(survey for survey, _ in self.models))
+        return list(dict.fromkeys(survey for survey, _ in self.models if survey != FUSION))
 
     def survey_settings(self, survey: str) -> Mapping[str, Any]:
         """Return a survey's part of the configuration, {} where there is none."""

@@ -7,14 +7,52 @@ which is chosen well below what detection keeps; elsewhere the coarse grid is in
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import maximum_filter
 from scipy.special import logit
 
-from clusterscan.networks.network import ScanNetwork
-from clusterscan.networks.whole import WholeNetwork
 from clusterscan.scan.dense import LogitGrid, cell_of
-from clusterscan.scan.windowed import windowed_logits
+
+log = logging.getLogger(__name__)
+
+
+def coarse_to_fine(
+    coarse: LogitGrid,
+    x: np.ndarray,
+    y: np.ndarray,
+    wanted: np.ndarray,
+    probability: float,
+    finely: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return the logits of wanted positions: fine ones where they could matter.
+
+    Parameters
+    ----------
+    coarse : LogitGrid
+        Encloses the wanted positions.
+    x, y : float ndarray, shape (n,)
+        Positions [px].
+    wanted : bool ndarray, shape (n,)
+        Which of them are wanted, m of n.
+    probability : float
+        As `could_matter` takes it.
+    finely : callable
+        Gives the logits of some positions, for a mask (n,) of them.
+
+    Returns
+    -------
+    float32 ndarray, shape (m,)
+    """
+    near = np.zeros_like(wanted)
+    near[wanted] = could_matter(coarse, x[wanted], y[wanted], probability)
+    log.info("%d of %d map pixels are looked at finely", near.sum(), wanted.sum())
+    logits = coarse.at(x[wanted], y[wanted])
+    if near.any():
+        logits[near[wanted]] = finely(near)
+    return logits
 
 
 def could_matter(coarse: LogitGrid, x: np.ndarray, y: np.ndarray, probability: float) -> np.ndarray:
@@ -39,41 +77,3 @@ def could_matter(coarse: LogitGrid, x: np.ndarray, y: np.ndarray, probability: f
     i, _ = cell_of((x - coarse.x0) / coarse.step, around.shape[1])
     j, _ = cell_of((y - coarse.y0) / coarse.step, around.shape[0])
     return around[j, i] | around[j, i + 1] | around[j + 1, i] | around[j + 1, i + 1]
-
-
-def windowed_grid(
-    network: ScanNetwork | WholeNetwork,
-    image: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    step_px: int,
-    batch_size: int,
-) -> LogitGrid:
-    """Return the logits of crops on a regular grid that encloses positions.
-
-    Parameters
-    ----------
-    network : ScanNetwork or WholeNetwork
-        In evaluation mode.
-    image : float32 ndarray, shape (bands, ny, nx)
-        Normalised; continued by zeros.
-    x, y : float ndarray, shape (n,)
-        Finite positions [px].
-    step_px : int
-        Grid step.
-    batch_size : int
-        Crops per forward pass.
-    """
-    half = (network.size_px - 1) / 2 % 1  # crops are then centred on the grid, not near it
-    places = [_enclosing(v, step_px, half) for v in (x, y)]
-    gx, gy = (v.ravel() for v in np.meshgrid(*places))
-    values = windowed_logits(network, image, gx, gy, batch_size=batch_size)
-    grid = values.reshape(len(places[1]), len(places[0]))
-    return LogitGrid(grid, float(places[0][0]), float(places[1][0]), step_px)
-
-
-def _enclosing(position: np.ndarray, step: int, half: float) -> np.ndarray:
-    first = int(np.floor((position.min() - half) / step))
-    last = max(int(np.ceil((position.max() - half) / step)), first + 1)
-    return step * np.arange(first, last + 1) + half

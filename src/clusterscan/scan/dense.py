@@ -13,7 +13,9 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
+from clusterscan.config.scan import Precision
 from clusterscan.errors import ConfigError
+from clusterscan.networks.device import features_in
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.scan.cutting import cut
 
@@ -65,11 +67,11 @@ def dense_grid(
     step_px: int | None = None,
     chunk_pixels: float | None = None,
     read: Read | None = None,
+    precision: Precision = "float32",
 ) -> LogitGrid:
     """Return the logits of all windows on a grid around some positions.
 
-    The grid's phase is fixed to the image's first pixel, so it does not depend on which
-    positions are asked for.
+    Its phase is fixed to the image's first pixel, whichever positions are asked for.
 
     Parameters
     ----------
@@ -86,43 +88,35 @@ def dense_grid(
     chunk_pixels : float, optional
         Most pixels that go through the network at once; what its memory allows if left out.
     read : callable, optional
-        What is made of feature maps (1, C, my + p - 1, mx + p - 1) in place of logits: numbers
-        (channels, my, mx).
+        Makes numbers (channels, my, mx) of feature maps (1, C, my + p - 1, mx + p - 1).
+    precision : str
+        Of the features; what is read of them is float32.
 
     Raises
     ------
     ConfigError
         If the step is finer than the stride but does not divide it.
     """
-    S, N = network.stride, network.size_px
+    S, half = network.stride, (network.size_px - 1) / 2
     step = grid_step(step_px, S)
-    (x0, mx), (y0, my) = (_extent(v, S, N) for v in (x, y))
+    (x0, mx), (y0, my) = (enclosing(v, S, half) for v in (x, y))
     passes = S // step
-    shape = my * passes, mx * passes
-    values: np.ndarray = np.full(shape, np.nan, dtype=np.float32)
-    start = x0 + (N - 1) / 2, y0 + (N - 1) / 2
-    grid = LogitGrid(values, *start, step)
+    values: np.ndarray = np.full((my * passes, mx * passes), np.nan, dtype=np.float32)
+    grid = LogitGrid(values, x0 + half, y0 + half, step)
     needed = None if wanted is None else _needed(grid, x[wanted], y[wanted])
     for rows, columns in _chunks(network, my, mx, chunk_pixels):
         # Each pass fills every passes-th row and column of the chunk's part of the grid.
         place = _finer(rows, passes), _finer(columns, passes)
         if needed is not None and not needed[place].any():
             continue
-        left, top = x0 + columns.start * S, y0 + rows.start * S
+        count = columns.stop - columns.start, rows.stop - rows.start
         for b, a in product(range(passes), repeat=2):
-            found = _one_pass(
-                network,
-                read or _logits,
-                image,
-                left + a * step,
-                top + b * step,
-                columns.stop - columns.start,
-                rows.stop - rows.start,
-            )
+            first = x0 + columns.start * S + a * step, y0 + rows.start * S + b * step
+            found = _one_pass(network, read or _logits, image, first, count, precision)
             if found.ndim > values.ndim:
-                values = np.full((len(found), *shape), np.nan, dtype=np.float32)
+                values = np.full((len(found), *values.shape), np.nan, dtype=np.float32)
             values[..., *place][..., b::passes, a::passes] = found
-    return LogitGrid(values, *start, step)
+    return LogitGrid(values, grid.x0, grid.y0, step)
 
 
 def _logits(network: ScanNetwork, features: torch.Tensor) -> torch.Tensor:
@@ -161,12 +155,11 @@ def context_cells(network: ScanNetwork) -> int:
     return -(-min(network.reach_px, enough) // network.stride)
 
 
-def _extent(position: np.ndarray, stride: int, size: int) -> tuple[int, int]:
-    """Return the first crop's first pixel, a multiple of the stride, and the number of crops."""
-    half = (size - 1) / 2
-    first = int(np.floor((position.min() - half) / stride))
-    last = int(np.ceil((position.max() - half) / stride))
-    return first * stride, max(last - first, 1) + 1
+def enclosing(position: np.ndarray, step: int, half: float) -> tuple[int, int]:
+    """Return the first multiple of a step, and how many, so that all plus ``half`` enclose."""
+    first = int(np.floor((position.min() - half) / step))
+    last = int(np.ceil((position.max() - half) / step))
+    return first * step, max(last - first, 1) + 1
 
 
 def _needed(grid: LogitGrid, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -206,18 +199,25 @@ def _rim(network: ScanNetwork) -> int:
 
 @torch.inference_mode()
 def _one_pass(
-    network: ScanNetwork, read: Read, image: np.ndarray, x0: int, y0: int, mx: int, my: int
+    network: ScanNetwork,
+    read: Read,
+    image: np.ndarray,
+    first: tuple[int, int],
+    count: tuple[int, int],
+    precision: Precision,
 ) -> np.ndarray:
-    """Return what is read (my, mx) of crops with first pixels x0 + S * i, y0 + S * j."""
+    """Return what is read of crops: ``count`` (x, y) of them, S px apart, from pixel ``first``."""
     S, p = network.stride, network.settings.window_cells
     rim = _rim(network)
     # The context at the sides lies beyond the crops where it is longer than their rim.
     around = rim - (network.settings.cells - p) // 2
-    width, height = (m + p - 1 + 2 * rim for m in (mx, my))
-    piece = cut(image, x0 - around * S, y0 - around * S, width * S, height * S)
-    features = network.features(as_batch(piece[None], network))
-    inner = features[:, :, rim : height - rim, rim : width - rim]
-    return read(network, inner).float().cpu().numpy()
+    width, height = (m + p - 1 + 2 * rim for m in count)
+    left, top = (v - around * S for v in first)
+    piece = as_batch(cut(image, left, top, width * S, height * S)[None], network)
+    with features_in(precision, piece.device):
+        features = network.features(piece)
+    inner = features[:, :, rim : height - rim, rim : width - rim].float()
+    return read(network, inner).cpu().numpy()
 
 
 def as_batch(images: np.ndarray, network: Network) -> torch.Tensor:

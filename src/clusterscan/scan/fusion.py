@@ -21,12 +21,11 @@ from clusterscan.errors import ImageError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map
-from clusterscan.networks.network import Network, ScanNetwork
-from clusterscan.networks.normalise import Normalisation, apply
-from clusterscan.scan.cutting import cut
-from clusterscan.scan.dense import as_batch, dense_grid
-from clusterscan.scan.validity import NO_COVERAGE, VALID, first_pixel, reasons
-from clusterscan.scan.windowed import log_odds
+from clusterscan.networks.network import ScanNetwork
+from clusterscan.scan.dense import dense_grid
+from clusterscan.scan.tile import Prepared, prepare_tile
+from clusterscan.scan.validity import NO_COVERAGE, VALID
+from clusterscan.scan.windowed import batches_of_crops, described, log_odds
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,30 @@ def scan_fusion_tile(
     ImageError
         If there is not one entry a survey, none is there, or the positions differ in number.
     """
+    count = _map_pixels(network, tiles, settings)
+    network.eval().to(choose_device(settings[0].device))
+    reason = np.full((len(tiles), count), NO_COVERAGE, dtype=np.uint8)
+    parts = []
+    with fixed_threads(settings[0].threads):
+        for i, (tile, how) in enumerate(zip(tiles, settings, strict=True)):
+            part = network.stand_in[i].detach().expand(count, -1).clone()
+            if tile is not None:
+                ready = _prepared(network, card, i, tile, how, bad_planes)
+                reason[i] = ready.reason
+                seen = reason[i] == VALID
+                if seen.any():
+                    part[torch.from_numpy(seen)] = _described(network, i, ready, seen, how)
+            parts.append(part)
+        logits = _joined(network, parts)
+    found = (reason == VALID).any(axis=0)
+    probability = np.where(found, 1.0 / (1.0 + np.exp(-logits.astype(np.float64))), np.nan)
+    return probability.astype(np.float32), np.where(found, VALID, reason.max(axis=0)).astype("u1")
+
+
+def _map_pixels(
+    network: FusionNetwork, tiles: Sequence[SurveyTile | None], settings: Sequence[ScanSettings]
+) -> int:
+    """Return the number of map pixels, the same in all surveys."""
     there = [t for t in tiles if t is not None]
     if not len(tiles) == len(settings) == len(network.surveys) or not there:
         raise ImageError(
@@ -94,51 +117,28 @@ def scan_fusion_tile(
     count = len(there[0].x)
     if any(len(t.x) != count or len(t.y) != count for t in there):
         raise ImageError("the surveys' tiles list different numbers of map pixels")
-    network.eval().to(choose_device(settings[0].device))
-    reason = np.full((len(tiles), count), NO_COVERAGE, dtype=np.uint8)
-    described = []
-    with fixed_threads(settings[0].threads):
-        for i, (tile, how) in enumerate(zip(tiles, settings, strict=True)):
-            part = network.stand_in[i].detach().expand(count, -1).clone()
-            if tile is not None:
-                bad = ((tile.mask & bad_planes) != 0) | ~np.isfinite(tile.image).all(axis=0)
-                reason[i] = _reasons(network.branches[i], tile, bad, how, bad_planes)
-                seen = reason[i] == VALID
-                if seen.any():
-                    inputs = apply(tile.image, _normalisation(card, i))
-                    inputs[:, bad] = 0.0
-                    part[torch.from_numpy(seen)] = _described(network, i, inputs, tile, seen, how)
-            described.append(part)
-        logits = _joined(network, described)
-    found = (reason == VALID).any(axis=0)
-    probability = np.where(found, 1.0 / (1.0 + np.exp(-logits.astype(np.float64))), np.nan)
-    return probability.astype(np.float32), np.where(found, VALID, reason.max(axis=0)).astype("u1")
+    return count
 
 
-def _reasons(
-    branch: Any, tile: SurveyTile, bad: np.ndarray, how: ScanSettings, bad_planes: int
-) -> np.ndarray:
-    return reasons(
-        bad,
-        tile.mask,
-        tile.x,
-        tile.y,
-        window_px=branch.window_px,
-        min_valid_fraction=how.min_valid_fraction,
-        bad_planes=bad_planes,
+def _prepared(
+    network: FusionNetwork,
+    card: dict[str, Any],
+    view: int,
+    tile: SurveyTile,
+    how: ScanSettings,
+    bad_planes: int,
+) -> Prepared:
+    branch: Any = network.branches[view]
+    return prepare_tile(
+        branch, card, tile.image, tile.mask, tile.x, tile.y, how, bad_planes=bad_planes, view=view
     )
-
-
-def _normalisation(card: dict[str, Any], view: int) -> Normalisation:
-    return Normalisation.from_json(card["views"][view]["normalisation"])
 
 
 @torch.inference_mode()
 def _described(
     network: FusionNetwork,
     i: int,
-    inputs: np.ndarray,
-    tile: SurveyTile,
+    tile: Prepared,
     seen: np.ndarray,
     how: ScanSettings,
 ) -> torch.Tensor:
@@ -153,9 +153,12 @@ def _described(
         def read(one: ScanNetwork, features: torch.Tensor) -> torch.Tensor:
             return _window_means(one, linear, features)[0]
 
-        grid = dense_grid(branch, inputs, x, y, step_px=how.step_px, read=read)
+        grid = dense_grid(
+            branch, tile.inputs, x, y, step_px=how.step_px, read=read, precision=how.precision
+        )
         return norm(torch.from_numpy(grid.at(x, y).T.copy()).to(device))
-    return norm(linear(_embedded(branch, inputs, x, y, how.batch_size)))
+    parts = batches_of_crops(branch, tile.inputs, x, y, how.batch_size)
+    return norm(linear(torch.cat([described(branch, crops, how.precision) for crops in parts])))
 
 
 def _window_means(branch: ScanNetwork, linear: nn.Linear, features: torch.Tensor) -> torch.Tensor:
@@ -168,21 +171,7 @@ def _window_means(branch: ScanNetwork, linear: nn.Linear, features: torch.Tensor
     return functional.avg_pool2d(cells, p, stride=1)
 
 
-def _embedded(
-    branch: Network, inputs: np.ndarray, x: np.ndarray, y: np.ndarray, batch_size: int
-) -> torch.Tensor:
-    """Return the features (n, F) of crops at the nearest pixels."""
-    size = branch.sizes_px[0]
-    places = list(zip(first_pixel(x, size).tolist(), first_pixel(y, size).tolist(), strict=True))
-    parts = []
-    for start in range(0, len(places), batch_size):
-        some = places[start : start + batch_size]
-        crops = np.stack([cut(inputs, column, row, size, size) for column, row in some])
-        parts.append(branch.embed(as_batch(crops, branch)))
-    return torch.cat(parts)
-
-
 @torch.inference_mode()
-def _joined(network: FusionNetwork, described: Sequence[torch.Tensor]) -> np.ndarray:
-    logits = network.logits(network.join(torch.cat(list(described), dim=1)))
+def _joined(network: FusionNetwork, parts: Sequence[torch.Tensor]) -> np.ndarray:
+    logits = network.logits(network.join(torch.cat(list(parts), dim=1)))
     return log_odds(logits).float().cpu().numpy()

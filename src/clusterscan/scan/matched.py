@@ -48,19 +48,13 @@ def matched_filter(
     ImageError
         If the settings' frequencies are not as many as the bands.
 
-    Notes
-    -----
     With several sizes the map is a maximum, so its mean over a blank field lies above zero.
 
     References
     ----------
     Melin, Bartlett & Delabrouille 2006, A&A 459, 341; Herranz et al. 2002, MNRAS 336, 1057.
     """
-    if image.shape[0] != len(settings.frequencies_ghz):
-        raise ImageError(
-            f"the image has {image.shape[0]} bands and frequencies_ghz "
-            f"{len(settings.frequencies_ghz)} values; give one for each band"
-        )
+    _check_bands(image, settings)
     weight = taper(usable, settings.taper_arcmin / pixel_scale_arcmin)
     maps = _without_mean(image, weight)
     if settings.point_source_snr is not None:
@@ -69,9 +63,7 @@ def matched_filter(
         )
     response = np.array([sz_response_uk(f) for f in settings.frequencies_ghz])
     k = wave_numbers(usable.shape, pixel_scale_arcmin)
-    beams = np.stack([beam_window(k, fwhm) for fwhm in settings.beam_fwhm_arcmin])
-    if settings.highpass_fwhm_arcmin is not None:
-        beams = beams * (1 - beam_window(k, settings.highpass_fwhm_arcmin))
+    beams = _windows(k, settings)
     noise = noise_covariance(maps * weight, weight, k)
     measurable = weight > 0.99
     radius = settings.noise_radius_arcmin / pixel_scale_arcmin
@@ -82,9 +74,24 @@ def matched_filter(
         snr = local_significance(y0 / sigma, measurable, radius)
         best = snr if best is None else np.maximum(best, snr)
     assert best is not None  # the settings hold at least one size
-    width = 2 * max(settings.beam_fwhm_arcmin) / pixel_scale_arcmin
-    fraction = uniform_filter(usable.astype(float), max(round(width), 1), mode="constant")
-    return best, fraction, 1
+    width = max(round(2 * max(settings.beam_fwhm_arcmin) / pixel_scale_arcmin), 1)
+    return best, uniform_filter(usable.astype(float), width, mode="constant"), 1
+
+
+def _check_bands(image: np.ndarray, settings: MatchedFilterSettings) -> None:
+    if image.shape[0] != len(settings.frequencies_ghz):
+        raise ImageError(
+            f"the image has {image.shape[0]} bands and frequencies_ghz "
+            f"{len(settings.frequencies_ghz)} values; give one for each band"
+        )
+
+
+def _windows(k: np.ndarray, settings: MatchedFilterSettings) -> np.ndarray:
+    """Return what is left of each band's plane waves: beams, less what the high-pass takes."""
+    beams = np.stack([beam_window(k, fwhm) for fwhm in settings.beam_fwhm_arcmin])
+    if settings.highpass_fwhm_arcmin is not None:
+        beams = beams * (1 - beam_window(k, settings.highpass_fwhm_arcmin))
+    return beams
 
 
 def taper(usable: np.ndarray, width_px: float) -> np.ndarray:

@@ -54,11 +54,7 @@ def multiscale_filter(
     ImageError
         If the settings' colour has not one value for each band.
     """
-    if image.shape[0] != len(settings.signal_colour):
-        raise ImageError(
-            f"the image has {image.shape[0]} bands and signal_colour "
-            f"{len(settings.signal_colour)} values; give one for each band"
-        )
+    _check_bands(image, settings)
     if settings.bright_sigma is not None:
         reach = settings.bright_radius_arcsec / pixel_scale_arcsec
         usable = usable & ~bright_sources(image, usable, settings.bright_sigma, reach)
@@ -80,6 +76,14 @@ def multiscale_filter(
     fraction = gaussian_filter(weight, finest / factor, mode="constant")
     assert best is not None  # the settings hold at least one scale
     return best, fraction, factor
+
+
+def _check_bands(image: np.ndarray, settings: MultiscaleFilterSettings) -> None:
+    if image.shape[0] != len(settings.signal_colour):
+        raise ImageError(
+            f"the image has {image.shape[0]} bands and signal_colour "
+            f"{len(settings.signal_colour)} values; give one for each band"
+        )
 
 
 def bright_sources(

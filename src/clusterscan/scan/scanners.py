@@ -1,8 +1,12 @@
-"""What slides over a tile: a trained network or the plain filter, ready for use."""
+"""What slides over a tile: a trained network or the plain filter, ready for use.
+
+Both work in two steps: what prepares a tile runs on any thread while the tile before is scanned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +15,106 @@ from pydantic import TypeAdapter
 
 from clusterscan.config.filter import FilterSettings
 from clusterscan.config.scan import ScanSettings
+from clusterscan.errors import ModelError
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.provenance.fingerprint import fingerprint
 
 Values = tuple[np.ndarray, np.ndarray]
-Scanner = Callable[[TileImage, np.ndarray, np.ndarray], Values]
-"""Tile, and the map pixels' x and y in it [px] -> value and reason at each."""
+"""Value and reason at each map pixel."""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """What makes a map of a tile.
+
+    Attributes
+    ----------
+    prepare : callable
+        Tile, and the map pixels' x and y in it [px], to what ``scan`` takes.
+    scan : callable
+        That to the value and the reason at each map pixel.
+    """
+
+    prepare: Callable[[TileImage, np.ndarray, np.ndarray], Any]
+    scan: Callable[[Any], Values]
+
+    def __call__(self, tile: TileImage, x: np.ndarray, y: np.ndarray) -> Values:
+        """Return the value and the reason at each map pixel."""
+        return self.scan(self.prepare(tile, x, y))
 
 
 def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     """Return what slides a trained network over a tile."""
     from clusterscan.networks.card import load_model
+    from clusterscan.networks.device import compiled
     from clusterscan.scan.finer import finer
     from clusterscan.scan.fused import fused
     from clusterscan.scan.memory import keep_freed_memory
-    from clusterscan.scan.tile import scan_tile
+    from clusterscan.scan.tile import prepare_tile, scan_prepared
 
     keep_freed_memory()
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)
     coarse = fused(network) if settings.coarse_step_px else None
     network = fused(finer(network, settings.step_px))
-    return lambda tile, x, y: scan_tile(
-        network, card, tile.image, tile.mask, x, y, settings, coarse=coarse
+    if settings.compile_network:
+        network, coarse = compiled(network), compiled(coarse) if coarse else None
+    return Scanner(
+        lambda tile, x, y: prepare_tile(network, card, tile.image, tile.mask, x, y, settings),
+        lambda ready: scan_prepared(network, ready, settings, coarse=coarse),
     )
+
+
+@dataclass(frozen=True)
+class FusionScanner:
+    """What makes a map of a tile in several surveys; steps as of `Scanner`.
+
+    Attributes
+    ----------
+    prepare : callable
+        Images by survey, those that have the tile, and the map pixels (ra_deg, dec_deg).
+    scan : callable
+        As of `Scanner`.
+    """
+
+    prepare: Callable[[Mapping[str, TileImage], np.ndarray, np.ndarray], Any]
+    scan: Callable[[Any], Values]
+
+    def __call__(
+        self, tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray
+    ) -> Values:
+        """Return the value and the reason at each map pixel."""
+        return self.scan(self.prepare(tiles, ra_deg, dec_deg))
+
+
+def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> FusionScanner:
+    """Return what slides a network of several surveys over their tiles."""
+    from clusterscan.networks.card import load_model
+    from clusterscan.networks.device import compiled
+    from clusterscan.networks.fusion import FusionNetwork
+    from clusterscan.scan.finer import finer
+    from clusterscan.scan.fused import fused
+    from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
+    from clusterscan.scan.memory import keep_freed_memory
+
+    keep_freed_memory()
+    network, card = load_model(card_path.parent)
+    if not isinstance(network, FusionNetwork):
+        raise ModelError(f"{card_path}: a network of one survey, not a fusion; train it again")
+    settings = [ScanSettings(**how[survey]) for survey in network.surveys]
+    for i, one in enumerate(settings):
+        quick = fused(finer(network.branches[i], one.step_px))  # type: ignore[arg-type]
+        network.branches[i] = compiled(quick) if one.compile_network else quick
+
+    def prepare(
+        tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray
+    ) -> list[SurveyTile | None]:
+        return [
+            SurveyTile(tile.image, tile.mask, *tile.to_pixel(ra_deg, dec_deg)) if tile else None
+            for tile in map(tiles.get, network.surveys)
+        ]
+
+    return FusionScanner(prepare, lambda ready: scan_fusion_tile(network, card, ready, settings))
 
 
 def filter_scanner(how: dict[str, Any]) -> Scanner:
@@ -42,9 +122,12 @@ def filter_scanner(how: dict[str, Any]) -> Scanner:
     from clusterscan.scan.plain_filter import filter_tile
 
     settings = TypeAdapter(FilterSettings).validate_python(how)
-    return lambda tile, x, y: filter_tile(
-        tile.image, tile.mask, tile.pixel_scale_arcsec, x, y, settings
-    )
+
+    def scan(ready: tuple[TileImage, np.ndarray, np.ndarray]) -> Values:
+        tile, x, y = ready
+        return filter_tile(tile.image, tile.mask, tile.pixel_scale_arcsec, x, y, settings)
+
+    return Scanner(lambda *ready: ready, scan)
 
 
 def model_identity(card_path: Path) -> str:
@@ -52,4 +135,5 @@ def model_identity(card_path: Path) -> str:
     from clusterscan.networks.card import read_card  # brings torch, so only where needed
 
     card = read_card(card_path.parent)
-    return fingerprint({key: card[key] for key in ("weights", "network", "views")})
+    keys = ("weights", "network", "fusion", "views")
+    return fingerprint({key: card[key] for key in keys if key in card})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,36 @@ from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
 from clusterscan.networks.whole import WholeNetwork
-from clusterscan.scan.coarse import could_matter, windowed_grid
+from clusterscan.scan.coarse import coarse_to_fine
 from clusterscan.scan.dense import LogitGrid, dense_grid
 from clusterscan.scan.validity import VALID, reasons
-from clusterscan.scan.windowed import windowed_logits
-
-log = logging.getLogger(__name__)
+from clusterscan.scan.windowed import windowed_grid, windowed_logits
 
 Scannable = ScanNetwork | WholeNetwork
 
 # A chunk of the fine look [px]: small, for most of a tile needs none; its overlap is at least half.
 FINE_PIXELS = 300.0**2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A tile as a network reads it, and the map pixels in it.
+
+    Attributes
+    ----------
+    inputs : float32 ndarray, shape (bands, ny, nx)
+        Normalised, 0 where the image says nothing.
+    x, y : float ndarray, shape (n,)
+        Positions of the map pixels [px].
+    reason : uint8 ndarray, shape (n,)
+        Why a map pixel gets no value: 0 it gets one, 1 no coverage, 2 masked, 3 too few valid
+        pixels in the window.
+    """
+
+    inputs: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    reason: np.ndarray
 
 
 def scan_tile(
@@ -42,12 +61,42 @@ def scan_tile(
 
     Parameters
     ----------
+    network, card, image, mask, x, y, settings, bad_planes
+        As `prepare_tile` takes them.
+    coarse : Network, optional
+        As `scan_prepared` takes it.
+
+    Returns
+    -------
+    probability, reason
+        As `scan_prepared` returns them.
+    """
+    tile = prepare_tile(network, card, image, mask, x, y, settings, bad_planes=bad_planes)
+    return scan_prepared(network, tile, settings, coarse=coarse)
+
+
+def prepare_tile(
+    network: Network,
+    card: dict[str, Any],
+    image: np.ndarray,
+    mask: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    settings: ScanSettings,
+    *,
+    bad_planes: int = 1 | 2,
+    view: int = 0,
+) -> Prepared:
+    """Return a tile normalised and judged; touches neither torch nor a GPU.
+
+    Parameters
+    ----------
     network : ScanNetwork or WholeNetwork
-        In evaluation mode. A whole network is always scanned crop by crop.
+        What will scan it.
     card : dict
         Its model card, for the normalisation.
     image : float32 ndarray, shape (bands, ny, nx)
-        The tile's image in the survey's unit; missing pixels NaN or marked in the mask.
+        In the survey's unit; missing pixels NaN or marked in the mask.
     mask : uint8 ndarray, shape (ny, nx)
         Bit planes: 1 no coverage, 2 saturated, 4 bright star.
     x, y : float ndarray, shape (n,)
@@ -56,23 +105,15 @@ def scan_tile(
         Engine, grid step, validity.
     bad_planes : int
         Bits of the mask whose pixels are left out.
-    coarse : Network, optional
-        What looks first where the settings have a coarse step; the network itself if left out.
-
-    Returns
-    -------
-    probability : float32 ndarray, shape (n,)
-        NaN where reason is not 0.
-    reason : uint8 ndarray, shape (n,)
-        0 valid, 1 no coverage, 2 masked, 3 too few valid pixels in the window.
+    view : int
+        Of the card.
 
     Raises
     ------
     ImageError
         If the shapes do not fit each other or the model.
     ModelError
-        If the network joins several surveys: a tile is of one; or if it was trained on images
-        less their own background, which a window of a tile is not.
+        If the network joins several surveys, or was trained on images less their own background.
     """
     if not isinstance(network, Scannable):
         raise ModelError(
@@ -82,28 +123,52 @@ def scan_tile(
     _check_shapes(network, image, mask, x, y)
     bad = (mask & bad_planes) != 0
     bad |= ~np.isfinite(image).all(axis=0)
+    window, least = network.window_px, settings.min_valid_fraction
     reason = reasons(
-        bad,
-        mask,
-        x,
-        y,
-        window_px=network.window_px,
-        min_valid_fraction=settings.min_valid_fraction,
-        bad_planes=bad_planes,
+        bad, mask, x, y, window_px=window, min_valid_fraction=least, bad_planes=bad_planes
     )
-    probability = np.full(len(x), np.nan, dtype=np.float32)
-    wanted = reason == VALID
+    if not (reason == VALID).any():
+        return Prepared(np.zeros_like(image, dtype=np.float32), x, y, reason)
+    inputs = apply(image, _normalisation(card, view))
+    inputs[:, bad] = 0.0
+    return Prepared(inputs, x, y, reason)
+
+
+def scan_prepared(
+    network: Network, tile: Prepared, settings: ScanSettings, *, coarse: Network | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a network's probability at each map pixel, and why it is missing where it is.
+
+    Parameters
+    ----------
+    network : ScanNetwork or WholeNetwork
+        In evaluation mode. A whole network is always scanned crop by crop.
+    tile : Prepared
+        For this network.
+    settings : ScanSettings
+        Engine, grid step, precision.
+    coarse : Network, optional
+        What looks first where the settings have a coarse step; the network itself if left out.
+
+    Returns
+    -------
+    probability : float32 ndarray, shape (n,)
+        NaN where reason is not 0.
+    reason : uint8 ndarray, shape (n,)
+        The tile's.
+    """
+    assert isinstance(network, Scannable)  # or the tile could not have been prepared for it
+    probability = np.full(len(tile.x), np.nan, dtype=np.float32)
+    wanted = tile.reason == VALID
     if wanted.any():
-        inputs = apply(image, _normalisation(card))
-        inputs[:, bad] = 0.0
         first = coarse if isinstance(coarse, Scannable) else network
-        logits = _logits(network, first, inputs, x, y, wanted, settings)
+        logits = _logits(network, first, tile, wanted, settings)
         probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    return probability, reason
+    return probability, tile.reason
 
 
-def _normalisation(card: dict[str, Any]) -> Normalisation:
-    found = Normalisation.from_json(card["views"][0]["normalisation"])
+def _normalisation(card: dict[str, Any], view: int) -> Normalisation:
+    found = Normalisation.from_json(card["views"][view]["normalisation"])
     if found.background != "kept":
         raise ModelError(
             f"{card.get('file', 'the model')} was trained on stamps less their own background, "
@@ -115,9 +180,7 @@ def _normalisation(card: dict[str, Any]) -> Normalisation:
 def _logits(
     network: Scannable,
     first: Scannable,
-    inputs: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
+    tile: Prepared,
     wanted: np.ndarray,
     settings: ScanSettings,
 ) -> np.ndarray:
@@ -127,78 +190,75 @@ def _logits(
         one.eval().to(device)
     with fixed_threads(settings.threads):
         if settings.coarse_step_px is None:
-            return _finely(network, inputs, x, y, wanted, settings)
-        grid = _coarse_grid(first, inputs, x, y, wanted, settings)
-        near = np.zeros_like(wanted)
-        places = x[wanted], y[wanted]
-        near[wanted] = could_matter(grid, *places, settings.coarse_probability)
-        log.info("%d of %d map pixels are looked at finely", near.sum(), wanted.sum())
-        logits = grid.at(*places)
-        if near.any():
-            small = FINE_PIXELS if settings.engine == "dense" else None
-            logits[near[wanted]] = _finely(network, inputs, x, y, near, settings, small)
-        return logits
+            return _finely(network, tile, wanted, settings)
+        grid = _grid(first, tile, wanted, settings, settings.coarse_step_px)
+        return coarse_to_fine(
+            grid,
+            tile.x,
+            tile.y,
+            wanted,
+            settings.coarse_probability,
+            lambda near: _finely(network, tile, near, settings, FINE_PIXELS),
+        )
 
 
 def _finely(
     network: Scannable,
-    inputs: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
+    tile: Prepared,
     wanted: np.ndarray,
     settings: ScanSettings,
     chunk_pixels: float | None = None,
 ) -> np.ndarray:
-    places = x[wanted], y[wanted]
-    if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
-        return windowed_logits(network, inputs, *places, batch_size=settings.batch_size)
-    step = settings.step_px
-    grid = _grid(network, inputs, x, y, wanted, step, chunk_pixels)
-    return grid.at(*places)
-
-
-def _coarse_grid(
-    network: Scannable,
-    inputs: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-    wanted: np.ndarray,
-    settings: ScanSettings,
-) -> LogitGrid:
-    assert settings.coarse_step_px is not None
-    if settings.engine == "windowed" or not isinstance(network, ScanNetwork):
-        return windowed_grid(
+    places = tile.x[wanted], tile.y[wanted]
+    if _crop_by_crop(network, settings):
+        return windowed_logits(
             network,
-            inputs,
-            x[wanted],
-            y[wanted],
-            step_px=settings.coarse_step_px,
+            tile.inputs,
+            *places,
             batch_size=settings.batch_size,
+            precision=settings.precision,
         )
-    return _grid(network, inputs, x, y, wanted, settings.coarse_step_px, None)
+    return _grid(network, tile, wanted, settings, settings.step_px, chunk_pixels).at(*places)
 
 
 def _grid(
-    network: ScanNetwork,
-    inputs: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
+    network: Scannable,
+    tile: Prepared,
     wanted: np.ndarray,
+    settings: ScanSettings,
     step_px: int | None,
-    chunk_pixels: float | None,
+    chunk_pixels: float | None = None,
 ) -> LogitGrid:
+    """Return logits on a grid around the wanted positions."""
+    if _crop_by_crop(network, settings):
+        assert step_px is not None  # only a coarse look has a grid of crops
+        return windowed_grid(
+            network,
+            tile.inputs,
+            tile.x[wanted],
+            tile.y[wanted],
+            step_px=step_px,
+            batch_size=settings.batch_size,
+            precision=settings.precision,
+        )
+    assert isinstance(network, ScanNetwork)
     # The chunks follow from the tile's outline, so that what is masked moves no border.
-    ny, nx = inputs.shape[1:]
-    on = (x >= 0) & (x < nx) & (y >= 0) & (y < ny)
+    ny, nx = tile.inputs.shape[1:]
+    on = (tile.x >= 0) & (tile.x < nx) & (tile.y >= 0) & (tile.y < ny)
     return dense_grid(
         network,
-        inputs,
-        x[on],
-        y[on],
+        tile.inputs,
+        tile.x[on],
+        tile.y[on],
         wanted=wanted[on],
         step_px=step_px,
         chunk_pixels=chunk_pixels,
+        precision=settings.precision,
     )
+
+
+def _crop_by_crop(network: Scannable, settings: ScanSettings) -> bool:
+    return settings.engine == "windowed" or not isinstance(network, ScanNetwork)
 
 
 def _check_shapes(

@@ -20,7 +20,7 @@ from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.scan.scanners import Scanner
+from clusterscan.scan.scanners import FusionScanner, Scanner
 from clusterscan.selection import nulls
 from clusterscan.selection.injected import as_halos, injected_in
 from clusterscan.selection.signals import add_signal
@@ -102,7 +102,7 @@ def _empty_tile(tile: int, own: Mapping[str, Any], scratch: Path) -> TileImage:
 
 def scanned_maps(
     tiles: Mapping[str, TileImage],
-    scanners: Mapping[str, Scanner],
+    scanners: Mapping[str, Scanner | FusionScanner],
     number: int,
     tile_order: int,
     map_order: int,
@@ -112,7 +112,7 @@ def scanned_maps(
     Parameters
     ----------
     tiles : mapping of survey to TileImage
-    scanners : mapping of "survey/model" to Scanner
+    scanners : mapping of "survey/model" to Scanner or FusionScanner
     number, tile_order, map_order : int
         The tile, and the orders.
 
@@ -125,7 +125,9 @@ def scanned_maps(
     columns = {}
     for key, scan in scanners.items():
         image = tiles.get(key.partition("/")[0])
-        if image is None:
+        if isinstance(scan, FusionScanner) and tiles:
+            columns[key] = scan(tiles, ra, dec)[0]
+        elif isinstance(scan, FusionScanner) or image is None:
             columns[key] = np.full(ra.size, np.nan, dtype=np.float32)
         else:
             columns[key] = scan(image, *image.to_pixel(ra, dec))[0]

@@ -10,29 +10,7 @@ import numpy as np
 
 from clusterscan.errors import ProductError
 from clusterscan.train.examples import Examples
-
-
-def take(examples: Examples, rows: np.ndarray) -> Examples:
-    """Return some examples, in the order of ``rows``.
-
-    Parameters
-    ----------
-    examples : Examples
-        All examples.
-    rows : int ndarray, shape (m,)
-        Row numbers.
-    """
-    views = tuple(
-        replace(view, images=view.images[rows], present=view.present[rows])
-        for view in examples.views
-    )
-    columns = {name: values[rows] for name, values in examples.columns.items()}
-    arrays = {
-        field.name: getattr(examples, field.name)[rows]
-        for field in fields(examples)
-        if isinstance(getattr(examples, field.name), np.ndarray)
-    }
-    return replace(examples, views=views, columns=columns, **arrays)
+from clusterscan.train.views import take
 
 
 def concatenate(first: Examples, second: Examples) -> Examples:

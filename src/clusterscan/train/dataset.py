@@ -3,7 +3,7 @@
 from clusterscan.train.examples import CLASSES, SPLITS, Examples, View
 from clusterscan.train.shards import read_examples
 from clusterscan.train.soundness import check
-from clusterscan.train.views import grey, join_views, select_bands, stack_views
+from clusterscan.train.views import grey, join_views, select_bands, shown_by_all, stack_views
 
 __all__ = [
     "CLASSES",
@@ -15,5 +15,6 @@ __all__ = [
     "join_views",
     "read_examples",
     "select_bands",
+    "shown_by_all",
     "stack_views",
 ]

@@ -56,6 +56,42 @@ def join_views(surveys: Mapping[str, Examples]) -> Examples:
     return joined
 
 
+def shown_by_all(examples: Examples) -> Examples:
+    """Return the examples that every survey has an image of.
+
+    Raises
+    ------
+    ProductError
+        If there is none.
+    """
+    rows = np.flatnonzero(np.all([view.present for view in examples.views], axis=0))
+    if not rows.size:
+        raise ProductError(
+            f"no example is shown by all of {', '.join(v.name for v in examples.views)}; sample "
+            "the surveys with the same catalogues and densities, or set examples: any"
+        )
+    return take(examples, rows)
+
+
+def take(examples: Examples, rows: np.ndarray) -> Examples:
+    """Return some examples, in the order of ``rows``.
+
+    Parameters
+    ----------
+    examples : Examples
+        All examples.
+    rows : int ndarray, shape (m,)
+        Row numbers.
+    """
+    views = tuple(
+        replace(view, images=view.images[rows], present=view.present[rows])
+        for view in examples.views
+    )
+    arrays = {key: getattr(examples, key)[rows] for key in _ARRAYS}
+    columns = {name: values[rows] for name, values in examples.columns.items()}
+    return replace(examples, views=views, columns=columns, **arrays)
+
+
 def _first_place(parts: Sequence[Examples]) -> tuple[dict[str, int], dict[str, int]]:
     """Return which part first has each example, and in which row, in order of appearance."""
     which: dict[str, int] = {}
