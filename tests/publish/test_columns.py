@@ -65,6 +65,10 @@ def test_flags_are_those_that_detection_sets():
         "blended": peaks.FLAG_BLENDED,
         "centroid": peaks.FLAG_CENTROID,
         "saturated": peaks.FLAG_SATURATED,
+        "bright_star": peaks.FLAG_BRIGHT_STAR,
+        "large_galaxy": peaks.FLAG_LARGE_GALAXY,
+        "point_source": peaks.FLAG_POINT_SOURCE,
+        "survey_mask": peaks.FLAG_SURVEY_MASK,
     }
 
 

@@ -14,6 +14,7 @@ from clusterscan.progress import Progress
 from clusterscan.provenance.records import records_of
 from clusterscan.publish.hips import write_map_tile
 from clusterscan.scan.scanners import filter_scanner, model_identity, network_scanner
+from clusterscan.scan.validity import flags_at
 from clusterscan.stage import block_arguments, run_stage
 
 
@@ -34,11 +35,12 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             return TileOutcome("no_coverage", record.reason)
         tile = read_tile(record.checked_shard(args.root))
         ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
-        values, reason = scanner(tile, *tile.to_pixel(ra, dec))
+        place = tile.to_pixel(ra, dec)
+        values, reason = scanner(tile, *place)
         if not np.isfinite(values).any():
             return TileOutcome("no_coverage", "no map pixel has a window of good image")
         header = {"TTYPE": "S/N" if stage["kind"] == "filter" else "probability"}
-        write_map_tile(shard, values, reason, header)
+        write_map_tile(shard, values, reason, header, flags_at(tile.mask, *place))
         counts = np.bincount(reason, minlength=4)
         return TileOutcome(counts={f"reason_{code}": int(n) for code, n in enumerate(counts)})
 

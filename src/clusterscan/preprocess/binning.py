@@ -12,7 +12,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.fetch.raw import NO_COVERAGE
 
 
 def bin_image(
@@ -56,12 +56,54 @@ def bin_image(
     return (total * weight).astype(np.float32)
 
 
+def bin_ivar(
+    ivar: np.ndarray,
+    covered: np.ndarray,
+    n: int,
+    combine: Literal["mean", "sum"] = "mean",
+) -> np.ndarray:
+    """Bin inverse variances as `bin_image` bins the image, of independent pixels.
+
+    The mean of k pixels has the variance (sum of theirs) / k², their sum scaled up to n² pixels
+    (n² / k)² times their sum. Noise that neighbouring pixels share is not described.
+
+    Parameters
+    ----------
+    ivar : float ndarray, shape (bands, ny, nx)
+        Inverse variances [1 / unit²]; 0 or NaN where nothing is known.
+    covered : bool ndarray, shape (ny, nx)
+        Pixels with data.
+    n : int
+        Raw pixels along a side of a binned pixel.
+    combine : {"mean", "sum"}
+        As in `bin_image`.
+
+    Returns
+    -------
+    float32 ndarray, shape (bands, ny // n, nx // n)
+        0 where no raw pixel is covered, or of one that counts nothing is known.
+    """
+    with np.errstate(invalid="ignore"):
+        known = covered & (ivar > 0)
+    if n == 1:
+        return np.where(known, ivar, 0.0).astype(np.float32, copy=False)
+    variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=known)
+    total = _blocks(variance, n).sum(axis=(-3, -1))
+    count = _blocks(covered, n).sum(axis=(1, 3)).astype(np.float64)
+    whole = _blocks(known, n).sum(axis=(-3, -1)) == count
+    factor = count**2 if combine == "mean" else count**2 / n**4
+    binned = np.divide(factor, total, out=np.zeros(total.shape), where=whole & (count > 0))
+    return binned.astype(np.float32)
+
+
 def bin_mask(mask: np.ndarray, n: int) -> np.ndarray:
-    """Bin a mask: one saturated or star pixel spoils a bin, lack of coverage takes over half."""
+    """Bin a mask: one masked pixel spoils a bin, lack of coverage takes over half."""
+    if n == 1:
+        return mask.astype(np.uint8, copy=False)
     blocks = _blocks(mask, n)
     bits = np.bitwise_or.reduce(np.bitwise_or.reduce(blocks, axis=3), axis=1)
     empty = (blocks & NO_COVERAGE).sum(axis=(1, 3), dtype=np.int64)
-    binned = bits & (SATURATED | BRIGHT_STAR)
+    binned = bits & ~NO_COVERAGE
     return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(np.uint8)
 
 
