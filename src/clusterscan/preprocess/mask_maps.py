@@ -24,6 +24,7 @@ from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import read_window, window_of, window_wcs
 from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.preprocess.directions import Box, Directions
+from clusterscan.preprocess.healpix_mask import read_part
 
 _ROWS = 256  # rows of a tile looked at together: bounds the memory
 _FINEST = 29
@@ -106,12 +107,8 @@ class _Healpix:
     """A HEALPix map of the whole sky, of which the part around the image is read."""
 
     def __init__(self, mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]):
-        from clusterscan.fetch.archive.healpix_map import HealpixMap
-
-        nested = None if mask.ordering is None else mask.ordering == "nested"
-        healpix = HealpixMap(path, mask.extension, mask.column, mask.frame, nested)
         (ra, dec), radius = circle_around(wcs, shape)
-        values = healpix.read_cone(ra, dec, radius)
+        values = read_part(mask, path, ra, dec, radius)
         self._frame, self._nside, self._nested = values.frame, values.nside, values.nested
         self._pixels = values.pixels
         self._bad = _beyond(values.values, mask)

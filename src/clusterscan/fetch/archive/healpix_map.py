@@ -21,17 +21,6 @@ _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 
 
 @dataclass(frozen=True)
-class HealpixPart:
-    """Some pixels of a HEALPix map: sorted indices, their values (NaN: none), and its system."""
-
-    pixels: np.ndarray
-    values: np.ndarray
-    nside: int
-    frame: str
-    nested: bool
-
-
-@dataclass(frozen=True)
 class HealpixMap:
     """One column of a HEALPix map in a file.
 
@@ -98,31 +87,6 @@ class HealpixMap:
             values[values == np.float32(no_data)] = np.nan
         return (values * weights).sum(axis=0).reshape(shape).astype(np.float32), unit
 
-    def read_cone(self, ra_deg: float, dec_deg: float, radius_deg: float) -> HealpixPart:
-        """Return the map's own pixels that touch a cone (ICRS).
-
-        Raises
-        ------
-        SourceError
-            As `read`.
-        """
-        centre = SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs")
-        try:
-            with fits.open(self.path, memmap=True) as hdus:
-                hdu = self._table(hdus)
-                column = self._column(hdu)
-                nside = self._nside(hdu.header)
-                frame, nested = self._system(hdu.header)
-                there = centre.transform_to(frame).spherical
-                pixels = sky.pixels_in_cone(
-                    there.lon.deg, there.lat.deg, radius_deg, nside, nested=nested
-                )
-                values = _gather(hdu.data, column, pixels, self.path)
-        except (OSError, ValueError, TypeError) as error:
-            raise SourceError(f"{self.path}: no HEALPix map ({error}); restore the file") from error
-        values[(values < 0.99 * UNSEEN) & (values > 1.01 * UNSEEN)] = np.nan
-        return HealpixPart(pixels, values, nside, frame, nested)
-
     def _table(self, hdus: fits.HDUList):
         try:
             if self.extension is not None:
@@ -157,13 +121,6 @@ class HealpixMap:
     def _pixels(
         self, where: SkyCoord, header: fits.Header, nside: int, *, nearest: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        frame, nested = self._system(header)
-        there = where.transform_to(frame).spherical
-        lon, lat = there.lon.deg, there.lat.deg
-        return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
-
-    def _system(self, header: fits.Header) -> tuple[str, bool]:
-        """Return the map's frame, and whether it is NESTED."""
         frame = self.frame or _FRAMES.get(str(header.get("COORDSYS", "")).strip()[:1].upper())
         if frame is None:
             raise SourceError(f"{self.path}: does not say its frame; give source.frame")
@@ -173,7 +130,9 @@ class HealpixMap:
             if said not in ("NESTED", "NEST", "RING"):
                 raise SourceError(f"{self.path}: does not say its ordering; give source.ordering")
             nested = said != "RING"
-        return frame, nested
+        there = where.transform_to(frame).spherical
+        lon, lat = there.lon.deg, there.lat.deg
+        return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
 
 
 def _gather(data: Any, column: str, pixels: np.ndarray, path: Path) -> np.ndarray:

@@ -18,12 +18,14 @@ from clusterscan.errors import ConfigError, SourceError
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.archive.healpix_map import HealpixMap
 from clusterscan.fetch.archive.image_set import read_cut
+from clusterscan.fetch.archive.mask_bits import mask_planes
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
 from clusterscan.fetch.archive.units import factor
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.inverse_variance import coadd_ivar
+from clusterscan.fetch.raw import NO_COVERAGE, RawImage, covered_raw, write_raw
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 
@@ -121,12 +123,18 @@ class Archive:
         """
         wcs, shape = self._frame(tile)
         files = self._files(tile)
-        planes = np.stack([self._band(band, files, wcs, shape) for band in self.spec.bands])
-        image, mask = covered_raw(planes)
+        found = [self._band(band, files, wcs, shape) for band in self.spec.bands]
+        image, mask = covered_raw(np.stack([values for values, _ in found]))
         covered = int((mask == 0).sum())
+        mask |= self._mask(files, wcs, shape)
         if covered == 0:
             return TileOutcome("no_coverage", "no file has data here in all bands")
-        write_raw(destination, RawImage(image, mask, wcs, self.spec.unit), self.spec.bands, tile)
+        ivar = None
+        if self.spec.inverse_variance:
+            ivar = np.stack([plane for _, plane in found])
+            ivar[:, (mask & NO_COVERAGE) != 0] = 0.0
+        raw = RawImage(image, mask, wcs, self.spec.unit, ivar)
+        write_raw(destination, raw, self.spec.bands, tile)
         return TileOutcome(counts={"pixels": int(mask.size), "covered": covered})
 
     def _files(self, tile: int) -> dict[tuple[str, str], dict[str, Path]]:
@@ -150,8 +158,10 @@ class Archive:
         files: Mapping[tuple[str, str], dict[str, Path]],
         wcs: WCS,
         shape: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a band's values, and their inverse variance (of no size where not asked for)."""
         settings = self.settings.files[band]
+        ivar = np.zeros((0, 0), np.float32)
         # An atlas tile that lacks one of its files has no data: nothing says how good they are.
         mine = [
             parts
@@ -172,7 +182,12 @@ class Archive:
             scale = area if self.settings.quantity == "flux" else 1.0
             values = scale * coadd(cuts, wcs, shape, self.settings.resampling)
             unit = units.pop()
-        return (values * self._factor(settings, unit)).astype(np.float32)
+            if self.spec.inverse_variance:
+                flux = self.settings.quantity == "flux"
+                how = self.settings.resampling
+                ivar = coadd_ivar(cuts, wcs, shape, how, per_arcmin2=flux) / scale**2
+        times = self._factor(settings, unit)
+        return (values * times).astype(np.float32), (ivar / times**2).astype(np.float32)
 
     def _cuts(
         self,
@@ -183,11 +198,25 @@ class Archive:
     ) -> Iterator[Cut]:
         flux = self.settings.quantity == "flux"
         for parts in files:
+            images = {part: path for part, path in parts.items() if part != "mask"}
             cut = read_cut(
-                parts, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
+                images, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
             )
             if cut is not None:
                 yield cut
+
+    def _mask(
+        self,
+        files: Mapping[tuple[str, str], dict[str, Path]],
+        wcs: WCS,
+        shape: tuple[int, int],
+    ) -> np.ndarray:
+        """Return the planes that the survey's own mask files set."""
+        planes = np.zeros(shape, np.uint8)
+        for (band, _), parts in sorted(files.items()):
+            if "mask" in parts:
+                planes |= mask_planes(parts["mask"], self.settings.files[band], (wcs, shape))
+        return planes
 
     def _healpix(
         self, path: Path, settings: ArchiveBand, wcs: WCS, shape: tuple[int, int]
