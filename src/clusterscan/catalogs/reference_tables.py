@@ -37,6 +37,8 @@ from clusterscan.provenance.atomic import atomic_path, write_json
 from clusterscan.provenance.fingerprint import file_sha256, fingerprint
 from clusterscan.provenance.tables import read_table as read_parquet
 
+_TIMEOUT_S = 600
+
 GAIA_ORDER = 3
 """Order of the cells that Gaia is asked for: 54 deg2 each."""
 
@@ -214,7 +216,10 @@ def _from_vizier(table: VizierTable, path: Path) -> str:
 
     # "**": the default view of a table leaves columns out, and its rows end at 50.
     client = VizierClass(
-        columns=["**", "_RAJ2000", "_DEJ2000"], row_limit=-1, vizier_server=table.server
+        columns=["**", "_RAJ2000", "_DEJ2000"],
+        row_limit=-1,
+        vizier_server=table.server,
+        timeout=_TIMEOUT_S,
     )
     constraints = dict(table.constraints)
 
