@@ -117,6 +117,8 @@ def subtract_background(
         image = highpass(image, covered, fwhm_px)
     elif isinstance(background, MedianBackground):
         image = image - medians(image, quiet)[:, None, None]
+    if covered.all():
+        return image.astype(np.float32, copy=False)
     fill = medians(image, quiet)[:, None, None]
     return np.where(covered, image, fill).astype(np.float32)
 
