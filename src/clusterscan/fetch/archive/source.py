@@ -185,7 +185,8 @@ class Archive:
             if self.spec.inverse_variance:
                 flux = self.settings.quantity == "flux"
                 how = self.settings.resampling
-                ivar = coadd_ivar(cuts, wcs, shape, how, per_arcmin2=flux) / scale**2
+                ivar = coadd_ivar(cuts, wcs, shape, how, per_arcmin2=flux)
+                ivar /= np.float32(scale**2)
         times = self._factor(settings, unit)
         return (values * times).astype(np.float32), (ivar / times**2).astype(np.float32)
 
