@@ -160,7 +160,10 @@ def test_a_star_without_a_magnitude_stops_the_run_or_is_counted():
     with pytest.raises(CatalogueError, match=r"t: 1 of 3 rows lack mag.*row 2 \(s1.*leave_out"):
         regions_of(settings(), stars(8.0, np.nan, 9.0), "t")
     left, counts = regions_of(settings(without_magnitude="leave_out"), stars(8.0, np.nan), "t")
-    assert (len(left), counts) == (1, {"rows": 2, "masked": 1, "without": 1, "small": 0})
+    assert (len(left), counts) == (
+        1,
+        {"rows": 2, "with a mask": 1, "unmeasured": 1, "too small": 0},
+    )
     largest, _ = regions_of(
         settings(without_magnitude="largest", max_arcmin=7.0), stars(8.0, np.nan), "t"
     )
@@ -170,7 +173,7 @@ def test_a_star_without_a_magnitude_stops_the_run_or_is_counted():
 def test_every_row_is_masked_or_counted_with_its_reason():
     mask = settings(faintest_mag=12.0, without_magnitude="leave_out", min_arcmin=0.5)
     rows, counts = regions_of(mask, stars(-3.0, 11.0, 12.5, np.nan), "t")
-    assert counts == {"rows": 4, "masked": 2, "without": 1, "small": 1}
+    assert counts == {"rows": 4, "with a mask": 2, "unmeasured": 1, "too small": 1}
     np.testing.assert_allclose(rows["a_deg"] * 60, [60.0, 1630 / 60 * 1.396**-11.0], rtol=1e-6)
 
 

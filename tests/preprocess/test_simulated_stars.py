@@ -49,7 +49,7 @@ def test_a_table_of_the_simulated_stars_masks_the_brightest_pixels(raw):
          "radius": {"kind": "points", "source": "a test", "points": [[2, 8.0], [12, 0.25]]}}
     )  # fmt: skip
     rows, counts = regions_of(mask, stars(), "simulated stars")
-    assert counts["masked"] + counts["small"] == counts["rows"] > 100
+    assert counts["with a mask"] + counts["too small"] == counts["rows"] > 100
     tile = preprocess_tile(raw, PreprocessSettings(), SPEC, TileMasks(rows))
     # Half of the light of the faintest star of the table: no fainter one fills a pixel so.
     bright = tile.image[0] > 0.5 * 10 ** ((22.5 - 9.5) / 2.5)

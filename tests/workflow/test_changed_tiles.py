@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -284,6 +285,21 @@ def test_a_table_in_another_order_and_stars_too_faint_for_a_mask_recompute_nothi
     stars.rows["faint"] = [*mini.position(17683), 15.0]
     stars.write()
     assert mini.run(masks=[stars.mask(faintest_mag=12.0)]) == computed()
+
+
+def test_a_table_in_galactic_coordinates_masks_the_same_sky(mini, stars):
+    shard = mini.folder / f"run/tiles/act/{sky.shard_path(17687, 6, '.fits')}"
+    with fits.open(shard) as hdus:
+        before = hdus["MASK"].data.copy()
+    for row in stars.rows.values():
+        there = SkyCoord(*row[:2], unit="deg").galactic
+        row[:2] = there.l.deg, there.b.deg
+    stars.write()
+    table = stars.mask()["table"] | {"frame": "galactic"}
+    mini.run(masks=[stars.mask(table=table)])
+    with fits.open(shard) as hdus:
+        np.testing.assert_array_equal(hdus["MASK"].data, before)
+    assert (before == 4 | 128).any()
 
 
 def test_another_meaning_of_a_mask_recomputes_the_tiles_that_it_covers_alone(mini, stars):

@@ -71,7 +71,8 @@ def regions_of(
     regions : DataFrame
         Columns of `clusterscan.preprocess.regions`; only objects of a size above 0.
     counts : dict
-        rows, masked, without (a magnitude or size), small (of no size by the rule or limit).
+        rows, with a mask, unmeasured (left out for want of a magnitude or size), too small (of no
+        size by the rule or a limit).
 
     Raises
     ------
@@ -106,9 +107,9 @@ def regions_of(
     ).astype(COLUMNS)[drawn]
     counts = {
         "rows": count,
-        "masked": int(drawn.sum()),
-        "without": int(without.sum()),
-        "small": int((~drawn & ~without).sum()),
+        "with a mask": int(drawn.sum()),
+        "unmeasured": int((without & ~drawn).sum()),
+        "too small": int((~drawn & ~without).sum()),
     }
     return regions.reset_index(drop=True), counts
 

@@ -100,6 +100,9 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
         digests = {str(i): digest(mask, path, *frame) for i, (mask, path) in enumerate(maps)}
         block = int(sky.ancestor(tile, config.sky.tile_order, config.sky.block_order))
         here.setdefault(block, {})[tile] = rows, {k: v for k, v in digests.items() if v}
+    if len(regions):
+        reached = [rows for tiles in here.values() for rows, _ in tiles.values() if len(rows)]
+        lines.append(f"{len(reached)} of {len(config.sky.tiles())} tiles have objects to mask")
     for i, (_, path) in enumerate(maps):
         count = sum(str(i) in found for tiles in here.values() for _, found in tiles.values())
         lines.append(f"map {path.name}: masks something of {count} tiles")
