@@ -347,6 +347,6 @@ def test_excluded_sky_has_no_value_and_says_why_and_flagged_sky_flags_candidates
     place = sky.shard_path(17687, 6, ".parquet")
     table = pd.read_parquet(mini.folder / "run/candidates/act/filter" / place)
     at = table["ipix"].to_numpy() - sky.descendants(17687, 6, 11)[0]
-    assert ((table["flags"].to_numpy() & 64 != 0) == flagged[at]).all()
+    assert ((table["flags"].to_numpy() & 2048 != 0) == flagged[at]).all()
     assert flagged[at].any()
     mini.run()

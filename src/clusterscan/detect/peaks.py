@@ -25,7 +25,7 @@ FLAG_BLENDED = 2  # another peak lies within twice the search radius
 FLAG_CENTROID = 4  # no paraboloid fits the peak; its position is a centroid
 FLAG_SATURATED = 8  # the probability is 0 or 1 to the last digit kept
 # Masks with `use: flag` cover the map pixel of the peak.
-FLAG_BRIGHT_STAR, FLAG_LARGE_GALAXY, FLAG_POINT_SOURCE, FLAG_SURVEY_MASK = 16, 32, 64, 128
+FLAG_BRIGHT_STAR, FLAG_LARGE_GALAXY, FLAG_POINT_SOURCE, FLAG_SURVEY_MASK = 512, 1024, 2048, 4096
 _FLAG_OF_PLANE = {4: FLAG_BRIGHT_STAR, 8: FLAG_LARGE_GALAXY, 16: FLAG_POINT_SOURCE,
                   32: FLAG_SURVEY_MASK}  # fmt: skip
 

@@ -17,10 +17,10 @@ FLAGS = MappingProxyType(
         "blended": (2, "another peak lies within twice the search radius"),
         "centroid": (4, "the position is a centroid, as no paraboloid fits the peak"),
         "saturated": (8, "a network's probability is 0 or 1 to the last digit kept"),
-        "bright_star": (16, "a mask of bright stars that flags lies over the peak"),
-        "large_galaxy": (32, "a mask of large galaxies that flags lies over the peak"),
-        "point_source": (64, "a mask of point sources that flags lies over the peak"),
-        "survey_mask": (128, "a survey's own mask that flags lies over the peak"),
+        "bright_star": (512, "a mask of bright stars that flags lies over the peak"),
+        "large_galaxy": (1024, "a mask of large galaxies that flags lies over the peak"),
+        "point_source": (2048, "a mask of point sources that flags lies over the peak"),
+        "survey_mask": (4096, "a survey's own mask that flags lies over the peak"),
     }
 )
 
