@@ -79,8 +79,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_download(commands: argparse._SubParsersAction) -> None:
     text = "fetch published catalogues, each once, for runs that name them without a file"
     command = commands.add_parser("download", help=text, description=text)
-    command.add_argument("kind", nargs="+", help="kinds of docs/catalogues.md, such as act_dr6")
+    command.add_argument("kind", nargs="*", help="kinds of docs/catalogues.md, such as act_dr6")
     command.add_argument("--folder", type=Path, help="where to; default: where runs look")
+    command.add_argument(
+        "--config", type=Path, help="fetch the tables of stars and galaxies that its masks name"
+    )
     command.set_defaults(act=_download)
 
 
@@ -142,7 +145,9 @@ def _classify(args: argparse.Namespace) -> None:
 def _download(args: argparse.Namespace) -> None:
     from clusterscan.catalogs.download import main as download
 
-    download([*args.kind, *(["--folder", str(args.folder)] if args.folder else [])])
+    options = {"--folder": args.folder, "--config": args.config}
+    given = [text for name, value in options.items() if value for text in (name, str(value))]
+    download([*args.kind, *given])
 
 
 def _sync(args: argparse.Namespace) -> None:

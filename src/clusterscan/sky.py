@@ -110,6 +110,31 @@ def cells_in_cone(
     return np.sort(found).astype(np.int64)
 
 
+def pixels_in_cone(
+    lon_deg: float, lat_deg: float, radius_deg: float, nside: int, *, nested: bool
+) -> np.ndarray:
+    """Return the sorted pixels of a HEALPix map that touch a cone, in the map's own ordering."""
+    vector = unit_vectors(np.array([lon_deg]), np.array([lat_deg]))[0]
+    found = hp.query_disc(nside, vector, np.radians(radius_deg), inclusive=True, fact=16, nest=True)
+    return np.sort(found if nested else hp.nest2ring(nside, found)).astype(np.int64)
+
+
+def pixels_of_vectors(vectors: np.ndarray, nside: int, *, nested: bool) -> np.ndarray:
+    """Return the pixel of a HEALPix map in each direction.
+
+    Parameters
+    ----------
+    vectors : float ndarray, shape (3, ...)
+        Directions in the map's own frame, of any length above 0.
+    """
+    return hp.vec2pix(nside, *vectors, nest=nested).astype(np.int64)
+
+
+def vectors_of_pixels(pixels: np.ndarray, nside: int, *, nested: bool) -> np.ndarray:
+    """Return unit vectors, shape (n, 3), of a HEALPix map's pixels, in the map's own frame."""
+    return np.stack(hp.pix2vec(nside, pixels, nest=nested), axis=-1)
+
+
 def cell_radius_deg(order: int) -> float:
     """Return the largest distance of a cell's corner from its centre, of all cells [deg]."""
     return float(np.degrees(hp.max_pixrad(2**order)))

@@ -53,6 +53,15 @@ class Paths:
         """Return the source manifest of a survey and block (written by sync)."""
         return f"{self._root}/sources/{survey}/{block}.json"
 
+    def masks(self, survey: str, block: str) -> str:
+        """Return the mask list of a survey and block (written by sync)."""
+        return f"{self._root}/sources/masks/{survey}/{block}.json"
+
+    def mask_lists(self, survey: str, block: str) -> list[str]:
+        """Return what a block's tile images depend on besides raw images: its masks, if any."""
+        listed = self._config.surveys[survey].preprocess.listed_masks
+        return [self.masks(survey, block)] if listed else []
+
     def catalogue_source(self, name: str) -> str:
         """Return the source manifest of a catalogue (written by sync)."""
         return f"{self._root}/sources/catalogues/{name}.json"

@@ -55,23 +55,25 @@ def test_models_whose_columns_would_share_a_name_are_refused():
 
 def test_flags_are_single_and_distinct_bits():
     values = [value for value, _ in FLAGS.values()]
-    assert sorted(values) == [1 << n for n in range(len(values))]
+    assert len(set(values)) == len(values)
+    assert all(value > 0 and value & (value - 1) == 0 for value in values)
 
 
 def test_flags_are_those_that_detection_sets_and_others_that_share_no_bit_with_them():
     from clusterscan.detect import peaks
 
     values = {name: value for name, (value, _) in FLAGS.items()}
-    assert (
-        values
-        | {
-            "edge": peaks.FLAG_EDGE,
-            "blended": peaks.FLAG_BLENDED,
-            "centroid": peaks.FLAG_CENTROID,
-            "saturated": peaks.FLAG_SATURATED,
-        }
-        == values
-    )
+    set_there = {
+        "edge": peaks.FLAG_EDGE,
+        "blended": peaks.FLAG_BLENDED,
+        "centroid": peaks.FLAG_CENTROID,
+        "saturated": peaks.FLAG_SATURATED,
+        "bright_star": peaks.FLAG_BRIGHT_STAR,
+        "large_galaxy": peaks.FLAG_LARGE_GALAXY,
+        "point_source": peaks.FLAG_POINT_SOURCE,
+        "survey_mask": peaks.FLAG_SURVEY_MASK,
+    }
+    assert values | set_there == values
     assert sorted(values.values()) == [1 << bit for bit in range(len(values))]
 
 

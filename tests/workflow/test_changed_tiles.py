@@ -9,14 +9,18 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan import sky
 from clusterscan.config.load import load_config
 from clusterscan.config.stages import StageSettings
+from clusterscan.errors import SourceError
 from clusterscan.progress import Progress
+from clusterscan.sync.offline import sync_offline
 from clusterscan.sync.sources import sync_sources
 from clusterscan.workflow import Paths
 
@@ -61,10 +65,12 @@ class Mini:
         """Write and read the configuration."""
         files = dict.fromkeys(("f090", "f150", "f220"), "*.fits")
         cells = {"kind": "cells", "order": 6, "ipix": list(changes.pop("tiles", TILES))}
+        # A filter that looks around would widen the halo.
+        preprocess = {"masks": changes.pop("masks", [])}
         text = self._text(
             output=str(self.folder / "run"),
             sky__footprint=cells,
-            surveys__act__preprocess={},  # a filter that looks around would widen the halo
+            surveys__act__preprocess=preprocess,
             surveys__act__source={"kind": "local", "path": str(self.images), "files": files},
             **changes,
         )
@@ -112,6 +118,7 @@ class Mini:
             download=config.execution.download,
             sources=Path(paths.sources("act", block)),
             raw=paths.manifest("fetch", "act", block),
+            masks=[Path(path) for path in paths.mask_lists("act", block)],
             tiles=paths.manifest("preprocess", "act", block),
             model=[],
             maps=paths.manifest("scan", "act/filter", block),
@@ -207,3 +214,139 @@ def test_a_deleted_and_a_cut_shard_alone_are_made_anew_with_the_same_bytes(mini)
     shards[1].write_bytes(whole[1][:-100])
     assert mini.run() == computed(preprocess=[17681, 17683])
     assert [shard.read_bytes() for shard in shards] == whole
+
+
+def only(tiles):
+    """Return the stages that other masks of tiles have run."""
+    return {"preprocess": tiles, "scan": tiles, "detect": seen_from(tiles)}
+
+
+class Stars:
+    """A table of stars on disk, and the mask that names it."""
+
+    def __init__(self, mini):
+        self.mini, self.path = mini, mini.folder / "stars.csv"
+        self.rows = {}
+        for tile in (17681, 17687):
+            self.rows[tile] = [*mini.position(tile), 11.0]  # 0.7 arcmin by the rule
+
+    def write(self):
+        """Write the table."""
+        lines = ["ra,dec,G", *(",".join(str(float(v)) for v in row) for row in self.rows.values())]
+        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def mask(self, **changes):
+        """Return the settings of the mask."""
+        columns = {"ra_deg": "ra", "dec_deg": "dec", "mag": "G"}
+        table = {"kind": "file", "path": str(self.path), "format": "csv", "columns": columns}
+        radius = {"kind": "legacy_surveys"}
+        return {"kind": "stars", "use": "exclude", "table": table, "radius": radius, **changes}
+
+
+@pytest.fixture
+def stars(mini):
+    """Return stars in two tiles whose masks are up to date; the run ends without masks."""
+    made = Stars(mini)
+    made.write()
+    found = mini.run(masks=[made.mask()])
+    assert found["preprocess"] == found["scan"] == {17681, 17687}
+    assert not found["fetch"]
+    yield made
+    mini.run()
+
+
+def test_masks_that_sync_has_seen_and_a_touched_table_recompute_nothing(mini, stars):
+    assert mini.run(masks=[stars.mask()]) == computed()
+    stars.path.write_bytes(stars.path.read_bytes())
+    assert mini.run(masks=[stars.mask()]) == computed()
+
+
+def test_one_changed_star_recomputes_the_tiles_that_it_masks_now_or_masked_before(mini, stars):
+    stars.rows[17687][2] = 9.0
+    stars.write()
+    assert mini.run(masks=[stars.mask()]) == computed((), **only({17687}))
+    stars.rows[17687][:2] = mini.position(17680)
+    stars.write()
+    changed = {17680, 17687}
+    assert mini.run(masks=[stars.mask()]) == computed((), **only(changed))
+
+
+def test_a_star_on_a_border_recomputes_each_tile_whose_image_its_mask_reaches(mini, stars):
+    a, b = mini.position(17683), mini.position(17686)
+    stars.rows["border"] = [*np.mean([a, b], axis=0), 8.0]
+    stars.write()
+    found = mini.run(masks=[stars.mask()])
+    assert {17683, 17686} <= found["preprocess"] < set(TILES)
+    assert found["scan"] == found["preprocess"]
+
+
+def test_a_table_in_another_order_and_stars_too_faint_for_a_mask_recompute_nothing(mini, stars):
+    stars.rows = dict(reversed(stars.rows.items()))
+    stars.rows["faint"] = [*mini.position(17683), 15.0]
+    stars.write()
+    assert mini.run(masks=[stars.mask(faintest_mag=12.0)]) == computed()
+
+
+def test_a_table_in_galactic_coordinates_masks_the_same_sky(mini, stars):
+    shard = mini.folder / f"run/tiles/act/{sky.shard_path(17687, 6, '.fits')}"
+    with fits.open(shard) as hdus:
+        before = hdus["MASK"].data.copy()
+    for row in stars.rows.values():
+        there = SkyCoord(*row[:2], unit="deg").galactic
+        row[:2] = there.l.deg, there.b.deg
+    stars.write()
+    table = stars.mask()["table"] | {"frame": "galactic"}
+    mini.run(masks=[stars.mask(table=table)])
+    with fits.open(shard) as hdus:
+        np.testing.assert_array_equal(hdus["MASK"].data, before)
+    assert (before == 4 | 128).any()
+
+
+def test_another_meaning_of_a_mask_recomputes_the_tiles_that_it_covers_alone(mini, stars):
+    found = mini.run(masks=[stars.mask(use="flag")])
+    assert found["preprocess"] == {17681, 17687}
+
+
+def test_a_changed_mask_file_recomputes_the_tiles_under_which_it_changed(mini):
+    path = mini.folder / "mask.fits"
+    mask = {"kind": "map", "path": str(path), "format": "image", "bad": "below", "use": "exclude"}
+    write_image(path, *mini.position(17683), 8.0, 5.0)
+    assert mini.run(masks=[mask]) == computed()  # it masks nothing
+    with fits.open(path, mode="update") as hdus:
+        ra, dec = mini.position(17686)
+        x, y = WCS(hdus[0].header).world_to_pixel_values(ra, dec)
+        hdus[0].data[round(float(y)), round(float(x))] = 0.0
+    changed = {17686}
+    assert mini.run(masks=[mask]) == computed((), **only(changed))
+    assert mini.run() == computed((), **only(changed))
+
+
+def test_masks_that_were_not_listed_stop_the_workflow_with_what_to_do(mini):
+    stars = Stars(mini)
+    stars.write()
+    with pytest.raises(SourceError, match="survey act: its masks are not yet listed"):
+        sync_offline(mini.config(masks=[stars.mask(factor=1.1)]))
+
+
+def test_excluded_sky_has_no_value_and_says_why_and_flagged_sky_flags_candidates(mini):
+    stars = Stars(mini)
+    stars.rows[17687][2] = stars.rows[17681][2] = 6.0  # 3.7 arcmin
+    stars.write()
+    path = mini.folder / "run/maps/act/filter/Norder6/Dir10000/Npix17687.fits"
+    mini.run(masks=[stars.mask()])
+    with fits.open(path) as hdus:
+        assert (hdus["REASON"].data == 4).sum() > 1
+        assert np.isnan(hdus[0].data[hdus["REASON"].data == 4]).all()
+        assert "FLAGS" not in hdus
+    points = stars.mask(kind="points", use="flag", radius_arcmin=6.0)
+    del points["radius"]
+    mini.run(masks=[points], detect__min_snr=0.5)
+    with fits.open(path) as hdus:
+        assert np.isfinite(hdus[0].data[hdus["FLAGS"].data == 16]).any()
+        flagged = sky.from_hips_array(hdus["FLAGS"].data) == 16
+    place = sky.shard_path(17687, 6, ".parquet")
+    table = pd.read_parquet(mini.folder / "run/candidates/act/filter" / place)
+    at = table["ipix"].to_numpy() - sky.descendants(17687, 6, 11)[0]
+    assert ((table["flags"].to_numpy() & 2048 != 0) == flagged[at]).all()
+    assert flagged[at].any()
+    mini.run()

@@ -3,7 +3,8 @@
 
 rule preprocess:
     input:
-        PATHS.manifest("fetch", "{survey}", "{block}"),
+        raw=PATHS.manifest("fetch", "{survey}", "{block}"),
+        masks=lambda w: PATHS.mask_lists(w.survey, w.block),
     output:
         PATHS.manifest("preprocess", "{survey}", "{block}"),
     log:
@@ -22,5 +23,5 @@ rule preprocess:
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
-        " --raw {input:q} --max-failed-fraction {params.may_fail}"
+        " --raw {input.raw:q} --masks {input.masks:q} --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

@@ -11,11 +11,11 @@ import numpy as np
 from clusterscan import sky
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.detect import DetectSettings
-from clusterscan.detect.peaks import find_peaks
+from clusterscan.detect.peaks import find_peaks, mask_flags
 from clusterscan.progress import Progress
 from clusterscan.provenance.records import records_of
 from clusterscan.provenance.tables import write_table
-from clusterscan.publish.hips import read_map_tile
+from clusterscan.publish.hips import read_map_flags, read_map_tile
 from clusterscan.stage import block_arguments, run_stage
 
 
@@ -46,6 +46,10 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         mine = sky.ancestor(columns[3], map_order, order) == tile
         table = find_peaks(
             *columns, mine, map_order=map_order, settings=settings, scale=stage["scale"]
+        )
+        table["flags"] |= mask_flags(
+            table["ipix"].to_numpy() - sky.descendants(tile, order, map_order)[0],
+            read_map_flags(maps[tile].checked_shard(args.root)),
         )
         write_table(shard, table)
         return TileOutcome(counts={"candidates": len(table), **table.attrs})

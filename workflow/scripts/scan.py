@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from clusterscan import sky
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.model import FUSION
-from clusterscan.preprocess.tile_image import read_tile
+from clusterscan.preprocess.tile_image import TileImage, read_tile
 from clusterscan.progress import Progress
 from clusterscan.provenance.records import TileRecord, records_of
 from clusterscan.publish.hips import write_map_tile
@@ -24,6 +25,7 @@ from clusterscan.scan.scanners import (
     model_identity,
     network_scanner,
 )
+from clusterscan.scan.validity import flags_at
 from clusterscan.stage import block_arguments, run_stage
 
 
@@ -43,23 +45,25 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         found = {survey: records[survey].get(number) for survey in surveys}
         return {survey: record for survey, record in found.items() if record and record.has_shard}
 
-    def prepared(number: int) -> Any:
+    def prepared(number: int) -> tuple[Any, np.ndarray | None]:
         images = {s: read_tile(r.checked_shard(args.root)) for s, r in present(number).items()}
         ra, dec = sky.map_pixels(number, job.tile_order, stage["map_order"])
+        flags = flags_of(images, ra, dec)
         if isinstance(scanner, FusionScanner):
-            return scanner.prepare(images, ra, dec)
+            return scanner.prepare(images, ra, dec), flags
         (image,) = images.values()
-        return scanner.prepare(image, *image.to_pixel(ra, dec))
+        return scanner.prepare(image, *image.to_pixel(ra, dec)), flags
 
     def scan(number: int, shard: Path) -> TileOutcome:
         if not present(number):
             lacking = [found[number] for found in records.values() if number in found]
             return TileOutcome("no_coverage", "; ".join(dict.fromkeys(r.reason for r in lacking)))
-        values, reason = scanner.scan(ready(number))
+        tile, flags = ready(number)
+        values, reason = scanner.scan(tile)
         if not np.isfinite(values).any():
             return TileOutcome("no_coverage", "no map pixel has a window of good image")
         header = {"TTYPE": "S/N" if stage["kind"] == "filter" else "probability"}
-        write_map_tile(shard, values, reason, header)
+        write_map_tile(shard, values, reason, header, flags)
         counts = np.bincount(reason, minlength=4)
         return TileOutcome(counts={f"reason_{code}": int(n) for code, n in enumerate(counts)})
 
@@ -77,6 +81,13 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             max_failed_fraction=args.max_failed_fraction,
             progress=progress,
         )
+
+
+def flags_of(images: Mapping[str, TileImage], ra: np.ndarray, dec: np.ndarray) -> np.ndarray | None:
+    """Return the planes of any of the images that flag candidates at positions, if one does."""
+    found = [flags_at(image.mask, *image.to_pixel(ra, dec)) for image in images.values()]
+    flagged = [planes for planes in found if planes is not None]
+    return np.bitwise_or.reduce(flagged) if flagged else None
 
 
 def scanner_of(stage: dict[str, Any], model: list[Path]) -> Scanner | FusionScanner:

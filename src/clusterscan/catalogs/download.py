@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def download(
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         if layout.remote.url:
-            _get(layout.remote.url, temporary, settings or DownloadSettings())
+            get_file(layout.remote.url, temporary, settings or DownloadSettings())
         else:
             _query(layout.remote.table, temporary, vizier)
         record = _checked(temporary, kind, layout, layout.remote)
@@ -69,7 +69,14 @@ def download(
     return path
 
 
-def _get(url: str, path: Path, settings: DownloadSettings) -> None:
+def get_file(url: str, path: Path, settings: DownloadSettings) -> None:
+    """Download a file to a place, resuming what broke off.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be had: the server's words.
+    """
     # What broke off stays in this folder and is continued by the next attempt.
     store = Store(path.parent / ".incoming")
     outcome = download_all([Item(url, url)], store, settings)[url]
@@ -90,8 +97,19 @@ def _query(table: str, path: Path, vizier: Any) -> None:
 
     # "**": the default view of a table leaves columns out, and its rows end at 50.
     client = vizier or Vizier(columns=["**", "_RAJ2000", "_DEJ2000"], row_limit=-1)
+    write_votable(table, lambda: client.get_catalogs(table), path)
+
+
+def write_votable(table: str, ask: Callable[[], Any], path: Path) -> None:
+    """Write the one table that VizieR answers with as VOTable.
+
+    Raises
+    ------
+    SourceError
+        If VizieR cannot be reached, or answers with another number of tables.
+    """
     try:
-        tables = client.get_catalogs(table)
+        tables = ask()
     except Exception as error:  # the client raises whatever its transport and parser do
         raise SourceError(f"VizieR {table}: {error}; try again later") from error
     if len(tables) != 1:
@@ -127,13 +145,22 @@ def _checked(path: Path, kind: str, layout: Layout, remote: Remote) -> dict[str,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Download the catalogues that the command line names."""
+    """Download the catalogues that the command line names, or the tables of a configuration."""
     parser = argparse.ArgumentParser(prog="clusterscan download")
-    parser.add_argument("kind", nargs="+", help="kinds of the registry, see docs/catalogues.md")
+    parser.add_argument("kind", nargs="*", help="kinds of the registry, see docs/catalogues.md")
     parser.add_argument("--folder", type=Path, default=Path(DOWNLOADS))
+    parser.add_argument("--config", type=Path, help="fetch what a configuration's masks need")
     chosen = parser.parse_args(arguments)
+    if not chosen.kind and chosen.config is None:
+        parser.error("name kinds of catalogues, or --config FILE")
     for kind in chosen.kind:
         print(download(kind, chosen.folder.expanduser()))
+    if chosen.config is not None:
+        from clusterscan.config.load import load_config
+        from clusterscan.sync.masks import fetch_tables
+
+        for line in fetch_tables(load_config([chosen.config])):
+            print(line)
 
 
 if __name__ == "__main__":

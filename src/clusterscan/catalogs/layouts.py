@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clusterscan.config.catalogs import FileFormat, Frame, GenericCatalogue, PositionUnit
+from clusterscan.config.catalogs import (
+    FileFormat,
+    Frame,
+    GenericCatalogue,
+    PositionUnit,
+    TableFile,
+)
 
 Column = str | int | tuple[str, ...]
 
@@ -118,8 +124,8 @@ class Layout:
     traps: str = ""
 
 
-def layout_of(settings: GenericCatalogue) -> Layout:
-    """Return the layout that a generic catalogue's settings describe."""
+def layout_of(settings: GenericCatalogue | TableFile) -> Layout:
+    """Return the layout that the settings of a generic catalogue or table describe."""
     columns: Mapping[str, Column] = {
         ours: theirs if settings.header else int(theirs)
         for ours, theirs in settings.columns.items()

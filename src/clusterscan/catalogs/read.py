@@ -20,6 +20,7 @@ from clusterscan.config.catalogs import (
     GenericCatalogue,
     PublishedCatalogue,
     SimulatedCatalogue,
+    TableFile,
 )
 from clusterscan.config.paths import expand_path
 from clusterscan.errors import CatalogueError, ConfigError, SourceError
@@ -94,6 +95,26 @@ def catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
                 f"{error}; or get it: clusterscan download {settings.kind}"
             ) from error
         raise
+
+
+def read_positions(settings: TableFile, path: Path) -> Validated:
+    """Read, check and clean a table of a file that is no catalogue of objects to find.
+
+    Raises
+    ------
+    CatalogueError
+        If the file is no such table, or rows are impossible and `bad_rows` is "error".
+    """
+    layout, where = layout_of(settings), str(path)
+    raw = _selected(read_table(path, layout), settings.select, path)
+    if raw.empty:
+        raise CatalogueError(
+            f"{path}: has no rows (that `select` keeps); a mask of nothing is hardly what is "
+            "meant: correct the table, or leave out the mask"
+        )
+    table = to_degrees(_ours(raw, layout), layout, where)
+    look_over(table, layout, where, trust=settings.trust_positions)
+    return validate(table, where, bad_rows=settings.bad_rows, z_unknown=layout.z_unknown)
 
 
 def _read_file(settings: PublishedCatalogue | GenericCatalogue) -> Validated:

@@ -109,10 +109,9 @@ class PublishedCatalogue(_FileCatalogue):
         return values
 
 
-class GenericCatalogue(_FileCatalogue):
-    """Any table with positions."""
+class _TableLayout(Settings):
+    """How any table with positions is laid out."""
 
-    kind: Literal["generic"]
     format: FileFormat = Field(description="The file's format.")
     columns: dict[str, str] = Field(
         description="Our column -> the file's column; ra_deg and dec_deg are needed, name, z, "
@@ -151,7 +150,7 @@ class GenericCatalogue(_FileCatalogue):
     )
 
     @model_validator(mode="after")
-    def _positions_are_mapped(self) -> GenericCatalogue:
+    def _positions_are_mapped(self) -> _TableLayout:
         missing = {"ra_deg", "dec_deg"} - set(self.columns)
         if missing:
             raise ValueError(f"columns lacks {sorted(missing)}; add e.g. ra_deg: RAJ2000")
@@ -162,7 +161,7 @@ class GenericCatalogue(_FileCatalogue):
         return self
 
     @model_validator(mode="after")
-    def _columns_without_a_header_are_numbers(self) -> GenericCatalogue:
+    def _columns_without_a_header_are_numbers(self) -> _TableLayout:
         if not self.header and not all(c.isdecimal() for c in self.columns.values()):
             raise ValueError(
                 f"header is false, so columns must be numbers from 0, not {self.columns}"
@@ -170,12 +169,35 @@ class GenericCatalogue(_FileCatalogue):
         return self
 
     @model_validator(mode="after")
-    def _frame_has_its_equinox(self) -> GenericCatalogue:
+    def _frame_has_its_equinox(self) -> _TableLayout:
         if self.frame == "fk4" and not self.equinox.startswith("B"):
             raise ValueError(
                 f"frame fk4 with equinox {self.equinox}; write equinox: B1950 (or frame: fk5)"
             )
         return self
+
+
+class GenericCatalogue(_TableLayout, _FileCatalogue):
+    """Any table with positions."""
+
+    kind: Literal["generic"]
+
+
+class TableFile(_TableLayout):
+    """What every table that is no catalogue of objects to find can have."""
+
+    select: dict[str, list[int | float | str]] = Field(
+        default_factory=dict,
+        description="Keep rows whose column (named as in the file) has one of the values.",
+    )
+    bad_rows: Literal["error", "drop"] = Field(
+        "error", description="Rows without a possible position stop the run, or are dropped."
+    )
+    trust_positions: bool = Field(
+        False,
+        description="Positions are right though they look like radians, hours or another frame "
+        "(a small field near RA 0, Dec 0).",
+    )
 
 
 CatalogueSettings = Annotated[

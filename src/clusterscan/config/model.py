@@ -14,7 +14,7 @@ from clusterscan.config.download import DownloadSettings
 from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.preprocess import PreprocessSettings, preprocess_fault
 from clusterscan.config.publish import PublishSettings
 from clusterscan.config.sample import SampleSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
@@ -132,6 +132,8 @@ class SurveySettings(Settings):
                     f"{key} has {bands} values for {len(self.bands)} bands "
                     f"{list(self.bands)}; give one each"
                 )
+        if fault := preprocess_fault(self.preprocess, self.bands, self.source):
+            raise ValueError(fault)
         if FILTER in self.models:
             raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
         for name, model in self.models.items():

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from clusterscan.config.base import Settings
 
@@ -50,6 +55,16 @@ class ArchiveBand(Settings):
     background: str | None = Field(
         None, description="Background on the image's grid, subtracted before anything else."
     )
+    mask: str | None = Field(
+        None, description="Image of integers whose bits say what is wrong with a pixel."
+    )
+    mask_bits: dict[Literal["saturated", "bright_star", "survey_mask"], list[int]] = Field(
+        default_factory=dict,
+        description="Plane of the tile's mask -> numbers of the mask's bits, from 0.",
+    )
+    mask_extension: str | int | None = Field(
+        None, description="Name or number of the mask's extension; null: the first image."
+    )
     extension: str | int | None = Field(
         None, description="Name or number of the extension; null: the first image (or table)."
     )
@@ -74,8 +89,25 @@ class ArchiveBand(Settings):
 
     def files(self) -> dict[str, str]:
         """Return what is needed of each place, by its part."""
-        parts = ("image", "weight", "exposure", "background")
+        parts = ("image", "weight", "exposure", "background", "mask")
         return {part: value for part in parts if (value := getattr(self, part)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _only_masks_that_are_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What is not asked for is in no fingerprint.
+        values = handler(self)
+        for name in ("mask", "mask_bits", "mask_extension"):
+            if self.mask is None:
+                values.pop(name, None)
+        return values
+
+    @model_validator(mode="after")
+    def _mask_and_bits_belong_together(self) -> ArchiveBand:
+        if (self.mask is None) != (not self.mask_bits):
+            raise ValueError("mask and mask_bits belong together: give both or neither")
+        if any(not 0 <= bit < 63 for bits in self.mask_bits.values() for bit in bits):
+            raise ValueError("mask_bits: bits are numbered from 0 to 62")
+        return self
 
     @model_validator(mode="after")
     def _places_are_sound(self) -> ArchiveBand:

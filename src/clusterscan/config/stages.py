@@ -43,7 +43,7 @@ class StageSettings:
             "preprocess",
             {
                 "spec": image_spec(self._config, survey),
-                "preprocess": _plain(self._config.surveys[survey].preprocess),
+                "preprocess": _plain(self._config.surveys[survey].preprocess.without_lists()),
             },
         )
 
@@ -187,7 +187,7 @@ class StageSettings:
             "how": how,
             "surveys": {
                 survey: {
-                    "preprocess": _plain(config.surveys[survey].preprocess),
+                    "preprocess": _plain(config.surveys[survey].preprocess.without_lists()),
                     "signal": _plain(chosen.signals.get(survey)),
                     **(image_source(config, survey) if probe == "empty" else {}),
                 }
@@ -310,6 +310,7 @@ def image_source(config: Config, survey: str) -> dict[str, Any]:
 def image_spec(config: Config, survey: str) -> dict[str, Any]:
     """Return what a tile's image of a survey must be (the fields of `fetch.source.ImageSpec`)."""
     settings = config.surveys[survey]
+    more = {"inverse_variance": True} if settings.preprocess.inverse_variance else {}
     return {
         "survey": survey,
         "bands": list(settings.bands),
@@ -319,6 +320,7 @@ def image_spec(config: Config, survey: str) -> dict[str, Any]:
         "halo_arcmin": settings.halo_arcmin,
         "margin_arcmin": margin_arcmin(settings.preprocess),
         "binning": settings.preprocess.binning,
+        **more,  # what is not asked for is in no fingerprint
     }
 
 

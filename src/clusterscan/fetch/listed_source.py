@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.errors import ConfigError, SourceError
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.fetch.raw import NO_COVERAGE, RawImage, covered_raw, write_raw
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 
@@ -61,7 +61,15 @@ class ListedSource:
             )
 
     def write_tile(
-        self, tile: int, planes: np.ndarray, destination: Path, nothing: str, **counts: int
+        self,
+        tile: int,
+        planes: np.ndarray,
+        destination: Path,
+        nothing: str,
+        *,
+        ivar: np.ndarray | None = None,
+        marked: np.ndarray | None = None,
+        **counts: int,
     ) -> TileOutcome:
         """Write a tile's raw image, or say why there is none.
 
@@ -75,6 +83,10 @@ class ListedSource:
             The file.
         nothing : str
             What to say where no pixel has data in all bands.
+        ivar : float32 ndarray, shape (bands, ny, nx), optional
+            Inverse variances [1 / unit²].
+        marked : uint8 ndarray, shape (ny, nx), optional
+            Bit planes that the source's own masks set.
         **counts
             More for the tile's record.
         """
@@ -82,6 +94,10 @@ class ListedSource:
         covered = int((mask == 0).sum())
         if covered == 0:
             return TileOutcome("no_coverage", nothing)
-        raw = RawImage(image, mask, self.frame(tile)[0], self.spec.unit)
+        if marked is not None:
+            mask |= marked
+        if ivar is not None:
+            ivar = np.where((mask & NO_COVERAGE) != 0, np.float32(0.0), ivar)
+        raw = RawImage(image, mask, self.frame(tile)[0], self.spec.unit, ivar)
         write_raw(destination, raw, self.spec.bands, tile)
         return TileOutcome(counts={"pixels": int(mask.size), "covered": covered, **counts})

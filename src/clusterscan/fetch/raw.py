@@ -1,4 +1,8 @@
-"""Raw tile images on disk: one FITS image extension a band, and a mask of bit planes."""
+"""Raw tile images on disk: one FITS image extension a band, and a mask of bit planes.
+
+Where the source gives inverse variances and the survey asks for them, an extension ``IVAR_<band>``
+follows for each band: per pixel, in 1 / unit², 0 where there are no data.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,22 @@ from clusterscan.provenance.atomic import atomic_path
 NO_COVERAGE = np.uint8(1)
 SATURATED = np.uint8(2)
 BRIGHT_STAR = np.uint8(4)
-BAD_PLANES = NO_COVERAGE | SATURATED
+LARGE_GALAXY = np.uint8(8)
+POINT_SOURCE = np.uint8(16)
+SURVEY_MASK = np.uint8(32)
+FLAGGED = np.uint8(64)
+"""Set beside the plane's bit by masks with ``use: flag``: candidates here get a flag."""
+EXCLUDED = np.uint8(128)
+"""Set beside the plane's bit by masks with ``use: exclude``: this is no valid sky."""
+PLANES = {
+    "no_coverage": NO_COVERAGE,
+    "saturated": SATURATED,
+    "bright_star": BRIGHT_STAR,
+    "large_galaxy": LARGE_GALAXY,
+    "point_source": POINT_SOURCE,
+    "survey_mask": SURVEY_MASK,
+}
+BAD_PLANES = NO_COVERAGE | SATURATED | EXCLUDED
 """Pixels that networks do not see: missing in examples, 0 in the scan's normalised image."""
 
 
@@ -29,17 +48,20 @@ class RawImage:
     image : float32 ndarray, shape (bands, ny, nx)
         Pixel values; may be NaN where masked.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes NO_COVERAGE, SATURATED, BRIGHT_STAR.
+        Bit planes, see `PLANES`; of sources NO_COVERAGE, SATURATED, BRIGHT_STAR, SURVEY_MASK.
     wcs : astropy.wcs.WCS
         Celestial, ICRS.
     unit : str
         Unit of the pixel values.
+    ivar : float32 ndarray, shape (bands, ny, nx), optional
+        Inverse variance of each pixel [1 / unit²], 0 where there are no data.
     """
 
     image: np.ndarray
     mask: np.ndarray
     wcs: WCS
     unit: str
+    ivar: np.ndarray | None = None
 
 
 def covered_raw(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,6 +86,10 @@ def write_raw(path: Path, raw: RawImage, bands: tuple[str, ...], tile: int) -> N
     for band, plane in zip(bands, raw.image, strict=True):
         hdu = fits.ImageHDU(plane.astype(np.float32, copy=False), header, name=band)
         hdu.header["BUNIT"] = raw.unit
+        hdus.append(hdu)
+    for band, plane in [] if raw.ivar is None else zip(bands, raw.ivar, strict=True):
+        hdu = fits.ImageHDU(plane.astype(np.float32, copy=False), header, name=f"IVAR_{band}")
+        hdu.header["BUNIT"] = f"1/({raw.unit})2"
         hdus.append(hdu)
     if raw.mask.any():
         hdus.append(fits.ImageHDU(raw.mask, header, name="MASK"))
@@ -116,7 +142,24 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
     if not wcs.has_celestial:
         raise ImageError(f"{path}: no celestial WCS in band {bands[0]}; it must be fetched anew")
     image = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
-    return RawImage(image, np.asarray(mask, np.uint8), wcs, str(header.get("BUNIT", "")))
+    mask = np.asarray(mask, np.uint8)
+    return RawImage(image, mask, wcs, str(header.get("BUNIT", "")), _ivar(hdus, bands, mask, path))
+
+
+def _ivar(
+    hdus: fits.HDUList, bands: tuple[str, ...], mask: np.ndarray, path: Path
+) -> np.ndarray | None:
+    names = [f"IVAR_{band}".upper() for band in bands]
+    there = [name for name in names if name in hdus]
+    if not there:
+        return None
+    planes = [hdus[name].data for name in there]
+    if len(there) < len(bands) or any(np.shape(plane) != mask.shape for plane in planes):
+        raise ImageError(
+            f"{path}: inverse variances of {', '.join(there)} do not fit bands {', '.join(bands)}; "
+            "delete the file and run again, it is fetched anew"
+        )
+    return np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
 
 
 def wcs_header(wcs: WCS) -> fits.Header:

@@ -33,6 +33,8 @@ class ImageSpec:
         More sky that only the raw image holds, for filters (`preprocess.margin_arcmin`) [arcmin].
     binning : int
         Raw pixels along a side of one pixel of the tile image.
+    inverse_variance : bool
+        Whether the raw image holds the inverse variance of each band.
     """
 
     survey: str
@@ -43,6 +45,7 @@ class ImageSpec:
     halo_arcmin: float
     margin_arcmin: float = 0.0
     binning: int = 1
+    inverse_variance: bool = False
 
     @property
     def raw_halo_arcmin(self) -> float:

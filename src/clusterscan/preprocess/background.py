@@ -16,7 +16,9 @@ def medians(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Return each band's median over valid pixels, shape (bands,); 0 where there are none."""
     if not valid.any():
         return np.zeros(image.shape[0], np.float32)
-    return np.median(image[:, valid], axis=1).astype(np.float32)
+    # Gathering is the dearer half, and most images have no gaps.
+    values = image.reshape(image.shape[0], -1) if valid.all() else image[:, valid]
+    return np.median(values, axis=1).astype(np.float32)
 
 
 def highpass(image: np.ndarray, valid: np.ndarray, fwhm_px: float) -> np.ndarray:

@@ -6,13 +6,14 @@ binned (x - (n - 1) / 2) / n.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.fetch.raw import NO_COVERAGE
 
 
 def bin_image(
@@ -47,21 +48,68 @@ def bin_image(
     """
     if n == 1:
         return np.where(covered, image, 0.0).astype(np.float32, copy=False)
-    blocks = _blocks(covered, n)
-    count = blocks.sum(axis=(1, 3))
+    _check_sides(covered, n)
+    if covered.all():
+        total = _sums(image, n)
+        return (total if combine == "sum" else total * (1.0 / n**2)).astype(np.float32)
+    count = _sums(covered, n)
     weight = np.divide(1.0, count, out=np.zeros(count.shape), where=count > 0)
     if combine == "sum":
         weight *= n * n
-    total = _blocks(np.where(covered, image, 0.0), n).sum(axis=(-3, -1), dtype=np.float64)
+    total = _sums(np.where(covered, image, np.float32(0.0)), n)
     return (total * weight).astype(np.float32)
 
 
+def bin_ivar(
+    ivar: np.ndarray,
+    covered: np.ndarray,
+    n: int,
+    combine: Literal["mean", "sum"] = "mean",
+) -> np.ndarray:
+    """Bin inverse variances as `bin_image` bins the image, of independent pixels.
+
+    The mean of k pixels has the variance (sum of theirs) / k², their sum scaled up to n² pixels
+    (n² / k)² times their sum. Noise that neighbouring pixels share is not described.
+
+    Parameters
+    ----------
+    ivar : float ndarray, shape (bands, ny, nx)
+        Inverse variances [1 / unit²]; 0 or NaN where nothing is known.
+    covered : bool ndarray, shape (ny, nx)
+        Pixels with data.
+    n : int
+        Raw pixels along a side of a binned pixel.
+    combine : {"mean", "sum"}
+        As in `bin_image`.
+
+    Returns
+    -------
+    float32 ndarray, shape (bands, ny // n, nx // n)
+        0 where no raw pixel is covered, or of one that counts nothing is known.
+    """
+    with np.errstate(invalid="ignore"):
+        known = covered & (ivar > 0)
+    if n == 1:
+        return np.where(known, ivar, 0.0).astype(np.float32, copy=False)
+    variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=known)
+    _check_sides(covered, n)
+    total, count = _sums(variance, n), _sums(covered, n)
+    whole = _sums(known, n) == count
+    factor = count**2 if combine == "mean" else count**2 / n**4
+    binned = np.divide(factor, total, out=np.zeros(total.shape), where=whole & (count > 0))
+    return binned.astype(np.float32)
+
+
 def bin_mask(mask: np.ndarray, n: int) -> np.ndarray:
-    """Bin a mask: one saturated or star pixel spoils a bin, lack of coverage takes over half."""
-    blocks = _blocks(mask, n)
-    bits = np.bitwise_or.reduce(np.bitwise_or.reduce(blocks, axis=3), axis=1)
-    empty = (blocks & NO_COVERAGE).sum(axis=(1, 3), dtype=np.int64)
-    binned = bits & (SATURATED | BRIGHT_STAR)
+    """Bin a mask: one masked pixel spoils a bin, lack of coverage takes over half."""
+    if n == 1:
+        return mask.astype(np.uint8, copy=False)
+    _check_sides(mask, n)
+    if not mask.any():
+        return np.zeros((mask.shape[0] // n, mask.shape[1] // n), np.uint8)
+    bits = np.bitwise_or.reduce(list(_shifts(mask, n)))
+    empty = _sums(mask & NO_COVERAGE, n)
+    binned = bits & ~NO_COVERAGE
     return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(np.uint8)
 
 
@@ -77,11 +125,26 @@ def bin_wcs(wcs: WCS, n: int) -> WCS:
     return binned
 
 
-def _blocks(array: np.ndarray, n: int) -> np.ndarray:
+def _sums(array: np.ndarray, n: int) -> np.ndarray:
+    """Return the sum of each n × n pixels, float64."""
+    first, *others = _shifts(array, n)
+    total = first.astype(np.float64)
+    for other in others:
+        total += other
+    return total
+
+
+def _shifts(array: np.ndarray, n: int) -> Iterator[np.ndarray]:
+    """Yield the first pixel of each n × n, then the second, and so on: views, no copies."""
+    for y in range(n):
+        for x in range(n):
+            yield array[..., y::n, x::n]
+
+
+def _check_sides(array: np.ndarray, n: int) -> None:
     ny, nx = array.shape[-2:]
     if ny % n or nx % n:
         raise ImageError(
             f"an image of {ny} × {nx} px cannot be binned by {n}: both sides must be multiples; "
             "the source was told another binning, so fetch the tile anew"
         )
-    return array.reshape(*array.shape[:-2], ny // n, n, nx // n, n)

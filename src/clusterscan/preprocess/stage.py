@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -14,10 +15,12 @@ from clusterscan.config.preprocess import (
     PreprocessSettings,
 )
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import NO_COVERAGE, RawImage, read_raw
+from clusterscan.fetch.raw import EXCLUDED, FLAGGED, NO_COVERAGE, RawImage, read_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.background import highpass, medians
-from clusterscan.preprocess.binning import bin_image, bin_mask, bin_wcs
+from clusterscan.preprocess.binning import bin_image, bin_ivar, bin_mask, bin_wcs
+from clusterscan.preprocess.depth import depths
+from clusterscan.preprocess.masks import TileMasks, mask_from_image
 from clusterscan.preprocess.tile_image import TileImage, write_tile
 
 
@@ -26,7 +29,12 @@ def margin_arcmin(settings: PreprocessSettings) -> float:
     return settings.margin_arcmin
 
 
-def preprocess_tile(raw_path: Path, settings: PreprocessSettings, spec: ImageSpec) -> TileImage:
+def preprocess_tile(
+    raw_path: Path,
+    settings: PreprocessSettings,
+    spec: ImageSpec,
+    masks: TileMasks | None = None,
+) -> TileImage:
     """Make a tile image from a raw image.
 
     Parameters
@@ -34,9 +42,11 @@ def preprocess_tile(raw_path: Path, settings: PreprocessSettings, spec: ImageSpe
     raw_path : Path
         The raw image.
     settings : PreprocessSettings
-        Binning and background.
+        Binning, background, saturation, and what the source's own masks mean.
     spec : ImageSpec
         The survey's bands, unit, scale and margin.
+    masks : TileMasks, optional
+        The stars, galaxies, point sources and mask files that reach the image.
 
     Raises
     ------
@@ -53,26 +63,45 @@ def preprocess_tile(raw_path: Path, settings: PreprocessSettings, spec: ImageSpe
             f"{raw_path}: no finite pixel; delete it and run again, it is fetched anew"
         )
     n = settings.binning
+    mask_from_image(mask, raw.image, spec.bands, settings)
     image = bin_image(raw.image, covered, n, settings.combine)
+    ivar = None if raw.ivar is None else bin_ivar(raw.ivar, covered, n, settings.combine)
     mask = bin_mask(mask, n)
+    wcs = bin_wcs(raw.wcs, n)
+    if masks is not None:
+        masks.draw(mask, wcs)
     image = subtract_background(image, mask, settings, spec.pixel_scale_arcsec * n)
-    tile = TileImage(image, mask, bin_wcs(raw.wcs, n), spec.unit, spec.bands)
+    tile = TileImage(image, mask, wcs, spec.unit, spec.bands, ivar)
     return _trim(tile, spec.margin_arcmin)
 
 
 def preprocess_file(
-    raw_path: Path, destination: Path, settings: PreprocessSettings, spec: ImageSpec
+    raw_path: Path,
+    destination: Path,
+    settings: PreprocessSettings,
+    spec: ImageSpec,
+    masks: TileMasks | None = None,
 ) -> TileOutcome:
     """Make and write a tile image; a raw image that is not usable gives status ``failed``."""
     try:
-        tile = preprocess_tile(raw_path, settings, spec)
+        tile = preprocess_tile(raw_path, settings, spec, masks)
     except ImageError as error:
         return TileOutcome("failed", str(error))
     fraction = float(tile.covered.mean())
     if fraction <= settings.min_finite_fraction:
         return TileOutcome("no_coverage", f"only {100 * fraction:.2g} % of the pixels have data")
-    write_tile(destination, tile)
-    return TileOutcome(counts={"pixels": int(tile.mask.size), "covered": int(tile.covered.sum())})
+    write_tile(destination, tile, settings.compression)
+    return TileOutcome(counts=_counts(tile))
+
+
+def _counts(tile: TileImage) -> dict[str, Any]:
+    counts: dict[str, Any] = {"pixels": int(tile.mask.size), "covered": int(tile.covered.sum())}
+    if (tile.mask & (FLAGGED | EXCLUDED)).any():
+        counts["excluded"] = int(((tile.mask & EXCLUDED) != 0).sum())
+        counts["flagged"] = int(((tile.mask & FLAGGED) != 0).sum())
+    if tile.ivar is not None:
+        counts["depth"] = depths(tile)
+    return counts
 
 
 def subtract_background(
@@ -88,6 +117,8 @@ def subtract_background(
         image = highpass(image, covered, fwhm_px)
     elif isinstance(background, MedianBackground):
         image = image - medians(image, quiet)[:, None, None]
+    if covered.all():
+        return image.astype(np.float32, copy=False)
     fill = medians(image, quiet)[:, None, None]
     return np.where(covered, image, fill).astype(np.float32)
 
@@ -118,6 +149,7 @@ def _trim(tile: TileImage, margin_arcmin: float) -> TileImage:
         _shifted(tile.wcs, cut),
         tile.unit,
         tile.bands,
+        None if tile.ivar is None else np.ascontiguousarray(tile.ivar[:, *inner]),
     )
 
 

@@ -22,6 +22,10 @@ FLAGS = MappingProxyType(
         "dust": (64, "in the MOC of Galactic dust that publish.flag_mocs names, if any"),
         "galaxy": (128, "in the MOC of large galaxies that publish.flag_mocs names, if any"),
         "artefact": (256, "in the MOC of known artefacts that publish.flag_mocs names, if any"),
+        "bright_star": (512, "a mask of bright stars that flags lies over the peak"),
+        "large_galaxy": (1024, "a mask of large galaxies that flags lies over the peak"),
+        "point_source": (2048, "a mask of point sources that flags lies over the peak"),
+        "survey_mask": (4096, "a survey's own mask that flags lies over the peak"),
     }
 )
 

@@ -29,12 +29,28 @@ if TYPE_CHECKING:
 Header = Mapping[str, Any]
 
 #: Codes of the REASON extension: why a map pixel has no value.
-REASONS = ("valid", "no coverage", "masked", "too few valid pixels")
+REASONS = (
+    "valid",
+    "no coverage",
+    "masked",
+    "too few valid pixels",
+    "excluded for a bright star",
+    "excluded for a large galaxy",
+    "excluded for a point source",
+    "excluded by a survey's mask",
+)
+_ALWAYS_TOLD = 4  # the others stand in the headers of tiles that hold them
 
 _TILE_NAME = re.compile(r"Npix(\d+)\.fits")
 
 
-def write_map_tile(path: Path, values: np.ndarray, reason: np.ndarray, header: Header) -> None:
+def write_map_tile(
+    path: Path,
+    values: np.ndarray,
+    reason: np.ndarray,
+    header: Header,
+    flags: np.ndarray | None = None,
+) -> None:
     """Write one HiPS tile of a map; the same input always gives the same bytes.
 
     Parameters
@@ -47,6 +63,8 @@ def write_map_tile(path: Path, values: np.ndarray, reason: np.ndarray, header: H
         Why a pixel has no value, a code of `REASONS`; 0 where it has one.
     header : mapping
         Cards of the primary header; a value may be a (value, comment) pair.
+    flags : uint8 ndarray, shape (W * W,), optional
+        Planes of masks that flag candidates (`clusterscan.scan.validity.flags_at`).
 
     Raises
     ------
@@ -62,11 +80,16 @@ def write_map_tile(path: Path, values: np.ndarray, reason: np.ndarray, header: H
     for keyword, card in header.items():
         primary.header[keyword] = card
     extension = fits.ImageHDU(sky.to_hips_array(reason), name="REASON")
-    extension.header["COMMENT"] = "; ".join(f"{n} {text}" for n, text in enumerate(REASONS))
-    with atomic_path(path) as temporary:
-        fits.HDUList([primary, extension]).writeto(
-            temporary, output_verify="exception", overwrite=True
+    told = REASONS[: max(_ALWAYS_TOLD, int(reason.max(initial=0)) + 1)]
+    extension.header["COMMENT"] = "; ".join(f"{n} {text}" for n, text in enumerate(told))
+    hdus = fits.HDUList([primary, extension])
+    if flags is not None:
+        hdus.append(fits.ImageHDU(sky.to_hips_array(flags), name="FLAGS"))
+        hdus["FLAGS"].header["COMMENT"] = (
+            "4 bright star; 8 large galaxy; 16 point source; 32 survey mask"
         )
+    with atomic_path(path) as temporary:
+        hdus.writeto(temporary, output_verify="exception", overwrite=True)
 
 
 def read_map_tile(path: Path) -> np.ndarray:
@@ -87,6 +110,16 @@ def read_map_tile(path: Path) -> np.ndarray:
         raise ProductError(
             f"{path}: not a readable map tile ({error}); delete it and run the scan again"
         ) from error
+
+
+def read_map_flags(path: Path) -> np.ndarray | None:
+    """Return a map tile's flags in nested order, uint8; None where it has none."""
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False) as hdus:
+        if "FLAGS" not in hdus:
+            return None
+        return sky.from_hips_array(np.asarray(hdus["FLAGS"].data, dtype=np.uint8))
 
 
 def tiles_on_disk(root: Path, order: int) -> list[int]:

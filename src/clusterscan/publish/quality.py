@@ -11,9 +11,12 @@ from astropy.wcs import WCS
 
 from clusterscan import sky
 from clusterscan.errors import ConfigError, ImageError
+from clusterscan.fetch.raw import BAD_PLANES, BRIGHT_STAR
 from clusterscan.publish.columns import FLAGS, MASK_PLANES
 
 NO_COVERAGE = MASK_PLANES["incomplete"]
+UNUSABLE = BAD_PLANES | BRIGHT_STAR
+"""Planes that count as masked; those of masks that flag alone do not."""
 
 #: A tile's mask planes (uint8, shape (ny, nx)) and WCS, or None without an image.
 MaskOf = Callable[[int], tuple[np.ndarray, WCS] | None]
@@ -145,5 +148,5 @@ def _around(
         good_x = (column >= 0) & (column < mask.shape[1])
         values[np.ix_(good_y, good_x)] = mask[np.ix_(row[good_y], column[good_x])]
         planes[k] = np.bitwise_or.reduce(values[inside])
-        fraction[k] = (values[inside] != 0).mean()
+        fraction[k] = ((values[inside] & UNUSABLE) != 0).mean()
     return planes, fraction

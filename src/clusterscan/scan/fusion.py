@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError
+from clusterscan.fetch.raw import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map
@@ -54,7 +55,7 @@ def scan_fusion_tile(
     tiles: Sequence[SurveyTile | None],
     settings: Sequence[ScanSettings],
     *,
-    bad_planes: int = 1 | 2,
+    bad_planes: int = int(BAD_PLANES),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a fusion network's probability at each map pixel, and why it is missing.
 

@@ -10,15 +10,18 @@ from scipy.ndimage import map_coordinates
 
 from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
 from clusterscan.errors import ImageError
+from clusterscan.fetch.raw import BRIGHT_STAR, EXCLUDED, SATURATED
 from clusterscan.scan.matched import matched_filter
 from clusterscan.scan.multiscale import multiscale_filter
 from clusterscan.scan.validity import (
-    MASKED,
     NO_COVERAGE,
     NO_COVERAGE_PLANE,
     TOO_FEW_PIXELS,
     VALID,
+    masked_because,
 )
+
+_BAD_PLANES = SATURATED | BRIGHT_STAR | EXCLUDED
 
 
 def filter_tile(
@@ -36,7 +39,8 @@ def filter_tile(
     image : float ndarray, shape (bands, ny, nx)
         The tile's image; NaN counts as no coverage.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes: 1 no coverage, others bad pixels (saturated, bright star).
+        Bit planes, `clusterscan.fetch.raw.PLANES`; bright stars are always left out, for a
+        filter answers to their wings as to a cluster.
     pixel_scale_arcsec : float
         Pixel size [arcsec].
     x, y : float ndarray, shape (n,)
@@ -49,7 +53,7 @@ def filter_tile(
     snr : float32 ndarray, shape (n,)
         S/N by bilinear interpolation; NaN where invalid.
     reason : uint8 ndarray, shape (n,)
-        0 valid, 1 no coverage, 2 masked, 3 too few valid pixels.
+        0 valid, 1 no coverage, 2 masked, 3 too few valid pixels, 4 to 7 excluded (`validity`).
 
     Raises
     ------
@@ -58,8 +62,8 @@ def filter_tile(
     """
     _check(image, mask, x, y)
     covered = ((mask & NO_COVERAGE_PLANE) == 0) & np.isfinite(image).all(axis=0)
-    usable = covered & (mask == 0)
-    reason = _reason_of_pixel(covered, usable, x, y)
+    usable = covered & ((mask & _BAD_PLANES) == 0)
+    reason = _reason_of_pixel(covered, usable, mask, x, y)
     snr = np.full(np.shape(x), np.nan, dtype=np.float32)
     if not (reason == VALID).any():
         return snr, reason
@@ -90,11 +94,12 @@ def _check(image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray) ->
 
 
 def _reason_of_pixel(
-    covered: np.ndarray, usable: np.ndarray, x: np.ndarray, y: np.ndarray
+    covered: np.ndarray, usable: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     inside = (column >= 0) & (row >= 0) & (row < covered.shape[0]) & (column < covered.shape[1])
     reason = np.full(np.shape(x), NO_COVERAGE, dtype=np.uint8)
     at = (row[inside], column[inside])
-    reason[inside] = np.where(covered[at], np.where(usable[at], VALID, MASKED), NO_COVERAGE)
+    left_out = np.where(usable[at], VALID, masked_because(mask[at]))
+    reason[inside] = np.where(covered[at], left_out, NO_COVERAGE)
     return reason

@@ -9,6 +9,7 @@ import numpy as np
 
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError, ModelError
+from clusterscan.fetch.raw import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
@@ -54,7 +55,7 @@ def scan_tile(
     y: np.ndarray,
     settings: ScanSettings,
     *,
-    bad_planes: int = 1 | 2,
+    bad_planes: int = int(BAD_PLANES),
     coarse: Network | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a network's probability at each map pixel, and why it is missing where it is.
@@ -98,7 +99,7 @@ def prepare_tile(
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes: 1 no coverage, 2 saturated, 4 bright star.
+        Bit planes, `clusterscan.fetch.raw.PLANES`.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels in the image [px].
     settings : ScanSettings

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from clusterscan.fetch.raw import (
+    BRIGHT_STAR,
+    EXCLUDED,
+    FLAGGED,
+    LARGE_GALAXY,
+    POINT_SOURCE,
+    SURVEY_MASK,
+)
+
 VALID, NO_COVERAGE, MASKED, TOO_FEW_PIXELS = 0, 1, 2, 3
+EXCLUDED_FOR = {4: BRIGHT_STAR, 5: LARGE_GALAXY, 6: POINT_SOURCE, 7: SURVEY_MASK}
+"""Reasons of sky that masks with ``use: exclude`` leave out, and the planes that say so."""
 NO_COVERAGE_PLANE = 1
 
 
@@ -25,7 +36,7 @@ def reasons(
     bad : bool ndarray, shape (ny, nx)
         Pixels without a usable value.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes: 1 no coverage, 2 saturated, 4 bright star.
+        Bit planes, `clusterscan.fetch.raw.PLANES`.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels [px].
     window_px : int
@@ -39,7 +50,7 @@ def reasons(
     -------
     uint8 ndarray, shape (n,)
         0 valid; 1 the window leaves the image or its centre is not covered; 2 its centre is
-        masked; 3 too few of its pixels are good.
+        masked; 3 too few of its pixels are good; 4 to 7 its centre is excluded (`EXCLUDED_FOR`).
     """
     ny, nx = bad.shape
     column, row = first_pixel(x, window_px), first_pixel(y, window_px)
@@ -51,10 +62,50 @@ def reasons(
     centre = mask[first_pixel(y[inside], 1), first_pixel(x[inside], 1)].astype(np.int64)
     fraction = 1.0 - _box_sum(bad, column, row, window_px) / window_px**2
     found = np.where(fraction < min_valid_fraction, TOO_FEW_PIXELS, VALID)
-    found[(centre & bad_planes & ~NO_COVERAGE_PLANE) != 0] = MASKED
+    masked = (centre & bad_planes & ~NO_COVERAGE_PLANE) != 0
+    found[masked] = masked_because(centre[masked])
     found[(centre & NO_COVERAGE_PLANE) != 0] = NO_COVERAGE
     reason[inside] = found
     return reason
+
+
+def masked_because(mask: np.ndarray) -> np.ndarray:
+    """Return the reason of masked pixels: 4 to 7 where masks exclude them, else 2 (masked).
+
+    Of several planes the first counts; a pixel of one mask that excludes and another that flags
+    may be told by the latter's.
+    """
+    found = np.full(mask.shape, MASKED, dtype=np.uint8)
+    excluded = (mask & EXCLUDED) != 0
+    for reason, plane in reversed(EXCLUDED_FOR.items()):
+        found[excluded & ((mask & plane) != 0)] = reason
+    return found
+
+
+def flags_at(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Return the planes that flag candidates at positions; None where nothing in the image does.
+
+    Parameters
+    ----------
+    mask : uint8 ndarray, shape (ny, nx)
+        Bit planes.
+    x, y : float ndarray, shape (n,)
+        Positions [px].
+
+    Returns
+    -------
+    uint8 ndarray, shape (n,), or None
+        Bits BRIGHT_STAR, LARGE_GALAXY, POINT_SOURCE, SURVEY_MASK of the pixel at each position.
+    """
+    if not (mask & FLAGGED).any():
+        return None
+    ny, nx = mask.shape
+    column, row = first_pixel(x, 1), first_pixel(y, 1)
+    inside = (column >= 0) & (row >= 0) & (column < nx) & (row < ny)
+    there = np.zeros(len(x), dtype=np.uint8)
+    there[inside] = mask[row[inside], column[inside]]
+    planes = np.bitwise_or.reduce([np.uint8(p) for p in EXCLUDED_FOR.values()])
+    return np.where(there & FLAGGED, there & planes, np.uint8(0)).astype(np.uint8)
 
 
 def first_pixel(position: np.ndarray, size_px: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from clusterscan.config.selection import INJECTED, InjectionGrid, Signal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
 from clusterscan.config.source import SimulatedSource
 from clusterscan.errors import ConfigError
+from clusterscan.fetch.raw import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.stage import preprocess_tile
@@ -75,7 +77,7 @@ def changed_tile(
             seed,
         )
     if probe == "empty":
-        return _empty_tile(tile, own, scratch)
+        return _with_masks(_empty_tile(tile, own, scratch), image.mask)
     if probe == "scrambled":
         rng = np.random.default_rng([seed, _KEY, tile_order, tile, *survey.encode()])
         plane = nulls.scrambled(image.image, rng)
@@ -86,6 +88,13 @@ def changed_tile(
     else:
         raise ConfigError(f"selection.nulls: there is no probe {probe!r}")
     return TileImage(plane, image.mask, image.wcs, image.unit, image.bands)
+
+
+def _with_masks(tile: TileImage, mask: np.ndarray) -> TileImage:
+    """Return a tile with what masks of tables and files say of the run's own image."""
+    if not (mask & (FLAGGED | EXCLUDED)).any():
+        return tile
+    return replace(tile, mask=tile.mask | (mask & ~(NO_COVERAGE | SATURATED)))
 
 
 def _empty_tile(tile: int, own: Mapping[str, Any], scratch: Path) -> TileImage:

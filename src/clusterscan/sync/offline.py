@@ -50,6 +50,10 @@ def sync_offline(config: Config) -> SyncReport:
     """
     contents = source_manifests(config)
     require_listed(config)
+    if any(survey.preprocess.listed_masks for survey in config.surveys.values()):
+        from clusterscan.sync.masks import require_masks  # slow to import
+
+        require_masks(config)
     try:
         _drop_other_orders(config)
         changed = [write_json_if_changed(path, content) for path, content in contents.items()]

@@ -8,6 +8,7 @@ from clusterscan.config.model import Config
 from clusterscan.progress import Progress
 from clusterscan.sync.catalogues import fetch_catalogues
 from clusterscan.sync.listed import listed_surveys, sync_listed
+from clusterscan.sync.masks import masked_surveys, sync_masks
 from clusterscan.sync.offline import SyncReport, sync_offline
 
 
@@ -28,5 +29,7 @@ def sync_sources(config: Config) -> str:
             lines.append(str(sync_listed(config, survey, progress)))
         finally:
             progress.close()
+    for survey in masked_surveys(config):
+        lines.append(str(sync_masks(config, survey)))
     report: SyncReport = sync_offline(config)
     return "\n".join([*lines, str(report)])

@@ -65,7 +65,15 @@ def window_of(
     return None if outside or y0 >= y1 else Window(x0, x1, y0, y1, period)
 
 
-def read_window(section, window: Window, nx: int, plane: int = 0) -> np.ndarray:
+def read_window(
+    section,
+    window: Window,
+    nx: int,
+    plane: int = 0,
+    *,
+    dtype: type[np.generic] = np.float32,
+    fill: float = np.nan,
+) -> np.ndarray:
     """Read a window of an image.
 
     Parameters
@@ -78,13 +86,15 @@ def read_window(section, window: Window, nx: int, plane: int = 0) -> np.ndarray:
         Columns of the image.
     plane : int
         Plane of a cube.
+    dtype, fill : type, float
+        Of the result, and what it holds where there are no pixels.
 
     Returns
     -------
-    float32 ndarray, shape (y1 - y0, x1 - x0)
-        NaN beyond the image's border.
+    ndarray, shape (y1 - y0, x1 - x0)
+        ``fill`` beyond the image's border.
     """
-    out = np.full((window.y1 - window.y0, window.x1 - window.x0), np.nan, np.float32)
+    out = np.full((window.y1 - window.y0, window.x1 - window.x0), fill, dtype)
     lead = (0,) * (len(section.shape) - 3) + ((plane,) if len(section.shape) > 2 else ())
     period = window.period
     laps = [0] if period is None else [-period, 0, period]

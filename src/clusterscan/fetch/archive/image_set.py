@@ -144,6 +144,16 @@ class _Image:
         return self._hdu.shape[-2:]
 
     @property
+    def section(self):
+        """The pixels, of which only those asked for are read."""
+        return self._hdu.section
+
+    @property
+    def dtype(self) -> str:
+        """Type of the pixels."""
+        return fits.BITPIX2DTYPE[self._hdu.header["BITPIX"]]
+
+    @property
     def unit(self) -> str:
         return str(self._hdu.header.get("BUNIT", "") or "").strip()
 

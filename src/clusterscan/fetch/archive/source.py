@@ -17,11 +17,13 @@ from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.archive.healpix_map import HealpixMap
 from clusterscan.fetch.archive.image_set import read_cut
+from clusterscan.fetch.archive.mask_bits import mask_planes
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
 from clusterscan.fetch.archive.units import factor
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
+from clusterscan.fetch.inverse_variance import coadd_ivar
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
@@ -104,9 +106,12 @@ class Archive(ListedSource):
         """
         wcs, shape = self.frame(tile)
         files = self._files(tile)
-        planes = np.stack([self._band(band, files, wcs, shape) for band in self.spec.bands])
+        found = [self._band(band, files, wcs, shape) for band in self.spec.bands]
+        planes = np.stack([values for values, _ in found])
+        ivar = np.stack([i for _, i in found]) if self.spec.inverse_variance else None
         nothing = "no file has data here in all bands"
-        return self.write_tile(tile, planes, destination, nothing)
+        marked = self._mask(files, wcs, shape)
+        return self.write_tile(tile, planes, destination, nothing, ivar=ivar, marked=marked)
 
     def _files(self, tile: int) -> dict[tuple[str, str], dict[str, Path]]:
         """Return the files of a tile: for each band and atlas tile the path of each part."""
@@ -129,8 +134,10 @@ class Archive(ListedSource):
         files: Mapping[tuple[str, str], dict[str, Path]],
         wcs: WCS,
         shape: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a band's values, and their inverse variance (of no size where not asked for)."""
         settings = self.settings.files[band]
+        ivar = np.zeros((0, 0), np.float32)
         # An atlas tile that lacks one of its files has no data: nothing says how good they are.
         mine = [
             parts
@@ -151,7 +158,13 @@ class Archive(ListedSource):
             scale = area if self.settings.quantity == "flux" else 1.0
             values = scale * coadd(cuts, wcs, shape, self.settings.resampling)
             unit = units.pop()
-        return (values * self._factor(settings, unit)).astype(np.float32)
+            if self.spec.inverse_variance:
+                flux = self.settings.quantity == "flux"
+                how = self.settings.resampling
+                ivar = coadd_ivar(cuts, wcs, shape, how, per_arcmin2=flux)
+                ivar /= np.float32(scale**2)
+        times = self._factor(settings, unit)
+        return (values * times).astype(np.float32), (ivar / times**2).astype(np.float32)
 
     def _cuts(
         self,
@@ -162,11 +175,25 @@ class Archive(ListedSource):
     ) -> Iterator[Cut]:
         flux = self.settings.quantity == "flux"
         for parts in files:
+            images = {part: path for part, path in parts.items() if part != "mask"}
             cut = read_cut(
-                parts, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
+                images, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
             )
             if cut is not None:
                 yield cut
+
+    def _mask(
+        self,
+        files: Mapping[tuple[str, str], dict[str, Path]],
+        wcs: WCS,
+        shape: tuple[int, int],
+    ) -> np.ndarray:
+        """Return the planes that the survey's own mask files set."""
+        planes = np.zeros(shape, np.uint8)
+        for (band, _), parts in sorted(files.items()):
+            if "mask" in parts:
+                planes |= mask_planes(parts["mask"], self.settings.files[band], (wcs, shape))
+        return planes
 
     def _healpix(
         self, path: Path, settings: ArchiveBand, wcs: WCS, shape: tuple[int, int]

@@ -1,0 +1,270 @@
+"""How fast raw images become tile images, beside bare calls of `reproject` on the same images.
+
+Both sides of a comparison run in one process, in turn, on one thread, and the best of each counts,
+in seconds of processor time (an idle machine's clock shows the same). A pixel is one of one band of
+the raw image. Cases:
+
+- stage: `preprocess_file`, from the raw file to the tile's file (check, bin 2 × 2, median, masks,
+  write), beside `reproject_interp` and `reproject_exact` of the arrays to the binned frame, which
+  read and write nothing. `reproject_exact` sees a smaller tile: it is slow.
+- archive: a published image on disk to the tile's file (`fetch_tile`, then the stage), beside
+  `reproject_interp` of the same image, already in memory, to the same frame.
+- masks: the stage with stars, beside the stage without.
+- workers: tiles a second with two Dask workers beside one, by the wall's clock.
+
+Prints one JSON object a line. Needs no arguments and about two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from reproject import reproject_exact, reproject_interp
+
+from clusterscan import sky
+from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.config.download import DownloadSettings
+from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.fetch.registry import open_source
+from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.preprocess.binning import bin_wcs
+from clusterscan.preprocess.masks import TileMasks
+from clusterscan.preprocess.regions import COLUMNS, empty_regions
+from clusterscan.preprocess.stage import preprocess_file
+
+BANDS, UNIT, SCALE_ARCSEC, BINNING = ("W1", "W2"), "nanomaggy", 2.75, 2
+SETTINGS = PreprocessSettings(binning=BINNING, combine="sum", background={"kind": "median"})
+GOAL = 0.8
+
+
+@dataclass
+class Clock:
+    """Seconds of one side: processor and wall."""
+
+    cpu: list[float]
+    wall: list[float]
+
+    @property
+    def best_s(self) -> float:
+        """The quickest run's processor seconds."""
+        return min(self.cpu)
+
+
+def in_turn(*works: Callable[[], object], times: int = 3) -> list[Clock]:
+    """Run each in turn, several times: what else the machine does falls on all."""
+    clocks = [Clock([], []) for _ in works]
+    for _ in range(times):
+        for work, clock in zip(works, clocks, strict=True):
+            cpu, wall = time.process_time(), time.perf_counter()
+            work()
+            clock.cpu.append(time.process_time() - cpu)
+            clock.wall.append(time.perf_counter() - wall)
+    return clocks
+
+
+def emit(measure: str, case: str, **values: object) -> None:
+    """Print one line."""
+    print(json.dumps({"measure": measure, "case": case, **values}), flush=True)
+
+
+def tile_at(order: int) -> int:
+    """Return a tile of an order in the middle of the simulated footprint."""
+    return 1105 * 4 ** (order - 4)
+
+
+def spec_of(order: int, bands: tuple[str, ...] = BANDS) -> ImageSpec:
+    """Return what a tile's image must be."""
+    return ImageSpec("unwise", bands, UNIT, SCALE_ARCSEC, order, 4.3, 0.0, BINNING)
+
+
+def raw_file(path: Path, order: int, tile: int | None = None) -> tuple[np.ndarray, WCS]:
+    """Write a raw image of noise, a hundredth of it saturated or without data; return it."""
+    spec = spec_of(order)
+    tile = tile_at(order) if tile is None else tile
+    wcs, shape = sky.tile_frame(tile, order, SCALE_ARCSEC, spec.raw_halo_arcmin, BINNING)
+    rng = np.random.default_rng(tile)
+    image = rng.normal(size=(len(BANDS), *shape)).astype(np.float32)
+    mask = (rng.random(shape) < 0.005).astype(np.uint8)
+    mask |= np.where(rng.random(shape) < 0.005, 2, 0).astype(np.uint8)
+    write_raw(path, RawImage(image, mask, wcs, UNIT), BANDS, tile)
+    return image, wcs
+
+
+def conditions(pixels: int, **values: object) -> dict[str, object]:
+    """Return what a line says of its circumstances."""
+    return {"mpx": round(pixels / 1e6, 2), "machine": platform.machine(), "threads": 1, **values}
+
+
+def compare(
+    name: str, case: str, pixels: int, ours: Clock, other: Clock, other_pixels: int | None = None
+) -> None:
+    """Print the rates of two sides."""
+    rates = pixels / 1e6 / ours.best_s, (other_pixels or pixels) / 1e6 / other.best_s
+    emit(
+        name, case, ours=round(rates[0], 2), other=round(rates[1], 2), unit="Mpx/s per core",
+        ratio=round(rates[0] / rates[1], 2), goal=GOAL,
+        conditions=conditions(
+            pixels, cpu_s=[round(min(c.cpu), 3) for c in (ours, other)],
+            wall_s=[round(min(c.wall), 3) for c in (ours, other)],
+        ),
+    )  # fmt: skip
+
+
+def measure_stage(folder: Path) -> None:
+    """Print the stage beside `reproject_interp`, and on a smaller tile beside the exact one."""
+    for order, bare, name in ((6, reproject_interp, "interp"), (8, reproject_exact, "exact")):
+        image, wcs = raw_file(folder / "raw.fits", order)
+        binned = bin_wcs(wcs, BINNING)
+        shape = tuple(side // BINNING for side in image.shape[1:])
+        stage = partial(
+            preprocess_file, folder / "raw.fits", folder / "tile.fits", SETTINGS, spec_of(order)
+        )
+
+        def other(image=image, wcs=wcs, binned=binned, shape=shape, bare=bare) -> None:
+            for plane in image:
+                bare((plane, wcs), binned, shape_out=shape)
+
+        ours, theirs = in_turn(stage, other)
+        compare(f"preprocess.stage_vs_{name}", f"order {order}", image.size, ours, theirs)
+
+
+def measure_archive(folder: Path) -> None:
+    """Print an image on disk to a tile on disk, beside `reproject_interp` in memory."""
+    order = 6
+    spec = spec_of(order, ("W1",))
+    frame, shape = sky.tile_frame(tile_at(order), order, SCALE_ARCSEC, spec.raw_halo_arcmin, 2)
+    centre = frame.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    side = int(1.5 * max(shape))  # north up, so the turned tile lies within
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [centre.ra.deg, centre.dec.deg]
+    wcs.wcs.cdelt = [-SCALE_ARCSEC / 3600, SCALE_ARCSEC / 3600]
+    wcs.wcs.crpix = [(side + 1) / 2] * 2
+    values = np.random.default_rng(2).normal(size=(side, side)).astype(np.float32)
+    header = wcs.to_header()
+    header["BUNIT"] = UNIT
+    fits.PrimaryHDU(values, header).writeto(folder / "image.fits")
+    settings = ArchiveSource(kind="archive", files={"W1": {"image": str(folder / "image.fits")}})
+    source = open_source(settings, spec, access=Access(DownloadSettings(), folder / "cache"))
+    tile = tile_at(order)
+    source = source.prepare(tokens_by_tile(source.objects([tile]), [tile]))
+
+    def ours() -> None:
+        source.fetch_tile(tile, folder / "fetched.fits")
+        preprocess_file(folder / "fetched.fits", folder / "tile.fits", SETTINGS, spec)
+
+    mine, theirs = in_turn(ours, lambda: reproject_interp((values, wcs), frame, shape_out=shape))
+    compare("preprocess.archive_vs_interp", f"order {order}", shape[0] * shape[1], mine, theirs)
+
+
+def measure_masks(folder: Path) -> None:
+    """Print what masks of many stars cost."""
+    order, count = 6, 2000
+    image, wcs = raw_file(folder / "raw.fits", order)
+    rng = np.random.default_rng(3)
+    ny, nx = image.shape[1:]
+    where = wcs.pixel_to_world(rng.uniform(0, nx, count), rng.uniform(0, ny, count))
+    radius = 10 ** rng.uniform(-3.5, -1.5, count)
+    rows = empty_regions().reindex(range(count)).assign(
+        bits=132, ra_deg=where.ra.deg, dec_deg=where.dec.deg, a_deg=radius, b_deg=radius, pa_deg=0.0
+    )  # fmt: skip
+    masks = TileMasks(rows.astype(COLUMNS))
+    files = folder / "raw.fits", folder / "tile.fits"
+    with_stars, without = in_turn(
+        partial(preprocess_file, *files, SETTINGS, spec_of(order), masks),
+        partial(preprocess_file, *files, SETTINGS, spec_of(order)),
+    )
+    cost = (with_stars.best_s - without.best_s) / count
+    emit(
+        "preprocess.masks", f"{count} stars of 1 to 110 arcsec, order {order}",
+        value=round(1e6 * cost, 1), unit="cpu us / star",
+        conditions=conditions(
+            image.size, cpu_s=[round(c.best_s, 3) for c in (with_stars, without)]
+        ),
+    )  # fmt: skip
+
+
+def cpu_of_all() -> float:
+    """Return processor seconds of this process and of its ended children."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+def compute(folder: Path, order: int, tile: int, shard: Path) -> TileOutcome:
+    """Make one tile's image (in a worker)."""
+    return preprocess_file(folder / f"{tile}.fits", shard, SETTINGS, spec_of(order))
+
+
+def measure_workers(folder: Path, tiles: int = 16) -> None:
+    """Print tiles a second of one and of two workers; starting them is told apart.
+
+    The wall's clock means nothing on a machine that is busy: then `load` in the conditions, before
+    the case began, is not near 0.
+    """
+    load = round(os.getloadavg()[0], 1)
+    order, first = 7, tile_at(7)
+    numbers = range(first, first + tiles)
+    pixels = sum(raw_file(folder / f"{n}.fits", order, n)[0].size for n in numbers)
+    seconds, spent = {}, {}
+    for workers in (1, 2):
+        for count in (2, tiles):
+            job = BlockJob(
+                "preprocess", 1, "unwise", folder / f"run-{workers}-{count}", "tiles/unwise",
+                ".fits", {}, order, 3, first >> 8,
+            )  # fmt: skip
+            started, cpu = time.perf_counter(), cpu_of_all()
+            run_block(
+                job, {n: str(n) for n in numbers[:count]}, partial(compute, folder, order),
+                manifest=folder / "m.json", workers=workers,
+            )  # fmt: skip
+            seconds[workers, count] = time.perf_counter() - started
+            spent[workers, count] = cpu_of_all() - cpu
+    # Two tiles are the cost of starting the workers, and a little more.
+    rates = [(tiles - 2) / (seconds[w, tiles] - seconds[w, 2]) for w in (1, 2)]
+    emit(
+        "preprocess.workers", f"2 workers beside 1, {tiles} tiles of order {order}",
+        ours=round(rates[1], 2), other=round(rates[0], 2), unit="tiles/s",
+        ratio=round(rates[1] / rates[0], 2),
+        conditions=conditions(
+            pixels, cores=len(os.sched_getaffinity(0)), load=load,
+            cpu_s={f"{w} workers, {n} tiles": round(c, 2) for (w, n), c in spent.items()},
+            wall_s={f"{w} workers, {n} tiles": round(s, 2) for (w, n), s in seconds.items()},
+        ),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    cases = {
+        "stage": measure_stage, "archive": measure_archive, "masks": measure_masks,
+        "workers": measure_workers,
+    }  # fmt: skip
+    parser.add_argument("--only", choices=cases)
+    only = parser.parse_args().only
+    # In memory where that can be had: a disk that others use would decide.
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    for name, measure in cases.items():
+        if only in (None, name):
+            with tempfile.TemporaryDirectory(dir=memory) as folder:
+                measure(Path(folder))
+
+
+if __name__ == "__main__":
+    main()
