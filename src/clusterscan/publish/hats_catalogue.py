@@ -146,7 +146,7 @@ def _margin_order(margin_arcsec: float) -> int:
     """Return the finest order whose cells are wider than the margin everywhere."""
     from hats.pixel_math.healpix_shim import margin2order
 
-    return int(margin2order(margin_arcsec / 60))
+    return int(margin2order(np.array([margin_arcsec / 60]))[0])
 
 
 def _indexed(table: pa.Table) -> pa.Table:
