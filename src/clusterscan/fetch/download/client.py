@@ -36,7 +36,7 @@ from clusterscan.fetch.download.store import Entry, Record, Store, locked_part, 
 from clusterscan.provenance.fingerprint import file_sha256
 
 _CHUNK = 256 * 1024
-_WORTH_RESUMING = 1_000_000
+_WORTH_RESUMING = 1_250_000  # more than a HiPS tile of 512 px
 _LOCK_POLL_S = 0.2
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ def open_session(settings: DownloadSettings) -> aiohttp.ClientSession:
             "Accept-Encoding": "identity",
         },
         middlewares=(_repeat_nothing,),
+        read_bufsize=_CHUNK,  # its own 64 KiB stop and start the transfer of a tile many times
     )
 
 
