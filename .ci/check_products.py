@@ -29,7 +29,7 @@ def main(root: Path) -> None:
     html = (root / "report.html").read_text(encoding="utf-8")
     for outside in ("src='http", 'src="http', 'href="http', "url(http"):
         assert outside not in html, f"the report is not self-contained: {outside}"
-    for model in (root / "models").iterdir():
+    for model in (f for f in (root / "models").iterdir() if f.is_dir()):
         for name in ("weights.safetensors", "model.json", "history.json"):
             assert (model / name).is_file(), f"{model / name} is missing"
     for properties in root.glob("maps/*/*/properties"):
