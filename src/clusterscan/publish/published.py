@@ -37,14 +37,17 @@ PRODUCTS = (
     "models/*/metrics.json",
     "models/*/history.json",
     "models/*/weights.safetensors",
+    "models/networks.csv",
+    "models/networks.parquet",
     "validation/validation.json",
     "selection/*.json",
     "selection/*.parquet",
+    "selection/mass_limits.fits",
 )
 MAPS = ("properties", "Moc.fits", "Norder*/Dir*/Npix*.fits")
 FOLDERS = {
     "catalogue/hats/": "The catalogue as a HATS collection with a margin cache",
-    "models/": "Trained networks: card, weights, measures, training history",
+    "models/": "Trained networks: card, weights, measures, training history; all beside each other",
     "selection/": "Selection function from injected (simulated) clusters, and random positions",
 }
 
