@@ -115,5 +115,5 @@ def test_a_moc_that_is_missing_cut_short_or_none_is_no_empty_sky(tmp_path, conte
         str(path), format="fits", overwrite=True
     )
     path.write_bytes(path.read_bytes()[:9000])  # all headers, and some cells
-    with pytest.raises(ConfigError, match="truncated|cut short"):
+    with pytest.raises(ConfigError, match=r"truncated|cut short"):
         moc_flags({"dust": path}, np.array([45.0]), np.array([0.0]))

@@ -87,7 +87,7 @@ class PublishSettings(Settings):
     @classmethod
     def _is_a_day(cls, value: str) -> str:
         try:
-            datetime.strptime(value, "%Y-%m-%dT%H:%MZ")  # noqa: DTZ007 - only looked at
+            datetime.strptime(value, "%Y-%m-%dT%H:%MZ")
         except ValueError as error:
             raise ValueError(f"{value}: no such day or time ({error})") from error
         return value
