@@ -15,6 +15,7 @@ from clusterscan import sky
 from clusterscan.config.footprint import CatalogueCells, MaskFile, MocFile
 from clusterscan.config.paths import expand_path
 from clusterscan.errors import SourceError
+from clusterscan.fetch.moc_file import read_moc
 
 _MOC_ORDER = 29
 _FIRST_ORDER = 5  # the sky is first looked at in tiles of 1.8 degrees
@@ -62,13 +63,10 @@ def moc_tiles(path: Path, order: int, min_fraction: float) -> np.ndarray:
     SourceError
         If the file is no MOC.
     """
-    from mocpy import MOC
-
     try:
-        moc = MOC.load(str(path), format="json" if path.suffix == ".json" else "fits")
-        ranges = np.asarray(moc.to_depth29_ranges, dtype=np.int64).reshape(-1, 2)
-    except Exception as error:  # mocpy raises whatever its parsers do
-        raise SourceError(f"{path}: no MOC ({error}); correct sky.footprint.path") from error
+        ranges = np.asarray(read_moc(path).to_depth29_ranges, dtype=np.int64).reshape(-1, 2)
+    except SourceError as error:
+        raise SourceError(f"{error}, or correct sky.footprint.path") from error
     edges = np.arange(12 * 4**order + 1, dtype=np.int64) << (2 * (_MOC_ORDER - order))
     before = _covered_before(ranges, edges)
     fraction = np.diff(before) / float(edges[1])

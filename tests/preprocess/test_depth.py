@@ -73,3 +73,9 @@ def test_a_tile_keeps_its_inverse_variance_and_has_none_without_data(tiles):
     assert (tile.ivar[:, ~tile.covered] == 0).all()
     assert (~tile.covered).any()
     assert read_tile(tiles / "tile-3002.fits").ivar is None
+
+
+def test_an_infinite_inverse_variance_is_unknown():
+    ivar = np.array([[[np.inf, 4.0, -1.0, np.nan]]], np.float32)
+    covered = np.ones((1, 4), bool)
+    np.testing.assert_array_equal(bin_ivar(ivar, covered, 1)[0, 0], [0.0, 4.0, 0.0, 0.0])

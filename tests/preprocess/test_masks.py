@@ -1,5 +1,6 @@
 """Masks cover the sky that they should, wherever it lies, and say what became of every row."""
 
+import healpy
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from clusterscan import sky
 from clusterscan.config.masks import MapMask, MaskSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.errors import CatalogueError, SourceError
+from clusterscan.fetch.archive.healpix_map import HealpixMap
 from clusterscan.fetch.raw import BAD_PLANES, RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.directions import Directions
@@ -367,3 +369,57 @@ def test_compressed_tiles_hold_the_same_values_and_the_same_bytes_every_time(tmp
     sizes = [(tmp_path / f"{n}.fits").stat().st_size for n in "01"]
     assert sizes[1] < sizes[0]
     assert (tmp_path / "1.fits").read_bytes() == (tmp_path / "2.fits").read_bytes()
+
+
+def test_a_mask_of_logicals_masks_what_the_same_mask_of_numbers_does(tmp_path):
+    good = np.arange(12 * 64**2) % 3 > 0
+    for name, values in (("bool", good), ("float", good.astype(float))):
+        healpy.write_map(
+            tmp_path / f"{name}.fits", values, nest=True, coord="C", dtype=values.dtype
+        )
+    assert fits.getheader(tmp_path / "bool.fits", 1)["TFORM1"].endswith("L")
+    _, wcs, shape = frame_at(83.0, 45.0)
+    found = {}
+    for name in ("bool", "float"):
+        path = tmp_path / f"{name}.fits"
+        found[name] = masked_pixels(
+            map_mask(path, format="healpix", bad="below"), path, Directions(wcs, shape)
+        )
+        values, _ = HealpixMap(path).read(wcs, shape, nearest=True)
+        np.testing.assert_array_equal(values > 0, ~found[name])  # as footprints are read
+    np.testing.assert_array_equal(found["bool"], found["float"])
+    assert 0.2 < found["bool"].mean() < 0.5
+
+
+def test_a_mask_image_of_unsigned_integers_is_read_as_one_of_floats(tmp_path):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval = ["RA---CAR", "DEC--CAR"], [0.0, 0.0]
+    wcs.wcs.cdelt, wcs.wcs.crpix = [-0.5, 0.5], [360.5, 181.0]
+    bits = np.random.default_rng(4).integers(0, 2, (361, 720)) * 40_000
+    _, frame, shape = frame_at(83.0, 45.0)
+    found = []
+    for kind in (np.uint16, np.float32):
+        path = tmp_path / f"{np.dtype(kind)}.fits"
+        fits.PrimaryHDU(bits.astype(kind), wcs.to_header()).writeto(path)
+        mask = map_mask(path, format="image", bad="above", threshold=0)
+        found.append(masked_pixels(mask, path, Directions(frame, shape)))
+    np.testing.assert_array_equal(*found)
+    assert 0.2 < found[0].mean() < 0.8
+
+
+def test_a_mask_larger_than_a_tangent_plane_holds_is_refused():
+    table = {**STARS["table"], "columns": {"ra_deg": "ra", "dec_deg": "dec", "radius_arcmin": "r"}}
+    mask = TypeAdapter(MaskSettings).validate_python(
+        {"kind": "points", "use": "exclude", "table": table}
+    )
+    rows = pd.DataFrame(
+        {"name": ["a", "b"], "ra_deg": 1.0, "dec_deg": 2.0, "radius_arcmin": [3600.0, 1e9]}
+    )
+    assert len(regions_of(mask, rows[:1], "t")[0]) == 1
+    with pytest.raises(CatalogueError, match=r"1 of 2 masks.*row 2 \(b, 1e\+09 arcmin\)"):
+        regions_of(mask, rows, "t")
+
+
+def test_a_least_radius_above_the_largest_is_refused():
+    with pytest.raises(ValidationError, match="min_arcmin = 90 exceeds max_arcmin = 60"):
+        settings(min_arcmin=90)

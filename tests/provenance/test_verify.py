@@ -205,3 +205,30 @@ def test_a_training_set_that_leads_out_of_its_folder_is_refused(run):
     (run / "releases/act.json").write_text(json.dumps(content))
     with pytest.raises(ProductError, match="outside"):
         read_release(run / "releases/act.json")
+
+
+@pytest.mark.parametrize("moved_s", [0, 60])
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("selection/randoms.parquet", "selection/selection.json"),
+        ("models/act-net/history.json", "models/act-net/model.json"),
+    ],
+)
+def test_damage_under_both_names_of_a_published_file_is_not_published_again(
+    run, name, beside, moved_s
+):
+    sums = {name: put(run / name, b"as it was made")}
+    put(run / "selection/selection.json", b"{}")
+    (run / "published" / name).parent.mkdir(parents=True)
+    os.link(run / name, run / "published" / name)
+    (run / "published/SHA256SUMS").write_text(checksums_text(sums))
+    assert verify(run)[1] == []
+    before = (run / name).stat()
+    (run / name).write_bytes(b"as a disk spoilt")
+    os.utime(run / name, (before.st_atime, before.st_mtime + moved_s))
+    _, bad = verify(run)
+    assert [(fault.problem, fault.path) for fault in bad] == [("damaged", f"published/{name}")]
+    forget(bad)
+    for path in (name, beside, f"published/{name}", "published/SHA256SUMS"):
+        assert not (run / path).exists()

@@ -6,8 +6,10 @@ import subprocess
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from rocrate.rocrate import ROCrate
 
+from clusterscan.config.publish import PublishSettings
 from clusterscan.provenance.checksums import read_checksums
 from clusterscan.publish.citation import Citation, cff_text, citation_line, datacite
 from clusterscan.publish.columns import catalogue_columns
@@ -193,3 +195,26 @@ def test_checksums_that_lead_out_of_their_folder_or_are_none_are_refused(tmp_pat
     (tmp_path / "SHA256SUMS").write_text(line + "\n")
     with pytest.raises(ValueError, match="line 1"):
         read_checksums(tmp_path / "SHA256SUMS")
+
+
+def test_a_network_that_the_configuration_no_longer_has_is_not_handed_on(root):
+    for name in ("models/act-former/model.json", "models/networks.csv"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(name)
+    folder = publish(root)
+    assert (folder / "models/networks.csv").is_file()
+    assert [p.parent.name for p in sorted(folder.glob("models/*/model.json"))] == ["act-net"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"release_date": "2026-02-30T00:00Z"}, "no such day"),
+        ({"release_date": "2026-01-01T25:00Z"}, "no such day or time"),
+        ({"creators": ["Zwicky, Fritz", " "]}, "creator without a name"),
+        ({"hats_margin_arcsec": 1e-6}, "hats_margin_arcsec"),
+    ],
+)
+def test_settings_that_no_citation_or_catalogue_can_be_made_of_are_refused(setting, message):
+    with pytest.raises(ValidationError, match=message):
+        PublishSettings(**setting)

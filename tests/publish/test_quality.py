@@ -101,3 +101,19 @@ def test_objects_inside_a_moc_carry_its_flag(tmp_path):
     (tmp_path / "bad.fits").write_bytes(b"SIMPLE")
     with pytest.raises(ConfigError, match=r"flag_mocs\.dust"):
         moc_flags({"dust": tmp_path / "bad.fits"}, ra, dec)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>no such file</html>", None])
+def test_a_moc_that_is_missing_cut_short_or_none_is_no_empty_sky(tmp_path, content):
+    path = tmp_path / "dust.fits"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"flag_mocs\.dust.*dust\.fits"):
+        moc_flags({"dust": path}, np.array([45.0]), np.array([0.0]))
+    cells = np.arange(0, 4000, 2, dtype=np.uint64)
+    MOC.from_healpix_cells(cells, np.full(cells.size, 8, np.uint8), 8).save(
+        str(path), format="fits", overwrite=True
+    )
+    path.write_bytes(path.read_bytes()[:9000])  # all headers, and some cells
+    with pytest.raises(ConfigError, match=r"truncated|cut short"):
+        moc_flags({"dust": path}, np.array([45.0]), np.array([0.0]))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,10 +11,14 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.votable import parse, validate
 from astropy.table import Table
+from hats.io.validation import is_valid_catalog
 
 from clusterscan import sky
 from clusterscan.errors import CatalogueError
 from clusterscan.publish.catalogue import build_catalogue, clean_text
+from clusterscan.publish.hats_catalogue import write_hats
+from clusterscan.publish.hips import MapTitle, properties_text
+from clusterscan.publish.release import Release
 from clusterscan.publish.tables import write_catalogue
 
 
@@ -156,3 +161,28 @@ def test_right_ascensions_are_brought_into_one_turn(objects, columns):
 )
 def test_text_becomes_printable_ascii(given, expected):
     assert clean_text(given) == expected
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Été ☃ 日本\n second\tline\x00", "<b>'a' & \"b\"</b>", "{} {0} %s", "x" * 300, "a=b\\c"],
+)
+def test_every_title_can_be_published(tmp_path, catalogue, columns, title):
+    release = Release("0.1.0", title, 7, 33.57, True)
+    write_catalogue(tmp_path, catalogue, columns, release)
+    write_hats(tmp_path / "hats", catalogue, columns, release)
+    said = fits.getheader(tmp_path / "clusters.fits", 1)["CSCONFIG"]
+    assert said == clean_text(title)
+    report = io.StringIO()
+    assert validate(tmp_path / "clusters.vot", output=report), report.getvalue()
+    assert is_valid_catalog(tmp_path / "hats", strict=True)
+    text = properties_text(MapTitle("act", "net", False), release, 128, "ivo://here")
+    entries = dict(line.split(" = ", 1) for line in text.splitlines())
+    identifier = next(v for k, v in entries.items() if k.strip() == "creator_did")
+    assert re.fullmatch(r"ivo://here/[A-Za-z0-9._~-]+/act/net", identifier)
+
+
+def test_a_right_ascension_just_below_zero_is_not_360(columns, objects):
+    near = objects.iloc[:3].assign(ra_deg=[-1e-17, 360.0, 359.75], dec_deg=[0.0, 1.0, 2.0])
+    found = build_catalogue(near, columns, tile_order=5)
+    assert sorted(found["ra_deg"]) == [0.0, 0.0, 359.75]

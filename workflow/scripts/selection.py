@@ -33,6 +33,8 @@ from clusterscan.validate.report import rounded
 
 Maps = dict[Model, dict[int, np.ndarray]]
 
+OF_INJECTIONS = ("injected.parquet", "mass_limits.parquet", "mass_limits.fits")
+
 
 def maps_of(products: Products, probe: str, models: list[Model]) -> Maps:
     """Return every scanned network's maps of a probe, by tile."""
@@ -193,6 +195,8 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
     merged = args.root / "merged"
     record = json.loads((merged / "combiners.json").read_text(encoding="utf-8"))["objects"]
     objects = read_table(merged / "objects.parquet")
+    for name in OF_INJECTIONS:  # of other settings: `publish` would hand them on
+        (args.output.parent / name).unlink(missing_ok=True)
     report: dict[str, Any] = {"injection": None, "nulls": {}, "purity": settings.purity}
     steps = len(stage["probes"]) + 1
     for done, probe in enumerate(stage["probes"]):

@@ -109,6 +109,10 @@ class StarMask(_TableMask):
     @model_validator(mode="after")
     def _has_magnitudes(self) -> StarMask:
         self._needs("mag")
+        if self.min_arcmin > self.max_arcmin:
+            raise ValueError(
+                f"min_arcmin = {self.min_arcmin:g} exceeds max_arcmin = {self.max_arcmin:g}"
+            )
         return self
 
 

@@ -1,8 +1,9 @@
 """Settings of the publish stage: names, release date, and what the report shows."""
 
+from datetime import datetime
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator
 
 from clusterscan.config.base import Settings
 
@@ -54,8 +55,9 @@ class PublishSettings(Settings):
     hats_partition_rows: PositiveInt = Field(
         5_000, description="Most rows of a partition of the HATS catalogue."
     )
-    hats_margin_arcsec: PositiveFloat = Field(
+    hats_margin_arcsec: float = Field(
         600.0,
+        ge=1,
         le=36_000,
         description="How far around each partition the HATS margin cache reaches [arcsec].",
     )
@@ -80,3 +82,19 @@ class PublishSettings(Settings):
         pattern=r"^(10\.\d{4,9}/\S+)?$",
         description="DOI of this data release, e.g. 10.5281/zenodo.1234; empty without one.",
     )
+
+    @field_validator("release_date")
+    @classmethod
+    def _is_a_day(cls, value: str) -> str:
+        try:
+            datetime.strptime(value, "%Y-%m-%dT%H:%MZ")
+        except ValueError as error:
+            raise ValueError(f"{value}: no such day or time ({error})") from error
+        return value
+
+    @field_validator("creators")
+    @classmethod
+    def _creators_have_names(cls, value: list[str]) -> list[str]:
+        if any(not name.strip() for name in value):
+            raise ValueError("a creator without a name; name a person or an organisation")
+        return value

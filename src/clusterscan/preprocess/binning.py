@@ -74,7 +74,7 @@ def bin_ivar(
     Parameters
     ----------
     ivar : float ndarray, shape (bands, ny, nx)
-        Inverse variances [1 / unit²]; 0 or NaN where nothing is known.
+        Inverse variances [1 / unit²]; 0, NaN or infinite where nothing is known.
     covered : bool ndarray, shape (ny, nx)
         Pixels with data.
     n : int
@@ -88,7 +88,7 @@ def bin_ivar(
         0 where no raw pixel is covered, or of one that counts nothing is known.
     """
     with np.errstate(invalid="ignore"):
-        known = covered & (ivar > 0)
+        known = covered & (ivar > 0) & (ivar < np.inf)
     if n == 1:
         return np.where(known, ivar, 0.0).astype(np.float32, copy=False)
     variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=known)

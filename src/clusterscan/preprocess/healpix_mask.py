@@ -12,7 +12,7 @@ from astropy.io import fits
 from clusterscan import sky
 from clusterscan.config.masks import MapMask
 from clusterscan.errors import SourceError
-from clusterscan.fetch.archive.healpix_map import UNSEEN
+from clusterscan.fetch.archive.healpix_map import UNSEEN, of_logical
 
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 
@@ -100,4 +100,4 @@ def _values(
         )
     rows, offsets = np.divmod(pixels, wide)
     found = raw[rows] if raw.ndim == 1 else raw.reshape(raw.shape[0], wide)[rows, offsets]
-    return found.astype(np.float64)
+    return of_logical(found.astype(np.float64), info.format)

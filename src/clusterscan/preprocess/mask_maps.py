@@ -23,6 +23,7 @@ from clusterscan.config.masks import MapMask
 from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import read_window, window_of, window_wcs
 from clusterscan.fetch.celestial import celestial_wcs
+from clusterscan.fetch.moc_file import read_moc
 from clusterscan.preprocess.directions import Box, Directions
 from clusterscan.preprocess.healpix_mask import read_part
 
@@ -138,7 +139,8 @@ class _Image:
     def __init__(self, mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]):
         self._mask = mask
         try:
-            with fits.open(path, memmap=True) as hdus:
+            # Not mapped: that fails for unsigned integers, and a section is read alone either way.
+            with fits.open(path, memmap=False) as hdus:
                 hdu = _image_hdu(hdus, mask.extension, path)
                 image = celestial_wcs(hdu.header, str(path), "correct the mask's `extension`")
                 image = image.celestial
@@ -261,13 +263,7 @@ def _order_for(radius_deg: float) -> int:
 
 
 def _moc_ranges(path: Path) -> np.ndarray:
-    from mocpy import MOC
-
-    try:
-        moc = MOC.from_fits(path) if path.suffix != ".json" else MOC.load(path, format="json")
-    except Exception as error:  # the reader raises whatever its parser does
-        raise SourceError(f"{path}: no MOC ({error}); restore the file") from error
-    return np.asarray(moc.to_depth29_ranges, dtype=np.uint64)
+    return np.asarray(read_moc(path).to_depth29_ranges, dtype=np.uint64)
 
 
 def _degrees(value: float):

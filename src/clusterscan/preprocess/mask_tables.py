@@ -15,7 +15,7 @@ from clusterscan.config.masks import (
 )
 from clusterscan.errors import CatalogueError
 from clusterscan.fetch.raw import BRIGHT_STAR, EXCLUDED, FLAGGED, LARGE_GALAXY, POINT_SOURCE
-from clusterscan.preprocess.regions import COLUMNS
+from clusterscan.preprocess.regions import COLUMNS, LARGEST_DEG
 
 _BITS = {"stars": BRIGHT_STAR, "galaxies": LARGE_GALAXY, "points": POINT_SOURCE}
 _SIZE_TO_RADIUS_ARCMIN = {
@@ -94,6 +94,7 @@ def regions_of(
     else:
         a, without = _point_radii(mask.radius_arcmin, table, where)
         b, angle = a, np.zeros(count)
+    _refuse_huge(a, table, where)
     drawn = a > 0
     regions = pd.DataFrame(
         {
@@ -161,6 +162,18 @@ def _point_radii(
     without = ~(np.isfinite(values) & (values > 0))
     _refuse(without, table, "radius_arcmin", where, "radius_arcmin, one for all")
     return values, without
+
+
+def _refuse_huge(a: np.ndarray, table: pd.DataFrame, where: str) -> None:
+    """Refuse half-axes that a tangent plane at the region's centre does not hold."""
+    huge = a > 60.0 * LARGEST_DEG
+    if huge.any():
+        row = int(np.flatnonzero(huge)[0])
+        raise CatalogueError(
+            f"{where}: {int(huge.sum())} of {len(table)} masks are larger than {LARGEST_DEG:g} "
+            f"degrees, the first is row {row + 1} ({table['name'].iloc[row]}, {a[row]:g} arcmin); "
+            "mend the table or its unit, or lower the mask's radius, factor or max_arcmin"
+        )
 
 
 def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:

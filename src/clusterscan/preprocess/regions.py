@@ -24,7 +24,8 @@ COLUMNS = {
 """Columns of a table of regions."""
 
 _AROUND = np.radians(np.arange(16) * 22.5)
-_LARGEST_DEG = 60.0  # beyond, a tangent plane at the centre holds no region
+LARGEST_DEG = 60.0
+"""Largest half-axis; well beyond, a tangent plane at the centre holds no region."""
 
 
 def empty_regions() -> pd.DataFrame:
@@ -87,7 +88,7 @@ def _boxes(directions: Directions, centres: np.ndarray, radius_deg: np.ndarray) 
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(centres, first)
     # The polygon of 16 corners holds the circle where its corners lie 1 / cos(11.25 deg) out.
-    radius = np.radians(np.minimum(radius_deg, _LARGEST_DEG)) / np.cos(np.pi / 16)
+    radius = np.radians(np.minimum(radius_deg, LARGEST_DEG)) / np.cos(np.pi / 16)
     turn = np.cos(_AROUND)[:, None] * first[:, None] + np.sin(_AROUND)[:, None] * second[:, None]
     rim = np.cos(radius)[:, None, None] * centres[:, None] + np.sin(radius)[:, None, None] * turn
     x, y = directions.places(rim)

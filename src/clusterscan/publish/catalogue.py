@@ -66,6 +66,7 @@ def build_catalogue(
     except ValueError as error:
         raise CatalogueError(f"merged objects: {error}") from error
     ra = ra % 360.0
+    ra = np.where(ra < 360.0, ra, 0.0)  # -1e-17 % 360 is 360 in floating point
     table |= _from_positions(ra, dec, tile_order) | {"ra_deg": ra, "dec_deg": dec}
     table["name"] = np.array(names, dtype=object)
     found = as_columns(table, columns)

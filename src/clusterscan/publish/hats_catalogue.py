@@ -208,7 +208,7 @@ def _facts(release: Release) -> dict[str, str]:
 
     kind = "SIMULATED sky, no real objects" if release.simulated else "observed sky"
     return {
-        "obs_title": f"Galaxy cluster candidates by clusterscan: {release.config_name}",
+        "obs_title": f"Galaxy cluster candidates by clusterscan: {release.plain_name}",
         "obs_description": f"Galaxy cluster candidates ({kind}, seed {release.seed}), "
         f"{release.area_deg2:.6f} deg2 searched.",
         "hats_builder": f"clusterscan {release.version}, hats {version('hats')}",

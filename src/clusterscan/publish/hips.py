@@ -265,10 +265,12 @@ def properties_text(
         IVOID of the publisher, which the map's own identifier extends.
     """
     kind = "SIMULATED sky" if release.simulated else "observed sky"
+    # What an IVOID may not hold, a blank for one, would make the identifier invalid.
+    name = re.sub(r"[^A-Za-z0-9._~-]+", "-", release.plain_name).strip("-") or "run"
     entries = {
-        "creator_did": f"{publisher_did}/{release.config_name}/{title.survey}/{title.model}",
+        "creator_did": f"{publisher_did}/{name}/{title.survey}/{title.model}",
         "obs_title": title.text,
-        "obs_collection": f"clusterscan {release.config_name}",
+        "obs_collection": f"clusterscan {release.plain_name}".rstrip(),
         "obs_description": f"{title.text} ({kind}, seed {release.seed}).",
         "obs_regime": "Simulation" if release.simulated else "",
         "hips_version": "1.4",

@@ -37,14 +37,17 @@ PRODUCTS = (
     "models/*/metrics.json",
     "models/*/history.json",
     "models/*/weights.safetensors",
+    "models/networks.csv",
+    "models/networks.parquet",
     "validation/validation.json",
     "selection/*.json",
     "selection/*.parquet",
+    "selection/mass_limits.fits",
 )
 MAPS = ("properties", "Moc.fits", "Norder*/Dir*/Npix*.fits")
 FOLDERS = {
     "catalogue/hats/": "The catalogue as a HATS collection with a margin cache",
-    "models/": "Trained networks: card, weights, measures, training history",
+    "models/": "Trained networks: card, weights, measures, training history; all beside each other",
     "selection/": "Selection function from injected (simulated) clusters, and random positions",
 }
 
@@ -108,7 +111,7 @@ def write_published(root: Path, contents: Contents, *, maps_max_gib: float) -> N
     if maps:
         folders |= {f"maps/{s}/{m}/": f"HiPS of {m} on {s}" for s, m in contents.models}
     with atomic_folder(root / FOLDER) as folder:
-        for path in [*product_files(root), *maps]:
+        for path in [*_of_this_run(root, contents.models), *maps]:
             _take(path, folder / path.relative_to(root))
         _write_texts(folder, contents, note)
         facts = list(file_facts(folder))
@@ -124,6 +127,15 @@ def product_files(root: Path) -> Iterator[Path]:
     """Yield a run's products except its maps, sorted within each pattern of `PRODUCTS`."""
     for pattern in PRODUCTS:
         yield from sorted(p for p in root.glob(pattern) if p.is_file() and p.name[0] != ".")
+
+
+def _of_this_run(root: Path, models: Iterable[tuple[str, str]]) -> Iterator[Path]:
+    """Yield the products less those of networks that the configuration no longer has."""
+    trained = {f"{survey}-{model}" for survey, model in models}
+    for path in product_files(root):
+        parts = path.relative_to(root).parts
+        if parts[0] != "models" or len(parts) == 2 or parts[1] in trained:
+            yield path
 
 
 def map_files(root: Path, models: Iterable[tuple[str, str]]) -> Iterator[Path]:

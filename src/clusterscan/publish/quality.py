@@ -10,7 +10,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan import sky
-from clusterscan.errors import ConfigError, ImageError
+from clusterscan.errors import ConfigError, ImageError, SourceError
+from clusterscan.fetch.moc_file import read_moc
 from clusterscan.fetch.raw import BAD_PLANES, BRIGHT_STAR
 from clusterscan.publish.columns import FLAGS, MASK_PLANES
 
@@ -105,16 +106,14 @@ def moc_flags(
         If a file is missing or holds no MOC.
     """
     from astropy.coordinates import Latitude, Longitude
-    from mocpy import MOC
 
     flags = np.zeros(len(ra_deg), dtype=np.int32)
     for name, path in sorted(mocs.items()):
         try:
-            moc = MOC.from_fits(str(path))
-        except Exception as error:  # mocpy raises what its reader in Rust panics with
+            moc = read_moc(Path(path))
+        except SourceError as error:
             raise ConfigError(
-                f"publish.flag_mocs.{name}: no MOC can be read from {path} ({error}); "
-                "name a FITS file of a sky MOC"
+                f"publish.flag_mocs.{name}: {error}; name a FITS file of a sky MOC"
             ) from error
         if len(ra_deg):
             place = Longitude(ra_deg, "deg"), Latitude(dec_deg, "deg")

@@ -20,7 +20,7 @@ FILES = {
     "catalogue/forced.parquet": "the same, Parquet",
     "catalogue/searched_moc.fits": "MOC of the sky that at least one network searched",
     "maps/": "probability and signal-to-noise maps, a HiPS each, with its MOC",
-    "models/": "the trained networks: card, weights, measures, training history",
+    "models/": "the trained networks: card, weights, measures, history, and a table of all",
     "validation/": "completeness and purity, as numbers",
     "selection/": "the selection function: injected (simulated) clusters, limits, random points",
     "report.html": "the report: one page that needs nothing else",

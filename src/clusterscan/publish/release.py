@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clusterscan.publish.catalogue import clean_text
+
 
 @dataclass(frozen=True)
 class Release:
@@ -41,12 +43,17 @@ class Release:
         """The area for people: small ones need more digits."""
         return f"{self.area_deg2:.1f}" if self.area_deg2 >= 1 else f"{self.area_deg2:.2g}"
 
+    @property
+    def plain_name(self) -> str:
+        """The configuration's name as headers can hold it: one line of printable ASCII."""
+        return clean_text(self.config_name)
+
     def cards(self) -> dict[str, tuple[str | int | float | bool, str]]:
         """Return the header cards: keyword -> (value, meaning); keywords fit FITS."""
         return {
             "CREATOR": ("clusterscan", "software that made this file"),
             "CSVERS": (self.version, "version of clusterscan"),
-            "CSCONFIG": (self.config_name, "configuration of the run"),
+            "CSCONFIG": (self.plain_name, "configuration of the run"),
             "CSSEED": (int(self.seed), "seed of the run"),
             "CSDATE": (self.release_date, "release date, from the configuration"),
             "AREADEG2": (round(float(self.area_deg2), 6), "[deg2] searched sky without masks"),

@@ -141,7 +141,8 @@ def _votable_param(document, keyword: str, value, meaning: str):
 
     kinds = {bool: "boolean", int: "long", float: "double"}
     datatype = kinds.get(type(value), "char")
-    length = {"arraysize": str(max(1, len(value)))} if datatype == "char" else {}
+    # A length would be compared with the text as XML has it: "<" is four letters there.
+    length = {"arraysize": "*"} if datatype == "char" else {}
     param = tree.Param(document, ID=keyword, name=keyword, datatype=datatype, value=value, **length)
     param.description = meaning
     return param

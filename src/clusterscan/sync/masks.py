@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from clusterscan import sky
 from clusterscan.catalogs.reference_tables import Sky, reference_files, reference_table
-from clusterscan.config.masks import MapMask, StarMask, TableMask
+from clusterscan.config.masks import MapMask, PointSourceMask, StarMask, TableMask
 from clusterscan.config.model import Config
 from clusterscan.config.paths import expand_path
 from clusterscan.config.stages import image_spec
@@ -226,7 +226,11 @@ def _tokens(config: Config, files: list[list[Path]]) -> list[list[str]]:
 def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
     """Return the sky of which objects can reach the footprint's images."""
     spec = _spec(config, survey)
-    reach = mask.max_arcmin if isinstance(mask, StarMask) else 60.0
+    reach = 60.0
+    if isinstance(mask, StarMask):
+        reach = mask.max_arcmin
+    elif isinstance(mask, PointSourceMask):
+        reach = mask.radius_arcmin or reach
     margin = 2.0**0.5 * spec.raw_halo_arcmin + _widened_arcmin(config, survey) + reach
     return Sky(tuple(config.sky.tiles()), config.sky.tile_order, margin / 60.0)
 

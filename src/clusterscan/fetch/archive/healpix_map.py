@@ -7,6 +7,7 @@ part of it (``EXPLICIT``) each pixel's number beside its value, in any order.
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,7 @@ UNSEEN = -1.6375e30
 _PART_ROWS = 1 << 18
 _KNOWN_SPANS: dict[tuple[str, int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 _NUMBER_NAMES = frozenset({"PIXEL", "PIX", "HPXINDEX", "HEALPIX", "IPIX"})
+_LOGICAL = re.compile(r"\d*L")
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 
 
@@ -106,6 +108,7 @@ class HealpixMap:
                 else:
                     listed = _raw_column(hdu, numbers, self.path)
                     values = _gather_listed(listed, values_of, pixels, self.path)
+                values = of_logical(values, hdu.columns[column].format)
                 unit = str(hdu.columns[column].unit or "")
         except (OSError, ValueError, TypeError) as error:
             raise SourceError(f"{self.path}: no HEALPix map ({error}); restore the file") from error
@@ -166,6 +169,23 @@ class HealpixMap:
         there = where.transform_to(frame).spherical
         lon, lat = there.lon.deg, there.lat.deg
         return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
+
+
+def of_logical(values: np.ndarray, form: str) -> np.ndarray:
+    """Return 1 and 0 for the letters T and F of a logical column, NaN for others.
+
+    healpy writes a mask of bool so. Values of columns in any other format are returned as they are.
+
+    Parameters
+    ----------
+    values : float ndarray
+        As they lie in the file.
+    form : str
+        The column's TFORM.
+    """
+    if not _LOGICAL.fullmatch(form.strip()):
+        return values
+    return np.where(values == ord("T"), 1.0, np.where(values == ord("F"), 0.0, np.nan))
 
 
 def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
