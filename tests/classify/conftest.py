@@ -12,7 +12,7 @@ from PIL import Image
 from clusterscan import sky
 from clusterscan.cli import main
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.fetch.raw import NO_COVERAGE
+from clusterscan.fetch.planes import NO_COVERAGE
 from clusterscan.networks.card import save_model
 from clusterscan.networks.normalise import Normalisation
 from clusterscan.networks.registry import build

@@ -19,7 +19,8 @@ from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.hips.geometry import cells_of_image, face_wcs, to_frame
 from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile
-from clusterscan.fetch.raw import NO_COVERAGE, read_raw
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 

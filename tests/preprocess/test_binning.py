@@ -5,7 +5,7 @@ import pytest
 
 from clusterscan import sky
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.fetch.planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
 from clusterscan.preprocess.binning import bin_image, bin_mask, bin_wcs
 
 

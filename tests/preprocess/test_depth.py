@@ -5,7 +5,8 @@ import pytest
 
 from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.fetch.raw import NO_COVERAGE, RawImage, write_raw
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.binning import bin_image, bin_ivar
 from clusterscan.preprocess.depth import depth_table

@@ -17,7 +17,8 @@ from clusterscan.config.masks import MapMask, MaskSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.errors import CatalogueError, SourceError
 from clusterscan.fetch.archive.healpix_map import HealpixMap
-from clusterscan.fetch.raw import BAD_PLANES, RawImage, write_raw
+from clusterscan.fetch.planes import BAD_PLANES
+from clusterscan.fetch.raw import RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import digest, masked_pixels

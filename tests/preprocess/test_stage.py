@@ -7,7 +7,8 @@ from scipy import ndimage
 from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import NO_COVERAGE, RawImage, write_raw
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.stage import margin_arcmin, preprocess_file, preprocess_tile
 from clusterscan.preprocess.tile_image import read_tile, write_tile

@@ -7,7 +7,7 @@ from astropy import units as u
 from astropy.io.votable.ucd import parse_ucd
 
 from clusterscan.catalogs.united_table import Conflict
-from clusterscan.fetch import raw
+from clusterscan.fetch import planes
 from clusterscan.publish.columns import CONFLICTS, FLAGS, MASK_PLANES, catalogue_columns
 from clusterscan.publish.columns_doc import catalogue_markdown
 
@@ -78,7 +78,10 @@ def test_flags_are_those_that_detection_sets_and_others_that_share_no_bit_with_t
 
 
 def test_the_planes_of_masks_are_those_that_images_have():
-    assert MASK_PLANES == {"incomplete": raw.NO_COVERAGE, "star": raw.SATURATED | raw.BRIGHT_STAR}
+    assert MASK_PLANES == {
+        "incomplete": planes.NO_COVERAGE,
+        "star": planes.SATURATED | planes.BRIGHT_STAR,
+    }
 
 
 def test_the_conflicts_are_those_that_the_union_of_catalogues_flags():

@@ -7,7 +7,7 @@ import pytest
 from clusterscan import sky
 from clusterscan.config.sample import CellSplit, FractionSplit, TileSampleSettings
 from clusterscan.errors import ProductError
-from clusterscan.fetch.raw import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.fetch.planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.sample.audit import assert_no_leakage, find_leakage
 from clusterscan.sample.crops import crop_start

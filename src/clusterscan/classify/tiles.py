@@ -10,7 +10,7 @@ import numpy as np
 from clusterscan import sky
 from clusterscan.classify.rows import OK
 from clusterscan.errors import ImageError, ProductError
-from clusterscan.fetch.raw import BAD_PLANES
+from clusterscan.fetch.planes import BAD_PLANES
 from clusterscan.networks.card import check_fits
 from clusterscan.preprocess.tile_image import TileImage, read_tile
 from clusterscan.sample.crops import crop_start, cut_crops, to_half

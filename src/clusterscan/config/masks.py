@@ -1,7 +1,7 @@
 """Settings of masks: which pixels of a tile image are spoilt, by what, and what that means.
 
 ``use: exclude`` makes the sky invalid for every scan and every example; ``use: flag`` leaves it in
-and gives candidates there a flag. The bits are those of `clusterscan.fetch.raw.PLANES`.
+and gives candidates there a flag. The bits are those of `clusterscan.fetch.planes.PLANES`.
 """
 
 from __future__ import annotations

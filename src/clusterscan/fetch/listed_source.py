@@ -11,7 +11,8 @@ from astropy.wcs import WCS
 from clusterscan import sky
 from clusterscan.blocks import TileOutcome
 from clusterscan.errors import ConfigError, SourceError
-from clusterscan.fetch.raw import NO_COVERAGE, RawImage, covered_raw, write_raw
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
 

@@ -21,7 +21,8 @@ from clusterscan.config.paths import expand_path
 from clusterscan.config.source import MosaicSource
 from clusterscan.errors import SourceError
 from clusterscan.fetch.celestial import celestial_wcs
-from clusterscan.fetch.raw import NO_COVERAGE, RawImage, write_raw
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import RawImage, write_raw
 from clusterscan.fetch.source import ImageSpec, SourceObject
 from clusterscan.provenance.fingerprint import file_sha256
 

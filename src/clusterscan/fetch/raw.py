@@ -15,28 +15,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan.errors import ImageError
+from clusterscan.fetch.planes import NO_COVERAGE
 from clusterscan.provenance.atomic import atomic_path
-
-NO_COVERAGE = np.uint8(1)
-SATURATED = np.uint8(2)
-BRIGHT_STAR = np.uint8(4)
-LARGE_GALAXY = np.uint8(8)
-POINT_SOURCE = np.uint8(16)
-SURVEY_MASK = np.uint8(32)
-FLAGGED = np.uint8(64)
-"""Set beside the plane's bit by masks with ``use: flag``: candidates here get a flag."""
-EXCLUDED = np.uint8(128)
-"""Set beside the plane's bit by masks with ``use: exclude``: this is no valid sky."""
-PLANES = {
-    "no_coverage": NO_COVERAGE,
-    "saturated": SATURATED,
-    "bright_star": BRIGHT_STAR,
-    "large_galaxy": LARGE_GALAXY,
-    "point_source": POINT_SOURCE,
-    "survey_mask": SURVEY_MASK,
-}
-BAD_PLANES = NO_COVERAGE | SATURATED | EXCLUDED
-"""Pixels that networks do not see: missing in examples, 0 in the scan's normalised image."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +28,8 @@ class RawImage:
     image : float32 ndarray, shape (bands, ny, nx)
         Pixel values; may be NaN where masked.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, see `PLANES`; of sources NO_COVERAGE, SATURATED, BRIGHT_STAR, SURVEY_MASK.
+        Bit planes, `clusterscan.fetch.planes.PLANES`; of sources NO_COVERAGE, SATURATED,
+        BRIGHT_STAR, SURVEY_MASK.
     wcs : astropy.wcs.WCS
         Celestial, ICRS.
     unit : str

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import NO_COVERAGE
+from clusterscan.fetch.planes import NO_COVERAGE
 
 
 def bin_image(

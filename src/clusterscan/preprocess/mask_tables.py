@@ -14,7 +14,7 @@ from clusterscan.config.masks import (
     TableMask,
 )
 from clusterscan.errors import CatalogueError
-from clusterscan.fetch.raw import BRIGHT_STAR, EXCLUDED, FLAGGED, LARGE_GALAXY, POINT_SOURCE
+from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED, FLAGGED, LARGE_GALAXY, POINT_SOURCE
 from clusterscan.preprocess.regions import COLUMNS, LARGEST_DEG
 
 _BITS = {"stars": BRIGHT_STAR, "galaxies": LARGE_GALAXY, "points": POINT_SOURCE}

@@ -14,7 +14,7 @@ from clusterscan import sky
 from clusterscan.config.masks import MapMask
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.errors import SourceError
-from clusterscan.fetch.raw import EXCLUDED, FLAGGED, PLANES, SATURATED
+from clusterscan.fetch.planes import EXCLUDED, FLAGGED, PLANES, SATURATED
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import digest, masked_pixels

@@ -15,7 +15,8 @@ from clusterscan.config.preprocess import (
     PreprocessSettings,
 )
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import EXCLUDED, FLAGGED, NO_COVERAGE, RawImage, read_raw
+from clusterscan.fetch.planes import EXCLUDED, FLAGGED, NO_COVERAGE
+from clusterscan.fetch.raw import RawImage, read_raw
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.background import highpass, medians
 from clusterscan.preprocess.binning import bin_image, bin_ivar, bin_mask, bin_wcs

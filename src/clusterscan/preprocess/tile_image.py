@@ -12,7 +12,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import NO_COVERAGE, wcs_header
+from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.fetch.raw import wcs_header
 from clusterscan.provenance.atomic import atomic_path
 
 _PIECE_PX = 256

@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from clusterscan import sky
 from clusterscan.errors import ConfigError, ImageError, SourceError
 from clusterscan.fetch.moc_file import read_moc
-from clusterscan.fetch.raw import BAD_PLANES, BRIGHT_STAR
+from clusterscan.fetch.planes import BAD_PLANES, BRIGHT_STAR
 from clusterscan.publish.columns import FLAGS, MASK_PLANES
 
 NO_COVERAGE = MASK_PLANES["incomplete"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.fetch.raw import BAD_PLANES
+from clusterscan.fetch.planes import BAD_PLANES
 from clusterscan.preprocess.tile_image import TileImage
 
 HALF_MAX = float(np.finfo(np.float16).max)

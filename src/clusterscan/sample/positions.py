@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from clusterscan import sky
 from clusterscan.config.sample import InjectionSettings, ListedSettings
 from clusterscan.errors import CatalogueError
-from clusterscan.fetch.raw import BRIGHT_STAR
+from clusterscan.fetch.planes import BRIGHT_STAR
 from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.sample.split import offset_position
 

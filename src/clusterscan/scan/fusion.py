@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import BAD_PLANES
+from clusterscan.fetch.planes import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map

@@ -9,7 +9,7 @@ import numpy as np
 
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError, ModelError
-from clusterscan.fetch.raw import BAD_PLANES
+from clusterscan.fetch.planes import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
@@ -99,7 +99,7 @@ def prepare_tile(
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.fetch.raw.PLANES`.
+        Bit planes, `clusterscan.fetch.planes.PLANES`.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels in the image [px].
     settings : ScanSettings

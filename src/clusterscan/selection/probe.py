@@ -17,7 +17,7 @@ from clusterscan.config.selection import INJECTED, InjectionGrid, Signal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
 from clusterscan.config.source import SimulatedSource
 from clusterscan.errors import ConfigError
-from clusterscan.fetch.raw import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
+from clusterscan.fetch.planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.stage import preprocess_tile

@@ -11,7 +11,7 @@ from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import read_window, window_of, window_wcs
 from clusterscan.fetch.archive.image_set import Frame, _Image
 from clusterscan.fetch.coadd import Cut, coadd
-from clusterscan.fetch.raw import PLANES
+from clusterscan.fetch.planes import PLANES
 
 
 def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
@@ -32,7 +32,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
     Returns
     -------
     uint8 ndarray, shape (ny, nx)
-        Of `clusterscan.fetch.raw.PLANES`; 0 beyond the file's border.
+        Of `clusterscan.fetch.planes.PLANES`; 0 beyond the file's border.
 
     Raises
     ------
