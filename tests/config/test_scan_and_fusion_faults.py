@@ -38,7 +38,7 @@ def with_fusion(shift_px=1, branches=("act", "fine"), **scan):
         ({"coarse_step_px": 3}, "coarse_step_px = 3 does not divide .*output_stride = 4; give 2"),
         ({"coarse_step_px": 2, "step_px": 2}, "no coarser than scan.step_px = 2"),
         ({"coarse_step_px": 9, "engine": "windowed"}, "wider than .*window_px = 8"),
-        ({"coarse_step_px": 4, "coarse_probability": 0.06}, "candidates would be lost"),
+        ({"coarse_step_px": 4, "coarse_probability": 0.06}, "candidates would be lost; give less"),
     ],
 )
 def test_a_coarse_look_that_finds_nothing_or_ends_in_the_scan_is_refused(scan, words):
@@ -67,7 +67,7 @@ def test_a_step_binds_a_branch_of_a_fusion_only_where_its_survey_is_scanned_dens
 def test_shifts_of_a_fusion_leave_the_centre_in_each_surveys_image():
     """One pixel of the first survey (40 arcsec) is two of the other, whose half is 8."""
     Config.model_validate(with_fusion(shift_px=3))
-    with pytest.raises(ValidationError, match="branch fine: .*shift_px is 4: .*give less than 4"):
+    with pytest.raises(ValidationError, match=r"branch fine: .*shift_px is 4: .*give less than 4"):
         Config.model_validate(with_fusion(shift_px=4))
 
 

@@ -308,8 +308,9 @@ class Config(Settings):
             scan = survey.scan
             if scan.coarse_step_px is not None and scan.coarse_probability > least:
                 raise ValueError(
-                    f"surveys.{name}.scan.coarse_probability = {scan.coarse_probability:g} is above "
-                    f"detect.min_probability = {least:g}, so candidates would be lost; give less"
+                    f"surveys.{name}.scan.coarse_probability = {scan.coarse_probability:g} is "
+                    f"above detect.min_probability = {least:g}: candidates would be lost; "
+                    "give less"
                 )
         return self
 

@@ -165,7 +165,7 @@ class HealpixMap:
             said = str(header.get("ORDERING", "")).strip().upper()
             if said not in ("NESTED", "NEST", "RING"):
                 raise SourceError(
-                    f"{self.path}: its header does not say its ordering (ORDERING = {said!r}); give "
+                    f"{self.path}: does not say its ordering (ORDERING = {said!r}); give "
                     "source.ordering, or write NESTED or RING into the header of a mask"
                 )
             nested = said != "RING"
