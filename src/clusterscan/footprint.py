@@ -35,11 +35,20 @@ def tiles_of_file(footprint: MocFile | MaskFile | CatalogueCells, order: int) ->
     state = path.stat()
     found = _tiles(footprint, order, path, state.st_size, state.st_mtime_ns)
     if not found:
-        raise SourceError(
-            f"sky.footprint: {path} leaves no tile; look at its "
-            f"{'min_objects' if isinstance(footprint, CatalogueCells) else 'min_fraction'}"
-        )
+        raise SourceError(f"sky.footprint: {path} leaves no tile; {_why_none(footprint)}")
     return list(found)
+
+
+def _why_none(footprint: MocFile | MaskFile | CatalogueCells) -> str:
+    if isinstance(footprint, CatalogueCells):
+        return f"no cell of order {footprint.order} holds min_objects = {footprint.min_objects}"
+    covered = f"covered to min_fraction = {footprint.min_fraction:g}"
+    if isinstance(footprint, MocFile):
+        return f"it is empty, or no tile is {covered}"
+    return (
+        f"no value above {footprint.above:g} was seen, or no tile is {covered}; islands below "
+        "0.1 degrees may be missed (look at above, column, min_fraction)"
+    )
 
 
 @lru_cache(maxsize=16)

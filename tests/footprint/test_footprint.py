@@ -92,7 +92,7 @@ def test_a_mask_without_anything_inside_is_an_error_and_so_is_no_mask(tmp_path):
     with pytest.raises(SourceError, match="no celestial WCS"):
         footprint_tiles(mask(tmp_path / "nowhere.fits"), 5)
     disc_image(tmp_path / "mask.fits", CENTRES["anywhere"], "ARC")
-    with pytest.raises(SourceError, match="leaves no tile"):
+    with pytest.raises(SourceError, match="leaves no tile; no value above 2 was seen"):
         footprint_tiles(mask(tmp_path / "mask.fits", above=2.0), 5)
     (tmp_path / "text.fits").write_text("no")
     with pytest.raises(SourceError, match="no mask"):
@@ -151,6 +151,25 @@ def test_an_overlap_is_what_all_share(tmp_path):
     parts = [set(footprint_tiles(part, 5)) for part in both.of]
     assert set(footprint_tiles(both, 5)) == parts[0] & parts[1]
     assert parts[0] & parts[1]
+    far = Overlap(kind="overlap", of=[cone | {"dec_deg": 33.0}, cone])
+    with pytest.raises(SourceError, match="share no tile"):
+        footprint_tiles(far, 5)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"NSIDE": 12}, "NSIDE = 12 is no power of two"),
+        ({"ORDERING": "FOO"}, "ORDERING = 'FOO'.*write NESTED or RING"),
+        ({"COORDSYS": " "}, "does not say its frame; give the setting frame"),
+    ],
+)
+def test_a_healpix_mask_that_cannot_be_placed_says_what_to_mend(tmp_path, header, words):
+    table = fits.BinTableHDU.from_columns([fits.Column("M", "E", array=np.ones(12 * 16**2))])
+    table.header.update({"NSIDE": 16, "ORDERING": "RING", "COORDSYS": "C"} | header)
+    table.writeto(tmp_path / "mask.fits")
+    with pytest.raises(SourceError, match=words):
+        footprint_tiles(mask(tmp_path / "mask.fits"), 3)
 
 
 def test_a_configuration_is_checked_without_its_files_and_a_changed_file_changes_its_tiles(

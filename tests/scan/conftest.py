@@ -198,3 +198,9 @@ def light_of():
 def chain():
     """Return what makes a run of a few tiles."""
     return Chain
+
+
+@pytest.fixture(scope="session")
+def stage_script():
+    """Return what gives a stage's script as a module."""
+    return script

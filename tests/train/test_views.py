@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clusterscan.errors import ProductError
-from clusterscan.train.dataset import grey, join_views, select_bands, stack_views
+from clusterscan.train.dataset import grey, join_views, select_bands, shown_by_all, stack_views
 
 
 def some(examples, rows, **changes):
@@ -91,3 +91,17 @@ def test_grey_is_the_mean_of_the_bands_that_have_a_value(examples):
     np.testing.assert_allclose(shown.images[1:, 0], mean[1:], atol=2e-3)
     assert shown.images[0, 0, 3, 4] == images[0, 1, 3, 4]
     assert np.isnan(shown.images[0, 0, 5, 6])
+
+
+def test_surveys_that_share_no_example_of_a_class_say_which_settings_make_them(made_examples):
+    """As where one learns from listed clusters and the other from injected ones."""
+    first = made_examples(48)
+    of_one_survey = np.where(first.label == 1, "injected-", "") + first.example_id
+    second = dataclasses.replace(first, example_id=of_one_survey, object_id=of_one_survey)
+    with pytest.raises(ProductError, match=r"'.+' in the train split none .*sample\.catalogues"):
+        shown_by_all(join_views({"a": first, "b": second}))
+    with pytest.raises(ProductError, match=r"no example is shown by all of a, b.*examples: any"):
+        none = np.array([f"b{name}" for name in first.example_id])
+        other = dataclasses.replace(first, example_id=none, object_id=none)
+        shown_by_all(join_views({"a": first, "b": other}))
+    assert len(shown_by_all(join_views({"a": first, "b": first})).label) == 48

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clusterscan import sky
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
 from clusterscan.config.model import FUSION
 from clusterscan.preprocess.tile_image import TileImage, read_tile
 from clusterscan.progress import Progress
@@ -72,7 +72,9 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         n: [found[n].identity if n in found else "" for found in records.values()] for n in tiles
     }
     inputs = {n: [known if len(known) > 1 else known[0], model] for n, known in made_from.items()}
-    with ReadAhead(prepared, [n for n in tiles if present(n)], args.read_ahead) as ready:
+    # Tiles that are kept are not asked for: reading them ahead would only be in the way.
+    coming = tiles_to_compute(job, inputs) if args.read_ahead else tiles
+    with ReadAhead(prepared, [n for n in coming if present(n)], args.read_ahead) as ready:
         run_block(
             job,
             inputs,

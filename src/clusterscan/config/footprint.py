@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from clusterscan import sky
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import PublishedKind
+from clusterscan.errors import SourceError
 
 
 class Cells(Settings):
@@ -124,7 +125,7 @@ def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     Raises
     ------
     SourceError
-        If a file that it names is missing, or is not what it should be.
+        If a file that it names is missing, or is not what it should be, or no tile is shared.
     """
     if isinstance(footprint, Cells):
         if footprint.order >= order:
@@ -139,6 +140,10 @@ def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
         return [int(t) for t in found]
     if isinstance(footprint, Overlap):
         shared = set.intersection(*(set(footprint_tiles(part, order)) for part in footprint.of))
+        if not shared:
+            raise SourceError(
+                "sky.footprint: its parts share no tile; correct one of the footprints in `of`"
+            )
         return sorted(shared)
     if isinstance(footprint, MocFile | MaskFile | CatalogueCells):
         from clusterscan.footprint import tiles_of_file  # slow to import, and only needed here

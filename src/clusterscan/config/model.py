@@ -17,7 +17,7 @@ from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.preprocess import PreprocessSettings, preprocess_fault
 from clusterscan.config.publish import PublishSettings
 from clusterscan.config.sample import SampleSettings, TileSampleSettings
-from clusterscan.config.scan import ScanSettings
+from clusterscan.config.scan import ScanSettings, coarse_fault, step_fault
 from clusterscan.config.selection import SelectionSettings, SzSignal
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.sky import SkySettings
@@ -57,8 +57,15 @@ def _relative_and_inside(path: str) -> str:
     return path.rstrip("/")
 
 
-def _divisor_near(step: int, stride: int) -> int:
-    return max(n for n in range(1, step + 1) if stride % n == 0)
+def _shift_fault(train: TrainSettings, size_px: int, scale: float = 1.0) -> str | None:
+    """Return what is wrong with shifts of images in which ``scale`` pixels are one of them."""
+    shift = train.augmentation.shift_px
+    if 2 * shift * scale < size_px:
+        return None
+    return (
+        f"train.augmentation.shift_px is {shift}: images of size_px {size_px} would lose "
+        f"their centre; give less than {size_px / 2 / scale:g}"
+    )
 
 
 class ModelSettings(Settings):
@@ -69,12 +76,8 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _shift_stays_in_the_crop(self) -> ModelSettings:
-        shift, size = self.train.augmentation.shift_px, self.network.size_px
-        if 2 * shift >= size:
-            raise ValueError(
-                f"train.augmentation.shift_px is {shift}: images of size_px {size} would lose "
-                f"their centre; give less than {size / 2:g}"
-            )
+        if fault := _shift_fault(self.train, self.network.size_px):
+            raise ValueError(fault)
         return self
 
 
@@ -147,13 +150,9 @@ class SurveySettings(Settings):
                     f"models.{name}.network.size_px = {model.network.size_px} is larger than "
                     f"the examples, sample.size_px = {self.sample.size_px}; raise the latter"
                 )
-            stride, step = model.network.output_stride, self.scan.step_px or 1
-            shared = self.scan.engine == "dense" and model.network.is_dense
-            if shared and step < stride and stride % step:
-                raise ValueError(
-                    f"scan.step_px = {step} does not divide models.{name}.network.output_stride "
-                    f"= {stride}; give {_divisor_near(step, stride)}"
-                )
+            for fault_of in (step_fault, coarse_fault):
+                if fault := fault_of(self.scan, model.network, f"models.{name}.network"):
+                    raise ValueError(fault)
         return self
 
     def _bands_elsewhere(self) -> dict[str, int]:
@@ -280,24 +279,39 @@ class Config(Settings):
                     f"fusions.{name}.train.normalisation.background: a network that scans tiles "
                     "needs 'kept'"
                 )
+            if unknown := sorted(set(fusion.network.branches) - set(self.surveys)):
+                raise ValueError(
+                    f"{where}.branches: {unknown[0]!r} is no survey; choose from "
+                    f"{list(self.surveys)}"
+                )
+            # Shifts are in pixels of the first survey by name: the views' order in training.
+            first = self.surveys[min(fusion.network.branches)].tile_pixel_scale_arcsec
             for survey, branch in fusion.network.branches.items():
-                if survey not in self.surveys:
-                    raise ValueError(
-                        f"{where}.branches: {survey!r} is no survey; choose from "
-                        f"{list(self.surveys)}"
-                    )
                 most = self.surveys[survey].sample.size_px
                 if branch.size_px > most:
                     raise ValueError(
                         f"{where}.branches.{survey}.size_px = {branch.size_px} is larger than the "
                         f"examples, surveys.{survey}.sample.size_px = {most}; raise the latter"
                     )
-                step, stride = self.surveys[survey].scan.step_px or 1, branch.output_stride
-                if branch.is_dense and step < stride and stride % step:
-                    raise ValueError(
-                        f"surveys.{survey}.scan.step_px = {step} does not divide "
-                        f"{where}.branches.{survey}.output_stride = {stride}"
-                    )
+                scan, place = self.surveys[survey].scan, f"{where}.branches.{survey}"
+                if fault := step_fault(scan, branch, place):
+                    raise ValueError(f"surveys.{survey}.{fault}")
+                scale = first / self.surveys[survey].tile_pixel_scale_arcsec
+                if fault := _shift_fault(fusion.train, branch.size_px, scale):
+                    raise ValueError(f"fusions.{name}, branch {survey}: {fault}")
+        return self
+
+    @model_validator(mode="after")
+    def _coarse_looks_lose_no_candidate(self):
+        least = self.detect.min_probability
+        for name, survey in self.surveys.items():
+            scan = survey.scan
+            if scan.coarse_step_px is not None and scan.coarse_probability > least:
+                raise ValueError(
+                    f"surveys.{name}.scan.coarse_probability = {scan.coarse_probability:g} is "
+                    f"above detect.min_probability = {least:g}: candidates would be lost; "
+                    "give less"
+                )
         return self
 
     @model_validator(mode="after")

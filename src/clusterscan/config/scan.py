@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from clusterscan.config.base import Settings
+from clusterscan.config.networks import NetworkSettings
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -63,3 +64,45 @@ class ScanSettings(Settings):
         description="Let torch.compile build the network before a job's first tile: for GPUs and "
         "jobs of many tiles.",
     )
+
+
+def step_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str | None:
+    """Return what is wrong with the fine step for a network whose settings stand at ``where``."""
+    step, stride = scan.step_px or 1, network.output_stride
+    shared = scan.engine == "dense" and network.is_dense
+    if not shared or step >= stride or stride % step == 0:
+        return None
+    return (
+        f"scan.step_px = {step} does not divide {where}.output_stride = {stride}; "
+        f"give {_divisor_near(step, stride)}"
+    )
+
+
+def coarse_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str | None:
+    """Return what is wrong with the coarse step for a network whose settings stand at ``where``."""
+    coarse = scan.coarse_step_px
+    if coarse is None:
+        return None
+    if scan.engine != "dense" or not network.is_dense:
+        if coarse <= network.window_px:
+            return None
+        return (
+            f"scan.coarse_step_px = {coarse} is wider than {where}.window_px = "
+            f"{network.window_px}, so sky between its windows is seen by none; give less"
+        )
+    stride = network.output_stride
+    if coarse < stride and stride % coarse:
+        return (
+            f"scan.coarse_step_px = {coarse} does not divide {where}.output_stride = {stride}; "
+            f"give {_divisor_near(coarse, stride)}"
+        )
+    if scan.step_px is not None and coarse <= scan.step_px:
+        return (
+            f"scan.coarse_step_px = {coarse} is no coarser than scan.step_px = {scan.step_px}, so "
+            "all would be looked at twice; give more, or null"
+        )
+    return None
+
+
+def _divisor_near(step: int, stride: int) -> int:
+    return max(n for n in range(1, step + 1) if stride % n == 0)

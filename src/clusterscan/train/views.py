@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -12,6 +13,8 @@ import numpy as np
 from clusterscan.errors import ProductError
 from clusterscan.train.examples import Examples, View
 from clusterscan.train.soundness import check
+
+log = logging.getLogger(__name__)
 
 _ARRAYS = tuple(f.name for f in fields(Examples) if f.name not in ("views", "classes", "columns"))
 
@@ -62,15 +65,27 @@ def shown_by_all(examples: Examples) -> Examples:
     Raises
     ------
     ProductError
-        If there is none.
+        If there is none, or none of a class that the train or validation split has otherwise.
     """
     rows = np.flatnonzero(np.all([view.present for view in examples.views], axis=0))
+    surveys = ", ".join(view.name for view in examples.views)
+    mending = (
+        "sample the surveys with the same catalogues (surveys.*.sample.catalogues) and densities, "
+        "or set examples: any"
+    )
     if not rows.size:
-        raise ProductError(
-            f"no example is shown by all of {', '.join(v.name for v in examples.views)}; sample "
-            "the surveys with the same catalogues and densities, or set examples: any"
-        )
-    return take(examples, rows)
+        raise ProductError(f"no example is shown by all of {surveys}; {mending}")
+    common = take(examples, rows)
+    for split in ("train", "validation"):
+        for label, name in enumerate(examples.classes):
+            before, left = (len(e.rows(split, label)) for e in (examples, common))
+            log.info("%s: %d of %d examples of %s in all surveys", split, left, before, name)
+            if before and not left:
+                raise ProductError(
+                    f"of {before} examples of class {name!r} in the {split} split none is shown "
+                    f"by all of {surveys}; {mending}"
+                )
+    return common
 
 
 def take(examples: Examples, rows: np.ndarray) -> Examples:

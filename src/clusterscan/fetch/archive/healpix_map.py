@@ -146,7 +146,10 @@ class HealpixMap:
         """Return nside, and whether pixels are listed by number."""
         nside = header.get("NSIDE")
         if not isinstance(nside, int) or nside < 1 or nside & (nside - 1):
-            raise SourceError(f"{self.path}: NSIDE = {nside!r}; this is no HEALPix map")
+            raise SourceError(
+                f"{self.path}: NSIDE = {nside!r} is no power of two, as HEALPix maps read here "
+                "have; write the map anew at one that is"
+            )
         scheme = str(header.get("INDXSCHM", "IMPLICIT")).strip().upper()
         if scheme not in ("IMPLICIT", "EXPLICIT"):
             raise SourceError(
@@ -159,12 +162,15 @@ class HealpixMap:
     ) -> tuple[np.ndarray, np.ndarray]:
         frame = self.frame or _FRAMES.get(str(header.get("COORDSYS", "")).strip()[:1].upper())
         if frame is None:
-            raise SourceError(f"{self.path}: does not say its frame; give source.frame")
+            raise SourceError(f"{self.path}: does not say its frame; give the setting frame")
         nested = self.nested
         if nested is None:
             said = str(header.get("ORDERING", "")).strip().upper()
             if said not in ("NESTED", "NEST", "RING"):
-                raise SourceError(f"{self.path}: does not say its ordering; give source.ordering")
+                raise SourceError(
+                    f"{self.path}: does not say its ordering (ORDERING = {said!r}); give "
+                    "source.ordering, or write NESTED or RING into the header of a mask"
+                )
             nested = said != "RING"
         there = where.transform_to(frame).spherical
         lon, lat = there.lon.deg, there.lat.deg

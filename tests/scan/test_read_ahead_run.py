@@ -1,0 +1,57 @@
+"""Tiles read ahead by the scan's script: damaged ones, and those that are kept."""
+
+import numpy as np
+import pytest
+
+from clusterscan import sky
+from clusterscan.errors import ClusterscanError
+from clusterscan.scan import read_ahead
+
+BLOCK = 4
+
+
+@pytest.fixture
+def run(chain, seer, light_of, tmp_path):
+    """Return a run of six tiles of one block, with images and a network, that is not scanned."""
+    first = int(sky.owning_cell(np.array([52.3]), np.array([-27.4]), BLOCK)[0]) * 64
+    made = chain(tmp_path, tuple(range(first, first + 6)), block_order=BLOCK)
+    made.make_images(light_of(52.3, -27.4))
+    made.make_model(seer())
+    return made
+
+
+def image_of(run, tile):
+    return run.root / "tiles/act" / sky.shard_path(tile, run.tile_order, ".fits")
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[-3000] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_a_damaged_tile_is_named_and_the_others_are_scanned(run, ahead):
+    bad = run.tiles[2]
+    damage(image_of(run, bad))
+    with pytest.raises(ClusterscanError, match=rf"1 of 6 tiles .*\n  tile {bad}: .*\.fits"):
+        run.scan(read_ahead=ahead)
+    assert len(run.maps()) == 5
+
+
+def test_only_tiles_that_are_computed_are_read_ahead(run, monkeypatch):
+    run.scan(read_ahead=2)
+    before = run.maps()
+    lost = [run.tiles[i] for i in (0, 3, 5)]
+    for tile in lost:
+        (run.root / "maps/act/seer" / sky.shard_path(tile, run.tile_order, ".fits")).unlink()
+    told = []
+
+    class Listening(read_ahead.ReadAhead):
+        def __init__(self, read, order, ahead):
+            super().__init__(lambda tile: told.append(tile) or read(tile), order, ahead)
+
+    monkeypatch.setattr(read_ahead, "ReadAhead", Listening)
+    run.scan(read_ahead=2)
+    assert sorted(told) == lost
+    assert run.maps() == before
