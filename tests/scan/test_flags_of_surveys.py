@@ -3,7 +3,7 @@
 import numpy as np
 
 from clusterscan import sky
-from clusterscan.fetch.raw import BRIGHT_STAR, EXCLUDED, FLAGGED, POINT_SOURCE
+from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED, FLAGGED, POINT_SOURCE
 from clusterscan.preprocess.tile_image import TileImage
 
 TILE, ORDER = 1000, 7

@@ -79,7 +79,7 @@ def test_pixels_without_data_spoil_what_is_interpolated_from_them(
 def test_a_map_that_does_not_say_its_frame_must_be_told(tmp_path, archive, fetch):
     hp.write_map(tmp_path / "map.fits", np.ones(12 * NSIDE**2), dtype=np.float32)
     source = archive(tmp_path, {"f": tmp_path / "map.fits"}, format="healpix")
-    with pytest.raises(SourceError, match=r"give source\.frame"):
+    with pytest.raises(SourceError, match="give the setting frame"):
         fetch(source, 0, tmp_path / "raw.fits")
     band = {"image": str(tmp_path / "map.fits"), "column": "U"}
     source = archive(tmp_path, {"f": band}, format="healpix", frame="galactic")
