@@ -1,9 +1,12 @@
 """Maps all over the sky, through the stages' scripts from tile images on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from clusterscan import sky
+from clusterscan.fetch.planes import EXCLUDED, LARGE_GALAXY
 from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.publish.hips import read_map_tile
 from clusterscan.scan.scanners import network_scanner
@@ -132,3 +135,20 @@ def test_tiles_of_another_order_with_their_own_images_find_the_same_cluster(
     assert first["ipix"].tolist() == second["ipix"].tolist()
     assert len(first) == 1
     np.testing.assert_allclose(first["score"], second["score"], atol=0.4)
+
+
+def test_a_networks_map_is_empty_where_a_mask_excludes_the_sky_and_says_why(scanned):
+    tile = scanned.tiles[4]
+    image = read_tile(scanned.root / "tiles/act" / sky.shard_path(tile, ORDER, ".fits"))
+    scanner = network_scanner(
+        scanned.root / "model" / "model.json", {"device": "cpu", "min_valid_fraction": 0.0}
+    )
+    x, y = image.to_pixel(*sky.map_pixels(tile, ORDER, 12))
+    mask = image.mask.copy()
+    mask[:, : mask.shape[1] // 2] |= LARGE_GALAXY | EXCLUDED
+    probability, reason = scanner(replace(image, mask=mask), x, y)
+    hidden = np.rint(x).astype(int) < mask.shape[1] // 2
+    assert 0.2 < hidden.mean() < 0.8
+    assert (reason[hidden] == 5).all()
+    assert np.isnan(probability[hidden]).all()
+    assert (reason[~hidden] == 0).all()

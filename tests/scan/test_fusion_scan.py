@@ -67,7 +67,7 @@ def how(engine):
 def test_a_tile_is_scanned_as_crops_are_also_where_a_survey_is_missing(network, engine, present):
     both = tiles()
     given = [t if p else None for t, p in zip(both, present, strict=True)]
-    found, reason = scan_fusion_tile(network, CARD, given, how(engine), bad_planes=3)
+    found, reason = scan_fusion_tile(network, CARD, given, how(engine))
     assert (reason == 0).all()
     np.testing.assert_allclose(found, of_crops(network, both, present), atol=1e-4)
 

@@ -5,6 +5,7 @@ import torch
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ConfigError, ImageError, ModelError
+from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED
 from clusterscan.networks.registry import build
 from clusterscan.scan.cutting import cut
 from clusterscan.scan.dense import dense_grid, grid_step
@@ -162,9 +163,10 @@ def test_each_map_pixel_says_why_it_is_left_out():
     # The window has 8 px: at x = 3 it starts at pixel -0.5, rounded to 0; at 77.4 a quarter is bad.
     assert reason.tolist() == [0, 0, 1, 2, 0, 0, 1, 0, 1]
     assert (np.isnan(probability) == (reason > 0)).all()
+    mask[50, 50] = BRIGHT_STAR | EXCLUDED
     strict = ScanSettings(min_valid_fraction=0.8, device="cpu")
-    _, reason = scan_tile(network(), CARD, sky((100, 100)), mask, x, y, strict, bad_planes=7)
-    assert reason.tolist() == [0, 0, 1, 2, 2, 3, 1, 0, 1]
+    _, reason = scan_tile(network(), CARD, sky((100, 100)), mask, x, y, strict)
+    assert reason.tolist() == [0, 0, 1, 2, 4, 3, 1, 0, 1]
 
 
 def test_a_tile_without_any_valid_pixel_costs_nothing_and_is_empty():

@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from clusterscan.config.scan import ScanSettings
 from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map
@@ -54,8 +53,6 @@ def scan_fusion_tile(
     card: dict[str, Any],
     tiles: Sequence[SurveyTile | None],
     settings: Sequence[ScanSettings],
-    *,
-    bad_planes: int = int(BAD_PLANES),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a fusion network's probability at each map pixel, and why it is missing.
 
@@ -69,8 +66,6 @@ def scan_fusion_tile(
         One a survey, in the card's order; None where a survey lacks the tile.
     settings : sequence of ScanSettings
         Each survey's; the first one's device, threads and batch size are used.
-    bad_planes : int
-        Bits of the masks whose pixels are left out.
 
     Returns
     -------
@@ -78,7 +73,7 @@ def scan_fusion_tile(
         NaN where no survey has a valid window.
     reason : uint8 ndarray, shape (n,)
         0 valid in at least one survey, else the highest of the surveys' reasons: 1 no coverage,
-        2 masked, 3 too few valid pixels.
+        2 masked, 3 too few valid pixels, 4 to 7 excluded by a mask.
 
     Raises
     ------
@@ -93,7 +88,7 @@ def scan_fusion_tile(
         for i, (tile, how) in enumerate(zip(tiles, settings, strict=True)):
             part = network.stand_in[i].detach().expand(count, -1).clone()
             if tile is not None:
-                ready = _prepared(network, card, i, tile, how, bad_planes)
+                ready = _prepared(network, card, i, tile, how)
                 reason[i] = ready.reason
                 seen = reason[i] == VALID
                 if seen.any():
@@ -127,12 +122,9 @@ def _prepared(
     view: int,
     tile: SurveyTile,
     how: ScanSettings,
-    bad_planes: int,
 ) -> Prepared:
     branch: Any = network.branches[view]
-    return prepare_tile(
-        branch, card, tile.image, tile.mask, tile.x, tile.y, how, bad_planes=bad_planes, view=view
-    )
+    return prepare_tile(branch, card, tile.image, tile.mask, tile.x, tile.y, how, view=view)
 
 
 @torch.inference_mode()

@@ -55,14 +55,13 @@ def scan_tile(
     y: np.ndarray,
     settings: ScanSettings,
     *,
-    bad_planes: int = int(BAD_PLANES),
     coarse: Network | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a network's probability at each map pixel, and why it is missing where it is.
 
     Parameters
     ----------
-    network, card, image, mask, x, y, settings, bad_planes
+    network, card, image, mask, x, y, settings
         As `prepare_tile` takes them.
     coarse : Network, optional
         As `scan_prepared` takes it.
@@ -72,7 +71,7 @@ def scan_tile(
     probability, reason
         As `scan_prepared` returns them.
     """
-    tile = prepare_tile(network, card, image, mask, x, y, settings, bad_planes=bad_planes)
+    tile = prepare_tile(network, card, image, mask, x, y, settings)
     return scan_prepared(network, tile, settings, coarse=coarse)
 
 
@@ -85,7 +84,6 @@ def prepare_tile(
     y: np.ndarray,
     settings: ScanSettings,
     *,
-    bad_planes: int = 1 | 2,
     view: int = 0,
 ) -> Prepared:
     """Return a tile normalised and judged; touches neither torch nor a GPU.
@@ -99,13 +97,11 @@ def prepare_tile(
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.fetch.planes.PLANES`.
+        Bit planes, `clusterscan.fetch.planes.PLANES`; pixels of `BAD_PLANES` are left out.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels in the image [px].
     settings : ScanSettings
         Engine, grid step, validity.
-    bad_planes : int
-        Bits of the mask whose pixels are left out.
     view : int
         Of the card.
 
@@ -122,11 +118,11 @@ def prepare_tile(
             "one; scan each survey with a network of its own"
         )
     _check_shapes(network, image, mask, x, y)
-    bad = (mask & bad_planes) != 0
+    bad = (mask & BAD_PLANES) != 0
     bad |= ~np.isfinite(image).all(axis=0)
     window, least = network.window_px, settings.min_valid_fraction
     reason = reasons(
-        bad, mask, x, y, window_px=window, min_valid_fraction=least, bad_planes=bad_planes
+        bad, mask, x, y, window_px=window, min_valid_fraction=least, bad_planes=int(BAD_PLANES)
     )
     if not (reason == VALID).any():
         return Prepared(np.zeros_like(image, dtype=np.float32), x, y, reason)
