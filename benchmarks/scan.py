@@ -41,6 +41,7 @@ from clusterscan.scan.dense import CPU_BYTES, as_batch, dense_grid
 from clusterscan.scan.finer import finer
 from clusterscan.scan.fused import fused
 from clusterscan.scan.memory import keep_freed_memory
+from clusterscan.scan.scan_copy import scan_copy
 from clusterscan.scan.tile import scan_tile
 from clusterscan.scan.windowed import windowed_logits
 
@@ -201,7 +202,7 @@ def measure(case: Case, order: int) -> None:
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     network = build(case.settings, len(BANDS), seed=1).eval()
-    quick = fused(finer(network, STEP_PX))
+    quick = scan_copy(network, STEP_PX)
     assert isinstance(quick, ScanNetwork)
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
     number = FIRST_TILE * 4 ** (order - 4)
@@ -221,12 +222,12 @@ def measure(case: Case, order: int) -> None:
         stage()  # memory of a job, before anything else runs here
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
         few = np.random.default_rng(1).permutation(len(x))[: 8 if case.window_px > 100 else 32]
-        windows = fused(network)
+        windows, alone = fused(network), fused(finer(network, STEP_PX))
         clocks = in_turn(
             lambda: dense_grid(quick, tile.image, x, y, step_px=STEP_PX).at(x, y),
             lambda: windowed_logits(windows, tile.image, x[few], y[few], batch_size=4),
             stage,
-            bare(quick, tile.image),
+            bare(alone, tile.image),
         )
     conditions = {
         "tile": f"order {order}, {tile.mask.shape[1]} x {tile.mask.shape[0]} px",
@@ -298,7 +299,7 @@ def measure_original() -> None:
     keep_freed_memory()
     case = Case("resnet18", 224)
     network = build(case.settings, len(BANDS), seed=1).eval()
-    quick = fused(finer(network, STEP_PX))
+    quick = scan_copy(network, STEP_PX)
     whole = NetworkSettings(name="resnet18", form="whole", size_px=224, classes=2)
     published = build(whole, len(BANDS), seed=1).eval()
     step, side = POSITIONS_ARCSEC / SCALE_ARCSEC, 21
@@ -341,7 +342,7 @@ def measure_footprint(tiles: int) -> None:
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     order, case = 7, Case("resnet18", 64)
-    network = fused(finer(build(case.settings, len(BANDS), seed=1).eval(), STEP_PX))
+    network = scan_copy(build(case.settings, len(BANDS), seed=1).eval(), STEP_PX)
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
     area = tiles * sky.cell_area_deg2(order)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,11 +34,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clusterscan import sky
 from clusterscan.config.scan import ScanSettings
-from clusterscan.networks.device import choose_device, compiled
+from clusterscan.networks.device import choose_device
 from clusterscan.networks.registry import build
 from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.scan.finer import finer
-from clusterscan.scan.fused import fused
+from clusterscan.scan.scan_copy import scan_copy
 from clusterscan.scan.tile import prepare_tile, scan_prepared
 
 FULL_SKY_DEG2 = 12 * sky.cell_area_deg2(0)
@@ -69,7 +68,8 @@ def measure(case: Case, precision: str, compile_network: bool, device_name: str,
     settings = ScanSettings(
         step_px=STEP_PX, device=device_name, precision=precision, compile_network=compile_network
     )
-    network = fused(finer(build(case.settings, len(BANDS), seed=1).eval(), STEP_PX))
+    whole = build(case.settings, len(BANDS), seed=1).eval()
+    network = scan_copy(whole, STEP_PX)
     number = FIRST_TILE * 4 ** (order - 4)
     with tempfile.TemporaryDirectory() as folder:
         path = tile_on_disk(Path(folder), order, number, case.settings.size_px)
@@ -82,7 +82,7 @@ def measure(case: Case, precision: str, compile_network: bool, device_name: str,
     with FlopCounterMode(display=False) as counter:
         scan_prepared(network, ready, settings)
     if compile_network:
-        network = compiled(network)
+        network = scan_copy(whole, STEP_PX, compile_it=True)
     taken = seconds(lambda: scan_prepared(network, ready, settings), device)
     area = sky.cell_area_deg2(order)
     peak = peak_tflops(device, precision)

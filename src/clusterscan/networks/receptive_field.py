@@ -18,6 +18,12 @@ def _sees_a_window(layer: nn.Module) -> bool:
     return hasattr(layer, "kernel_size")
 
 
+def half_kernel(layer: nn.Module) -> float:
+    """Return how far a layer sees to each side, in cells of its input; 0 without a kernel."""
+    side = _first(getattr(layer, "kernel_size", 1))
+    return (side - 1) / 2 * _first(getattr(layer, "dilation", 1))
+
+
 def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     """Return an upper bound of the distance [px] from which input changes a feature cell.
 
@@ -40,7 +46,7 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     def note(layer, inputs, output) -> None:
         nonlocal reach, box
         jump = probe_px / inputs[0].shape[-1]
-        half = (_first(layer.kernel_size) - 1) / 2 * _first(getattr(layer, "dilation", 1)) * jump
+        half = half_kernel(layer) * jump
         if isinstance(layer, LocalSqueezeExcite):
             box = max(box, half)
         else:
@@ -60,7 +66,7 @@ def offset_px(body: nn.Module, bands: int, probe_px: int) -> float:
 
     def note(layer, inputs, output) -> None:
         jump = probe_px / inputs[0].shape[-1]
-        half = (_first(layer.kernel_size) - 1) / 2 * _first(getattr(layer, "dilation", 1))
+        half = half_kernel(layer)
         # A pooling layer moves what it sees also where its stride was taken out.
         if not isinstance(layer.padding, str):
             shift = (half - _first(layer.padding)) * jump

@@ -29,8 +29,7 @@ from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.registry import build
 from clusterscan.scan.dense import as_batch, dense_grid
-from clusterscan.scan.finer import finer
-from clusterscan.scan.fused import fused
+from clusterscan.scan.scan_copy import scan_copy
 from clusterscan.scan.windowed import windowed_logits
 
 # A forward pass and twice as much backward (Kaplan et al. 2020, arXiv:2001.08361, sect. 2.1).
@@ -126,7 +125,7 @@ def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> Network
     settings = model.network.model_copy(update={"pretrained": False})
     network = build(settings, bands, seed=0).eval().to(choose_device(device))
     # A scan's copy has a finer grid and costs several times as much as the network in training.
-    quick = fused(finer(network, survey.scan.step_px))
+    quick = scan_copy(network, survey.scan.step_px)
     with fixed_threads(1):
         crop_s = _crop_s(quick, bands)
         dense = survey.scan.engine == "dense" and isinstance(quick, ScanNetwork)

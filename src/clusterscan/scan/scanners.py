@@ -46,22 +46,19 @@ class Scanner:
 def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     """Return what slides a trained network over a tile."""
     from clusterscan.networks.card import load_model
-    from clusterscan.networks.device import compiled
-    from clusterscan.scan.finer import finer
-    from clusterscan.scan.fused import fused
     from clusterscan.scan.memory import keep_freed_memory
+    from clusterscan.scan.scan_copy import scan_copy
     from clusterscan.scan.tile import prepare_tile, scan_prepared
 
     keep_freed_memory()
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)
-    coarse = fused(network) if settings.coarse_step_px else None
-    network = fused(finer(network, settings.step_px))
-    if settings.compile_network:
-        network, coarse = compiled(network), compiled(coarse) if coarse else None
+    compile_it = settings.compile_network
+    coarse = scan_copy(network, compile_it=compile_it) if settings.coarse_step_px else None
+    fine = scan_copy(network, settings.step_px, compile_it=compile_it)
     return Scanner(
-        lambda tile, x, y: prepare_tile(network, card, tile.image, tile.mask, x, y, settings),
-        lambda ready: scan_prepared(network, ready, settings, coarse=coarse),
+        lambda tile, x, y: prepare_tile(fine, card, tile.image, tile.mask, x, y, settings),
+        lambda ready: scan_prepared(fine, ready, settings, coarse=coarse),
     )
 
 
@@ -90,12 +87,10 @@ class FusionScanner:
 def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> FusionScanner:
     """Return what slides a network of several surveys over their tiles."""
     from clusterscan.networks.card import load_model
-    from clusterscan.networks.device import compiled
     from clusterscan.networks.fusion import FusionNetwork
-    from clusterscan.scan.finer import finer
-    from clusterscan.scan.fused import fused
     from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
     from clusterscan.scan.memory import keep_freed_memory
+    from clusterscan.scan.scan_copy import scan_copy
 
     keep_freed_memory()
     network, card = load_model(card_path.parent)
@@ -103,8 +98,8 @@ def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> Fusion
         raise ModelError(f"{card_path}: a network of one survey, not a fusion; train it again")
     settings = [ScanSettings(**how[survey]) for survey in network.surveys]
     for i, one in enumerate(settings):
-        quick = fused(finer(network.branches[i], one.step_px))  # type: ignore[arg-type]
-        network.branches[i] = compiled(quick) if one.compile_network else quick
+        branch: Any = network.branches[i]
+        network.branches[i] = scan_copy(branch, one.step_px, compile_it=one.compile_network)
 
     def prepare(
         tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray

@@ -1,0 +1,142 @@
+"""A copy of a network for the scan whose first layers are computed in strips of rows.
+
+Those layers have the largest maps and see the least: computed for a whole chunk at once they
+decide how small the chunk must be, and small chunks are mostly the context that the last layers
+need. In strips their maps are never in memory together, so that one chunk may hold a tile.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.passes.split_module import split_module
+
+from clusterscan.networks.local_pooling import LocalSqueezeExcite
+from clusterscan.networks.network import Network, ScanNetwork
+from clusterscan.networks.receptive_field import bytes_per_px, half_kernel, reach_px
+
+# Layers that see farther than this are not computed in strips [px].
+MOST_REACH_PX = 16
+
+# Memory that the first layers may take for a strip [bytes].
+CPU_STRIP_BYTES = 3e8
+GPU_STRIP_BYTES = 2e9
+
+
+def in_strips(network: Network) -> Network:
+    """Return a network with the same outputs, to rounding, that takes larger chunks in memory.
+
+    A network whose first layers are not its largest, or no plain chain, is returned as it is.
+
+    Parameters
+    ----------
+    network : Network
+        As `clusterscan.scan.fused.fused` returns it; it is not changed.
+    """
+    body = getattr(network, "body", None)
+    if not isinstance(network, ScanNetwork) or not isinstance(body, fx.GraphModule):
+        return network
+    chain = _chain(body)
+    last = _narrowest(body, chain, network.bands, network.size_px)
+    if last is None:
+        return network
+    first = set(chain[: chain.index(last) + 1])
+    parts: Any = split_module(body, body, lambda node: 0 if node in first else 1)
+    stripped = Stripped(parts.submod_0, parts.submod_1, network.bands, network.size_px)
+    if stripped.bytes_per_px > network.bytes_per_px / 2:
+        return network
+    quick = copy.copy(network)
+    quick._modules = {**network._modules, "body": stripped}
+    quick.__dict__["bytes_per_px"] = stripped.bytes_per_px
+    return quick.eval()
+
+
+class Stripped(nn.Module):
+    """Layers that are computed strip by strip, and those that follow.
+
+    Parameters
+    ----------
+    first, rest : nn.Module
+        (B, bands, H, W) to (B, C, H / s, W / s), and that to the body's maps.
+    bands, probe_px : int
+        Of an image to send through; its size is a multiple of the body's stride.
+
+    Attributes
+    ----------
+    bytes_per_px : float
+        Memory that a scan takes for each pixel of the image besides that of a strip, about.
+    """
+
+    def __init__(self, first: nn.Module, rest: nn.Module, bands: int, probe_px: int):
+        super().__init__()
+        self.first, self.rest = first, rest
+        with torch.no_grad():
+            channels, side = first(torch.zeros(1, bands, probe_px, probe_px)).shape[1:3]
+        self.stride: int = probe_px // side
+        self.around = -(-reach_px(first, bands, probe_px) // self.stride)
+        self.strip_bytes_per_px = bytes_per_px(first, bands, probe_px)
+        self.bytes_per_px = bytes_per_px(rest, channels, side) / self.stride**2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the body's maps of images (B, bands, H, W)."""
+        return self.rest(self._first_maps(x))
+
+    def _first_maps(self, x: torch.Tensor) -> torch.Tensor:
+        s, around = self.stride, self.around
+        rows = x.shape[2] // s
+        most = GPU_STRIP_BYTES if x.is_cuda else CPU_STRIP_BYTES
+        row_bytes = self.strip_bytes_per_px * x.shape[0] * x.shape[3] * s
+        count = max(int(most / row_bytes) - 2 * around, 2 * around, 1)
+        if count >= rows:
+            return self.first(x)
+        maps = None
+        for a in range(0, rows, count):
+            b = min(a + count, rows)
+            low, high = max(a - around, 0), min(b + around, rows)
+            strip = self.first(x[:, :, low * s : high * s])[:, :, a - low : b - low]
+            if maps is None:
+                shape = (*strip.shape[:2], rows, strip.shape[3])
+                maps = strip.new_empty(shape).contiguous(memory_format=torch.channels_last)
+            maps[:, :, a:b] = strip
+        return maps
+
+
+def _chain(body: fx.GraphModule) -> list[fx.Node]:
+    """Return the layers from the image on, up to where what follows needs more than one map."""
+    modules = dict(body.named_modules())
+    chain = [next(node for node in body.graph.nodes if node.op == "placeholder")]
+    while len(chain[-1].users) == 1:
+        (node,) = chain[-1].users
+        if node.op != "call_module" or node.args != (chain[-1],):
+            break
+        if isinstance(modules[str(node.target)], LocalSqueezeExcite):
+            break
+        chain.append(node)
+    return chain[1:]
+
+
+def _narrowest(
+    body: fx.GraphModule, chain: list[fx.Node], bands: int, probe_px: int
+) -> fx.Node | None:
+    """Return the layer with the smallest maps among those that see little, the last of equals."""
+    modules = dict(body.named_modules())
+    with torch.no_grad():
+        ShapeProp(body).propagate(torch.zeros(1, bands, probe_px, probe_px))
+    reach, least = 0.0, float("inf")
+    narrowest = None
+    for node in chain:
+        jump = probe_px / _shape(node.args[0])[-1]
+        reach += half_kernel(modules[str(node.target)]) * jump
+        if reach > MOST_REACH_PX:
+            break
+        if (size := _shape(node).numel()) <= least:
+            least, narrowest = size, node
+    return narrowest
+
+
+def _shape(node: Any) -> torch.Size:
+    return node.meta["tensor_meta"].shape

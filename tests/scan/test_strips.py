@@ -1,0 +1,83 @@
+"""The first layers of a network give the same maps strip by strip as all at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from clusterscan.config.networks import DENSE_NAMES, HEAD_CELLS, NetworkSettings
+from clusterscan.networks.registry import build
+from clusterscan.scan import strips
+from clusterscan.scan.dense import dense_grid
+from clusterscan.scan.fused import fused
+from clusterscan.scan.scan_copy import scan_copy
+from clusterscan.scan.strips import Stripped, in_strips
+
+CHAINS = ("baseline", "resnet18", "vgg16", "spinalnet_vgg", "mobilenet")
+
+
+def plain(name):
+    window = 64 if name == "cnn_mlp" else 112
+    settings = NetworkSettings(
+        name=name, form="dense", window_px=window, size_px=window + 32, output_stride=16, stages=3
+    )
+    return fused(build(settings, 2, seed=1).eval())
+
+
+def image(rows, columns):
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(1, 2, rows, columns, generator=rng)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", sorted({*DENSE_NAMES, *HEAD_CELLS}))
+@pytest.mark.parametrize("rows", [80, 208])
+@torch.inference_mode()
+def test_any_network_gives_the_same_features_in_strips(name, rows, monkeypatch):
+    whole = plain(name)
+    monkeypatch.setattr(strips, "CPU_STRIP_BYTES", 1.0)  # as few rows as may be
+    x = image(rows, 80)
+    found = in_strips(whole).features(x)
+    torch.testing.assert_close(found, whole.features(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@torch.inference_mode()
+def test_the_first_layers_maps_are_never_in_memory_together(name, monkeypatch):
+    monkeypatch.setattr(strips, "CPU_STRIP_BYTES", 1.0)
+    body = in_strips(plain(name)).body
+    assert isinstance(body, Stripped)
+    seen = []
+    body.first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[2]))
+    body(image(208, 80))
+    assert len(seen) > 4
+    assert max(seen) <= 4 * body.around * body.stride
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chunk_may_be_twice_as_large_or_more(name):
+    whole = plain(name)
+    assert in_strips(whole).bytes_per_px <= whole.bytes_per_px / 2
+
+
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet_b0"])
+def test_a_network_whose_later_layers_are_as_large_is_left_as_it_is(name):
+    whole = plain(name)
+    assert in_strips(whole) is whole
+
+
+def test_the_network_itself_is_not_changed():
+    whole = plain("vgg16")
+    memory, body = whole.bytes_per_px, whole.body
+    in_strips(whole)
+    assert (whole.bytes_per_px, whole.body) == (memory, body)
+
+
+def test_a_tile_has_the_same_logits_in_strips(monkeypatch):
+    settings = NetworkSettings(name="baseline", window_px=16, size_px=32, output_stride=8)
+    network = build(settings, 2, seed=1).eval()
+    sky = np.random.default_rng(1).normal(size=(2, 150, 170)).astype(np.float32)
+    x, y = np.random.default_rng(2).uniform(20, 130, (2, 50))
+    expected = dense_grid(fused(network), sky, x, y, step_px=4)
+    monkeypatch.setattr(strips, "CPU_STRIP_BYTES", 1.0)
+    found = dense_grid(scan_copy(network, 4), sky, x, y, step_px=4)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5, atol=1e-5)
