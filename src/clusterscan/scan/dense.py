@@ -6,17 +6,19 @@ images are computed in chunks that overlap by what the windows at their borders 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from clusterscan.config.scan import Precision
 from clusterscan.errors import ConfigError
 from clusterscan.networks.device import features_in
 from clusterscan.networks.network import Network, ScanNetwork
+from clusterscan.scan.chunks import chunks
 from clusterscan.scan.cutting import cut
 
 Read = Callable[[ScanNetwork, torch.Tensor], torch.Tensor]
@@ -71,7 +73,8 @@ def dense_grid(
 ) -> LogitGrid:
     """Return the logits of all windows on a grid around some positions.
 
-    Its phase is fixed to the image's first pixel, whichever positions are asked for.
+    Its phase is fixed to the image's first pixel, whichever positions are asked for. Values that
+    no position is near to may be NaN.
 
     Parameters
     ----------
@@ -104,7 +107,9 @@ def dense_grid(
     values: np.ndarray = np.full((my * passes, mx * passes), np.nan, dtype=np.float32)
     grid = LogitGrid(values, x0 + half, y0 + half, step)
     needed = None if wanted is None else _needed(grid, x[wanted], y[wanted])
-    for rows, columns in _chunks(network, my, mx, chunk_pixels):
+    around = 2 * _rim(network) + network.settings.window_cells - 1
+    most = _most_cells(network, chunk_pixels)
+    for rows, columns in chunks(_outline(grid, x, y, passes), around, most):
         # Each pass fills every passes-th row and column of the chunk's part of the grid.
         place = _finer(rows, passes), _finer(columns, passes)
         if needed is not None and not needed[place].any():
@@ -172,23 +177,19 @@ def _needed(grid: LogitGrid, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return needed
 
 
-def _chunks(
-    network: ScanNetwork, my: int, mx: int, chunk_pixels: float | None
-) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows and columns of crops that are computed at once, of about equal numbers."""
+def _most_cells(network: ScanNetwork, chunk_pixels: float | None) -> float:
+    """Return how many feature cells are computed at once, at most."""
     if chunk_pixels is None:
         on_gpu = next(network.parameters()).is_cuda
         chunk_pixels = (GPU_BYTES if on_gpu else CPU_BYTES) / network.bytes_per_px
-    around = 2 * _rim(network) + network.settings.window_cells - 1
-    side = int(chunk_pixels**0.5 / network.stride) - around
-    # Chunks smaller than their overlap would compute it over and over.
-    side = max(side, around // 2, 1)
-    yield from product(_parts(my, side), _parts(mx, side))
+    return chunk_pixels / network.stride**2
 
 
-def _parts(count: int, most: int) -> list[slice]:
-    edges = np.linspace(0, count, -(-count // most) + 1).round().astype(int)
-    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
+def _outline(grid: LogitGrid, x: np.ndarray, y: np.ndarray, passes: int) -> np.ndarray:
+    """Return which crops positions are read from, and those beside them, bool (my, mx)."""
+    needed = binary_dilation(_needed(grid, x, y), np.ones((3, 3)))
+    my, mx = (n // passes for n in needed.shape)
+    return needed.reshape(my, passes, mx, passes).any(axis=(1, 3))
 
 
 def _rim(network: ScanNetwork) -> int:
