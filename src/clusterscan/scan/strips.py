@@ -79,7 +79,8 @@ class Stripped(nn.Module):
         self.stride: int = probe_px // side
         self.around = -(-reach_px(first, bands, probe_px) // self.stride)
         self.strip_bytes_per_px = bytes_per_px(first, bands, probe_px)
-        self.bytes_per_px = bytes_per_px(rest, channels, side) / self.stride**2
+        # The image is in memory twice: as it was cut, and as networks read it.
+        self.bytes_per_px = bytes_per_px(rest, channels, side) / self.stride**2 + 2 * 4 * bands
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the body's maps of images (B, bands, H, W)."""
