@@ -11,7 +11,7 @@ STAGE_VERSIONS = {
     "sample": 1,
     "release": 1,
     "train": 3,
-    "scan": 3,
+    "scan": 4,
     "detect": 1,
     "merge": 3,
     "validate": 3,
