@@ -200,10 +200,10 @@ def bare(network: ScanNetwork, image: np.ndarray) -> Callable[[], None]:
 def measure(case: Case, order: int) -> None:
     """Print the lines of one network."""
     torch.set_num_threads(THREADS)
-    keep_freed_memory()
     network = build(case.settings, len(BANDS), seed=1).eval()
     quick = scan_copy(network, STEP_PX)
     assert isinstance(quick, ScanNetwork)
+    keep_freed_memory()
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
     number = FIRST_TILE * 4 ** (order - 4)
     with tempfile.TemporaryDirectory() as folder:
@@ -340,9 +340,9 @@ def measure_original() -> None:
 def measure_footprint(tiles: int) -> None:
     """Print the cost of an area and the memory of a process that scanned footprints of tiles."""
     torch.set_num_threads(THREADS)
-    keep_freed_memory()
     order, case = 7, Case("resnet18", 64)
     network = scan_copy(build(case.settings, len(BANDS), seed=1).eval(), STEP_PX)
+    keep_freed_memory()
     settings = ScanSettings(step_px=STEP_PX, device="cpu", threads=THREADS)
     area = tiles * sky.cell_area_deg2(order)
     with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ from clusterscan.scan.cutting import cut
 
 Read = Callable[[ScanNetwork, torch.Tensor], torch.Tensor]
 
-# Memory that one forward pass may take, by the network's own estimate [bytes].
+# Memory that a network and one forward pass may take, by the network's own estimate [bytes].
 CPU_BYTES = 1.2e9
 GPU_BYTES = 8e9
 
@@ -181,7 +181,10 @@ def _most_cells(network: ScanNetwork, chunk_pixels: float | None) -> float:
     """Return how many feature cells are computed at once, at most."""
     if chunk_pixels is None:
         on_gpu = next(network.parameters()).is_cuda
-        chunk_pixels = (GPU_BYTES if on_gpu else CPU_BYTES) / network.bytes_per_px
+        weights = sum(p.numel() * p.element_size() for p in network.parameters())
+        # They are in memory twice: as trained, and in the copy that scans.
+        room = (GPU_BYTES if on_gpu else CPU_BYTES) - 2 * weights
+        chunk_pixels = max(room, 0) / network.bytes_per_px
     return chunk_pixels / network.stride**2
 
 

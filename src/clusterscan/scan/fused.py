@@ -83,6 +83,8 @@ def _without_batch_norms(traced: fx.GraphModule) -> fx.GraphModule:
         else:
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
+    _scale_in_place(traced)
+    _pad_apart(traced)
     _use_matrix_products(traced)
     traced.delete_all_unused_submodules()
     traced.recompile()
@@ -93,6 +95,57 @@ def _activation(norm: Any) -> nn.Module | None:
     """Return what timm's batch norms do after the norm itself, None for nothing."""
     activation = getattr(norm, "act", None)
     return None if isinstance(activation, nn.Identity) else activation
+
+
+class ScaleInPlace(nn.Module):
+    """A batch norm and its activation on a map that nothing else reads, without another map."""
+
+    def __init__(self, norm: Any):
+        super().__init__()
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        self.scale = nn.Parameter(scale.detach()[:, None, None])
+        self.shift = nn.Parameter(shift.detach()[:, None, None])
+        self.rectify = isinstance(_activation(norm), nn.ReLU)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return maps (B, C, H, W), in the memory of those that came."""
+        torch.addcmul(self.shift, x, self.scale, out=x)
+        return x.relu_() if self.rectify else x
+
+
+def _scale_in_place(traced: fx.GraphModule) -> None:
+    """Let norms that no convolution precedes, as in dense blocks, work in their input's memory."""
+    modules: dict[str, Any] = dict(traced.named_modules())
+    for node in traced.graph.nodes:
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        joined = node.args[0].target is torch.cat and len(node.args[0].users) == 1
+        if joined and isinstance(_activation(norm), nn.ReLU | None):
+            traced.set_submodule(node.target, ScaleInPlace(norm))
+
+
+def _pad_apart(traced: fx.GraphModule) -> None:
+    """Let a step of its own continue a map beyond its border: the map is freed before it is read.
+
+    Within a convolution the map, its continued copy and what comes out are in memory together.
+    """
+    modules: dict[str, Any] = dict(traced.named_modules())
+    calls = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
+    for node in list(traced.graph.nodes):
+        conv = modules.get(str(node.target)) if node.op == "call_module" else None
+        pad = _BORDERS.get(conv.padding_mode) if type(conv) is nn.Conv2d else None
+        if pad is None or calls.count(node.target) > 1:
+            continue
+        name = f"{node.target}_border".replace(".", "_")
+        traced.add_submodule(name, pad(tuple(conv._reversed_padding_repeated_twice)))
+        with traced.graph.inserting_before(node):
+            node.replace_input_with(node.args[0], traced.graph.call_module(name, node.args))
+        conv.padding_mode, conv.padding = "zeros", (0, 0)
+
+
+_BORDERS: dict[str, Any] = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}
 
 
 def _use_matrix_products(traced: fx.GraphModule) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from clusterscan.networks.device import compiled
-from clusterscan.networks.network import Network
+from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.scan.finer import finer
 from clusterscan.scan.fused import fused
+from clusterscan.scan.memory import give_back_above
 from clusterscan.scan.strips import in_strips
 
 
@@ -22,4 +23,9 @@ def scan_copy(network: Network, step_px: int | None = None, *, compile_it: bool 
         Build the body by torch.compile, which makes one piece of it instead of strips.
     """
     quick = fused(finer(network, step_px))
-    return compiled(quick) if compile_it else in_strips(quick)
+    if compile_it:
+        return compiled(quick)
+    quick = in_strips(quick)
+    if isinstance(quick, ScanNetwork) and quick is not network:
+        give_back_above(quick.body)
+    return quick

@@ -50,12 +50,12 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     from clusterscan.scan.scan_copy import scan_copy
     from clusterscan.scan.tile import prepare_tile, scan_prepared
 
-    keep_freed_memory()
     network, card = load_model(card_path.parent)
     settings = ScanSettings(**how)
     compile_it = settings.compile_network
     coarse = scan_copy(network, compile_it=compile_it) if settings.coarse_step_px else None
     fine = scan_copy(network, settings.step_px, compile_it=compile_it)
+    keep_freed_memory()  # not before: what building took is given back
     return Scanner(
         lambda tile, x, y: prepare_tile(fine, card, tile.image, tile.mask, x, y, settings),
         lambda ready: scan_prepared(fine, ready, settings, coarse=coarse),
@@ -92,7 +92,6 @@ def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> Fusion
     from clusterscan.scan.memory import keep_freed_memory
     from clusterscan.scan.scan_copy import scan_copy
 
-    keep_freed_memory()
     network, card = load_model(card_path.parent)
     if not isinstance(network, FusionNetwork):
         raise ModelError(f"{card_path}: a network of one survey, not a fusion; train it again")
@@ -100,6 +99,7 @@ def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> Fusion
     for i, one in enumerate(settings):
         branch: Any = network.branches[i]
         network.branches[i] = scan_copy(branch, one.step_px, compile_it=one.compile_network)
+    keep_freed_memory()
 
     def prepare(
         tiles: Mapping[str, TileImage], ra_deg: np.ndarray, dec_deg: np.ndarray

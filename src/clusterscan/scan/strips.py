@@ -23,7 +23,7 @@ from clusterscan.networks.receptive_field import bytes_per_px, half_kernel, reac
 MOST_REACH_PX = 16
 
 # Memory that the first layers may take for a strip [bytes].
-CPU_STRIP_BYTES = 3e8
+CPU_STRIP_BYTES = 2e8
 GPU_STRIP_BYTES = 2e9
 
 
@@ -123,7 +123,10 @@ def _chain(body: fx.GraphModule) -> list[fx.Node]:
 def _narrowest(
     body: fx.GraphModule, chain: list[fx.Node], bands: int, probe_px: int
 ) -> fx.Node | None:
-    """Return the layer with the smallest maps among those that see little, the last of equals."""
+    """Return the layer with the smallest maps of those that see little, the last of equals.
+
+    Only maps coarser than the image count.
+    """
     modules = dict(body.named_modules())
     with torch.no_grad():
         ShapeProp(body).propagate(torch.zeros(1, bands, probe_px, probe_px))
@@ -134,8 +137,9 @@ def _narrowest(
         reach += half_kernel(modules[str(node.target)]) * jump
         if reach > MOST_REACH_PX:
             break
-        if (size := _shape(node).numel()) <= least:
-            least, narrowest = size, node
+        shape = _shape(node)
+        if shape[-1] < probe_px and shape.numel() <= least:
+            least, narrowest = shape.numel(), node
     return narrowest
 
 
