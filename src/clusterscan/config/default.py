@@ -11,7 +11,7 @@ from clusterscan.config.detect import DetectSettings
 from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
 from clusterscan.config.footprint import Cells
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.model import Config, ModelSettings, SurveySettings
+from clusterscan.config.model import Config
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.preprocess import (
     HighpassBackground,
@@ -23,6 +23,7 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal
 from clusterscan.config.sky import SkySettings
 from clusterscan.config.source import SimulatedSource
+from clusterscan.config.survey import ModelSettings, SurveySettings
 from clusterscan.config.train import AugmentationSettings, NormalisationSettings, TrainSettings
 from clusterscan.config.validate import ValidateSettings
 
