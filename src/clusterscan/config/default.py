@@ -126,22 +126,7 @@ def _microwave() -> SurveySettings:
             combine="mean",
             background=HighpassBackground(kind="highpass", fwhm_arcmin=10.0),
         ),
-        sample=TileSampleSettings(
-            kind="tiles",
-            size_px=32,
-            catalogues=("sz",),
-            inject=InjectionSettings(
-                per_deg2=20.0,
-                frequencies_ghz=(97.8, 149.6, 216.0),
-                beam_fwhm_arcmin=(2.0, 1.4, 1.0),
-                highpass_fwhm_arcmin=10.0,
-            ),
-            random_per_deg2=40.0,
-            exclusion_arcmin=5.0,
-            offsets_per_known=2,
-            offset_min_arcmin=3.0,
-            offset_max_arcmin=6.0,
-        ),
+        sample=_microwave_sample(),
         models={
             "baseline": ModelSettings(
                 network=NetworkSettings(name="baseline", output_stride=4, size_px=32, window_px=16),
@@ -165,6 +150,25 @@ def _microwave() -> SurveySettings:
             beam_fwhm_arcmin=(2.0, 1.4, 1.0),
             highpass_fwhm_arcmin=10.0,
         ),
+    )
+
+
+def _microwave_sample() -> TileSampleSettings:
+    return TileSampleSettings(
+        kind="tiles",
+        size_px=32,
+        catalogues=("sz",),
+        inject=InjectionSettings(
+            per_deg2=20.0,
+            frequencies_ghz=(97.8, 149.6, 216.0),
+            beam_fwhm_arcmin=(2.0, 1.4, 1.0),
+            highpass_fwhm_arcmin=10.0,
+        ),
+        random_per_deg2=40.0,
+        exclusion_arcmin=5.0,
+        offsets_per_known=2,
+        offset_min_arcmin=3.0,
+        offset_max_arcmin=6.0,
     )
 
 
