@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from clusterscan import sky
 from clusterscan.config.model import FILTER, Config
+from clusterscan.config.paths import expand_path
 from clusterscan.config.stages import probe_surveys, probe_tiles, probes
 from clusterscan.selection.probe import FOLDER as SELECTION
 
@@ -186,7 +187,8 @@ class Paths:
 
     def flag_mocs(self) -> list[str]:
         """Return the MOCs that set flags of the catalogue."""
-        return sorted(self._config.publish.flag_mocs.values())
+        named = self._config.publish.flag_mocs.values()
+        return sorted(str(expand_path(path, must_exist=False)) for path in named)
 
     def products(self) -> list[str]:
         """Return the final products."""

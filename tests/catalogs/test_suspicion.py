@@ -7,7 +7,13 @@ from astropy.coordinates import SkyCoord
 
 from clusterscan.catalogs.layouts import Layout
 from clusterscan.catalogs.name_positions import positions_in_names
-from clusterscan.catalogs.suspicion import crowding, look_over, refuse_sources, tell_if_crowded
+from clusterscan.catalogs.suspicion import (
+    FEWEST,
+    crowding,
+    look_over,
+    refuse_sources,
+    tell_if_crowded,
+)
 from clusterscan.errors import CatalogueError
 
 LAYOUT = Layout("csv", {"ra_deg": "A", "dec_deg": "D", "m500c_msun": "M", "z": "Z"})
@@ -35,8 +41,19 @@ def test_negative_radians_are_noticed_too():
         look_over(table, LAYOUT, "x")
 
 
+def refusal(table):
+    """Return why a table is refused; empty where it is taken."""
+    try:
+        look_over(table, LAYOUT, "x")
+    except CatalogueError as error:
+        return str(error)
+    return ""
+
+
 def test_a_few_rows_near_the_origin_are_not_taken_for_radians():
-    look_over(np.radians(sky_table(20)), LAYOUT, "x")
+    assert refusal(np.radians(sky_table(20))) == ""
+    assert refusal(np.radians(sky_table(FEWEST - 1))) == ""
+    assert "radians?" in refusal(np.radians(sky_table(FEWEST)))
 
 
 def test_hours_given_as_degrees_are_noticed():

@@ -55,7 +55,8 @@ def test_a_coarse_look_that_finds_nothing_or_ends_in_the_scan_is_refused(scan, w
     ],
 )
 def test_a_coarse_look_that_makes_sense_is_taken(scan):
-    Config.model_validate(with_scan(**scan))
+    taken = Config.model_validate(with_scan(**scan)).surveys["act"].scan
+    assert taken.model_dump(include=set(scan)) == scan
 
 
 def test_a_step_binds_a_branch_of_a_fusion_only_where_its_survey_is_scanned_densely():

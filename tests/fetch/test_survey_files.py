@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clusterscan.config.model import SurveySettings
+from clusterscan.config.survey import SurveySettings
 from clusterscan.fetch.archive.units import factor
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -194,7 +194,8 @@ def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
         "import clusterscan.scan.tile, clusterscan.scan.fused\n"
         "assert 'timm' not in sys.modules, 'timm costs seconds that baseline need not pay'\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_networks_see_no_difference_between_memory_formats():

@@ -95,12 +95,12 @@ def test_objects_inside_a_moc_carry_its_flag(tmp_path):
     moc = MOC.from_healpix_cells(np.sort(cells), np.full(2, 8, dtype=np.uint8), 8)
     moc.save(str(tmp_path / "dust.fits"), format="fits")
     np.testing.assert_array_equal(
-        moc_flags({"dust": tmp_path / "dust.fits"}, ra, dec), [DUST, 0, DUST]
+        moc_flags({"dust": str(tmp_path / "dust.fits")}, ra, dec), [DUST, 0, DUST]
     )
     assert moc_flags({}, ra, dec).tolist() == [0, 0, 0]
     (tmp_path / "bad.fits").write_bytes(b"SIMPLE")
     with pytest.raises(ConfigError, match=r"flag_mocs\.dust"):
-        moc_flags({"dust": tmp_path / "bad.fits"}, ra, dec)
+        moc_flags({"dust": str(tmp_path / "bad.fits")}, ra, dec)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>no such file</html>", None])
@@ -109,11 +109,11 @@ def test_a_moc_that_is_missing_cut_short_or_none_is_no_empty_sky(tmp_path, conte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"flag_mocs\.dust.*dust\.fits"):
-        moc_flags({"dust": path}, np.array([45.0]), np.array([0.0]))
+        moc_flags({"dust": str(path)}, np.array([45.0]), np.array([0.0]))
     cells = np.arange(0, 4000, 2, dtype=np.uint64)
     MOC.from_healpix_cells(cells, np.full(cells.size, 8, np.uint8), 8).save(
         str(path), format="fits", overwrite=True
     )
     path.write_bytes(path.read_bytes()[:9000])  # all headers, and some cells
     with pytest.raises(ConfigError, match=r"truncated|cut short"):
-        moc_flags({"dust": path}, np.array([45.0]), np.array([0.0]))
+        moc_flags({"dust": str(path)}, np.array([45.0]), np.array([0.0]))

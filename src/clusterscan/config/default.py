@@ -11,7 +11,7 @@ from clusterscan.config.detect import DetectSettings
 from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
 from clusterscan.config.footprint import Cells
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.model import Config, ModelSettings, SurveySettings
+from clusterscan.config.model import Config
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.preprocess import (
     HighpassBackground,
@@ -23,6 +23,7 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal
 from clusterscan.config.sky import SkySettings
 from clusterscan.config.source import SimulatedSource
+from clusterscan.config.survey import ModelSettings, SurveySettings
 from clusterscan.config.train import AugmentationSettings, NormalisationSettings, TrainSettings
 from clusterscan.config.validate import ValidateSettings
 
@@ -125,22 +126,7 @@ def _microwave() -> SurveySettings:
             combine="mean",
             background=HighpassBackground(kind="highpass", fwhm_arcmin=10.0),
         ),
-        sample=TileSampleSettings(
-            kind="tiles",
-            size_px=32,
-            catalogues=("sz",),
-            inject=InjectionSettings(
-                per_deg2=20.0,
-                frequencies_ghz=(97.8, 149.6, 216.0),
-                beam_fwhm_arcmin=(2.0, 1.4, 1.0),
-                highpass_fwhm_arcmin=10.0,
-            ),
-            random_per_deg2=40.0,
-            exclusion_arcmin=5.0,
-            offsets_per_known=2,
-            offset_min_arcmin=3.0,
-            offset_max_arcmin=6.0,
-        ),
+        sample=_microwave_sample(),
         models={
             "baseline": ModelSettings(
                 network=NetworkSettings(name="baseline", output_stride=4, size_px=32, window_px=16),
@@ -164,6 +150,25 @@ def _microwave() -> SurveySettings:
             beam_fwhm_arcmin=(2.0, 1.4, 1.0),
             highpass_fwhm_arcmin=10.0,
         ),
+    )
+
+
+def _microwave_sample() -> TileSampleSettings:
+    return TileSampleSettings(
+        kind="tiles",
+        size_px=32,
+        catalogues=("sz",),
+        inject=InjectionSettings(
+            per_deg2=20.0,
+            frequencies_ghz=(97.8, 149.6, 216.0),
+            beam_fwhm_arcmin=(2.0, 1.4, 1.0),
+            highpass_fwhm_arcmin=10.0,
+        ),
+        random_per_deg2=40.0,
+        exclusion_arcmin=5.0,
+        offsets_per_known=2,
+        offset_min_arcmin=3.0,
+        offset_max_arcmin=6.0,
     )
 
 

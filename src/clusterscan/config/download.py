@@ -16,7 +16,8 @@ class DownloadSettings(Settings):
     cache: str | None = Field(
         None,
         min_length=1,
-        description="folder of downloaded files, which runs may share; null: `downloads` in output",
+        description="folder of downloaded files, which runs may share; may begin with "
+        "${CLUSTERSCAN_DATA}; null: `downloads` in output",
     )
     offline: bool = Field(
         False, description="use only what the cache holds, ask no server, and say what is missing"

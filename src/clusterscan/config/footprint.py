@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from clusterscan import sky
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import PublishedKind
+from clusterscan.config.map_file import Extension, HealpixColumn, HealpixFrame
 from clusterscan.errors import SourceError
 
 
@@ -66,13 +67,9 @@ class MaskFile(Settings):
         "sky, too); may begin with ${CLUSTERSCAN_DATA}."
     )
     above: float = Field(0.0, description="values above this are inside")
-    extension: str | int | None = Field(
-        None, description="name or number of the extension; null: the first image or HEALPix table"
-    )
-    column: str | None = Field(None, description="column of a HEALPix map; null: the first")
-    frame: Literal["icrs", "galactic"] | None = Field(
-        None, description="frame of a HEALPix map; null: as its header says"
-    )
+    extension: Extension = None
+    column: HealpixColumn = None
+    frame: HealpixFrame = None
     min_fraction: float = Field(
         0.0,
         ge=0,

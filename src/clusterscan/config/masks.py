@@ -12,6 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
+from clusterscan.config.map_file import (
+    Extension,
+    HealpixColumn,
+    HealpixFrame,
+    HealpixOrdering,
+)
 from clusterscan.config.reference_tables import ReferenceTable, columns_of
 
 Use = Literal["exclude", "flag"]
@@ -171,16 +177,10 @@ class MapMask(Settings):
         "value. MOC: what lies inside, or outside, is masked."
     )
     threshold: float = Field(0.5, description="Of a map's values.")
-    extension: str | int | None = Field(
-        None, description="Name or number of the extension; null: the first image (or table)."
-    )
-    column: str | None = Field(None, description="Column of a HEALPix map; null: the first.")
-    frame: Literal["icrs", "galactic"] | None = Field(
-        None, description="Frame of a HEALPix map; null: as its header says."
-    )
-    ordering: Literal["nested", "ring"] | None = Field(
-        None, description="Ordering of a HEALPix map; null: as its header says."
-    )
+    extension: Extension = None
+    column: HealpixColumn = None
+    frame: HealpixFrame = None
+    ordering: HealpixOrdering = None
 
     @model_validator(mode="after")
     def _words_fit(self) -> MapMask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -11,27 +11,31 @@ from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.detect import DetectSettings
 from clusterscan.config.download import DownloadSettings
-from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.config.preprocess import PreprocessSettings, preprocess_fault
 from clusterscan.config.publish import PublishSettings
-from clusterscan.config.sample import SampleSettings, TileSampleSettings
-from clusterscan.config.scan import ScanSettings, coarse_fault, step_fault
+from clusterscan.config.scan import step_fault
 from clusterscan.config.selection import SelectionSettings, SzSignal
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.sky import SkySettings
-from clusterscan.config.source import SourceSettings
+from clusterscan.config.survey import (
+    FILTER,
+    NAME,
+    FusionModelSettings,
+    ModelSettings,
+    SurveySettings,
+    shift_fault,
+)
 from clusterscan.config.train import TrainSettings
 from clusterscan.config.validate import ValidateSettings
 
-FILTER = "filter"
-"""The name under which a survey's plain filter goes through scan and detect like a network."""
+__all__ = [
+    "FILTER", "FUSION", "Config", "ExecutionSettings", "FusionModelSettings", "ModelSettings",
+    "SurveySettings",
+]  # fmt: skip
 
 FUSION = "fusion"
 """What stands in a survey's place for networks of several surveys, in paths and pairs."""
 
-_NAME = r"^[A-Za-z0-9_]+$"
 _NOT_FOR_RUNS = frozenset(
     (".git", "benchmarks", "docs", "envs", "profiles", "resources", "src", "tests", "workflow")
 )
@@ -55,126 +59,6 @@ def _relative_and_inside(path: str) -> str:
             f"{first} holds the project's own files; name a folder of its own, such as results"
         )
     return path.rstrip("/")
-
-
-def _shift_fault(train: TrainSettings, size_px: int, scale: float = 1.0) -> str | None:
-    """Return what is wrong with shifts of images in which ``scale`` pixels are one of them."""
-    shift = train.augmentation.shift_px
-    if 2 * shift * scale < size_px:
-        return None
-    return (
-        f"train.augmentation.shift_px is {shift}: images of size_px {size_px} would lose "
-        f"their centre; give less than {size_px / 2 / scale:g}"
-    )
-
-
-class ModelSettings(Settings):
-    """One network of a survey and how it is trained."""
-
-    network: NetworkSettings = Field(description="the architecture")
-    train: TrainSettings = Field(TrainSettings(), description="the training")
-
-    @model_validator(mode="after")
-    def _shift_stays_in_the_crop(self) -> ModelSettings:
-        if fault := _shift_fault(self.train, self.network.size_px):
-            raise ValueError(fault)
-        return self
-
-
-class FusionModelSettings(Settings):
-    """One network of several surveys and how it is trained on their training sets together."""
-
-    network: FusionSettings = Field(description="a branch for each survey, and what joins them")
-    train: TrainSettings = Field(TrainSettings(), description="the training")
-    examples: Literal["common", "any"] = Field(
-        "common",
-        description="common: examples that every one of its surveys has; any: also those of one "
-        "alone, from which the network may learn what a missing survey means",
-    )
-
-
-class SurveySettings(Settings):
-    """A survey: what its images are, where they come from, which networks look at them."""
-
-    title: str = Field(description="name for people")
-    bands: tuple[str, ...] = Field(min_length=1, description="bands, in the images' order")
-    unit: str = Field(description="unit of a pixel's value")
-    pixel_scale_arcsec: float = Field(gt=0, description="pixel size of the raw images [arcsec]")
-    beam_fwhm_arcsec: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        description="resolution of each band, full width at half maximum [arcsec]"
-    )
-    source: SourceSettings = Field(description="where the images come from")
-    preprocess: PreprocessSettings = Field(PreprocessSettings(), description="raw to tile image")
-    sample: SampleSettings = Field(description="labelled examples")
-    training_set: Literal["pinned", "follow"] = Field(
-        "pinned",
-        description="pinned: networks stay trained on the examples of the first run until "
-        "`clusterscan release` or other settings; follow: each new image or catalogue trains them "
-        "again, and scans the sky again",
-    )
-    models: dict[Annotated[str, Field(pattern=_NAME)], ModelSettings] = Field(
-        min_length=1, description="networks by name"
-    )
-    scan: ScanSettings = Field(ScanSettings(), description="how networks slide over a tile")
-    filter: FilterSettings | None = Field(
-        None, description="the plain filter that the networks are compared with"
-    )
-
-    @model_validator(mode="after")
-    def _parts_fit(self):
-        if len(self.beam_fwhm_arcsec) != len(self.bands):
-            raise ValueError(
-                f"beam_fwhm_arcsec has {len(self.beam_fwhm_arcsec)} values for "
-                f"{len(self.bands)} bands {list(self.bands)}; give one each"
-            )
-        if len(set(self.bands)) < len(self.bands):
-            raise ValueError(f"bands = {list(self.bands)} names a band twice")
-        for key, bands in self._bands_elsewhere().items():
-            if bands != len(self.bands):
-                raise ValueError(
-                    f"{key} has {bands} values for {len(self.bands)} bands "
-                    f"{list(self.bands)}; give one each"
-                )
-        if fault := preprocess_fault(self.preprocess, self.bands, self.source):
-            raise ValueError(fault)
-        if FILTER in self.models:
-            raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
-        for name, model in self.models.items():
-            if model.train.normalisation.background != "kept":
-                raise ValueError(
-                    f"models.{name}.train.normalisation.background: a network that scans tiles "
-                    "needs 'kept'"
-                )
-            if model.network.size_px > self.sample.size_px:
-                raise ValueError(
-                    f"models.{name}.network.size_px = {model.network.size_px} is larger than "
-                    f"the examples, sample.size_px = {self.sample.size_px}; raise the latter"
-                )
-            for fault_of in (step_fault, coarse_fault):
-                if fault := fault_of(self.scan, model.network, f"models.{name}.network"):
-                    raise ValueError(fault)
-        return self
-
-    def _bands_elsewhere(self) -> dict[str, int]:
-        """Return the settings that hold one value a band, and how many they hold."""
-        found = {}
-        if isinstance(self.sample, TileSampleSettings) and self.sample.inject is not None:
-            found["sample.inject.frequencies_ghz"] = len(self.sample.inject.frequencies_ghz)
-        if isinstance(self.filter, MatchedFilterSettings):
-            found["filter.frequencies_ghz"] = len(self.filter.frequencies_ghz)
-        return found
-
-    @property
-    def tile_pixel_scale_arcsec(self) -> float:
-        """Pixel size of the tile images [arcsec]."""
-        return self.pixel_scale_arcsec * self.preprocess.binning
-
-    @property
-    def halo_arcmin(self) -> float:
-        """Sky kept around a tile, so that every crop centred in it lies wholly inside."""
-        half = self.sample.size_px / 2 * self.tile_pixel_scale_arcsec / 60.0
-        # Crops are square and may stand askew to the tile's outline: their corners reach out.
-        return 1.05 * half * 2**0.5
 
 
 class ExecutionSettings(Settings):
@@ -209,10 +93,10 @@ class Config(Settings):
     simulation: SimulationSettings = Field(
         SimulationSettings(), description="the simulated sky; unused where no source is simulated"
     )
-    surveys: dict[Annotated[str, Field(pattern=_NAME)], SurveySettings] = Field(
+    surveys: dict[Annotated[str, Field(pattern=NAME)], SurveySettings] = Field(
         min_length=1, description="surveys by name"
     )
-    fusions: dict[Annotated[str, Field(pattern=_NAME)], FusionModelSettings] = Field(
+    fusions: dict[Annotated[str, Field(pattern=NAME)], FusionModelSettings] = Field(
         {}, description="networks of several surveys, by name; each survey keeps its own scale"
     )
     catalogs: tuple[CatalogueSettings, ...] = Field(
@@ -297,7 +181,7 @@ class Config(Settings):
                 if fault := step_fault(scan, branch, place):
                     raise ValueError(f"surveys.{survey}.{fault}")
                 scale = first / self.surveys[survey].tile_pixel_scale_arcsec
-                if fault := _shift_fault(fusion.train, branch.size_px, scale):
+                if fault := shift_fault(fusion.train, branch.size_px, scale):
                     raise ValueError(f"fusions.{name}, branch {survey}: {fault}")
         return self
 

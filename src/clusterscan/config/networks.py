@@ -108,8 +108,9 @@ class NetworkSettings(Settings):
     pretrained: bool | str = Field(
         False,
         description="Start from published weights (true: timm fetches them; those of "
-        "tf_efficientnet_lite0 come as a package) or from a local .safetensors file (its path) "
-        "instead of random numbers. The last layers are new.",
+        "tf_efficientnet_lite0 come as a package) or from a local .safetensors file (its path, "
+        "which may begin with ${CLUSTERSCAN_DATA}) instead of random numbers. The last layers are "
+        "new.",
     )
 
     @field_validator("name")

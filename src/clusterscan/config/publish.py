@@ -50,7 +50,7 @@ class PublishSettings(Settings):
     flag_mocs: dict[Literal["star", "dust", "galaxy", "artefact"], str] = Field(
         default_factory=dict,
         description="FITS files of sky MOCs whose inside sets the catalogue's flag of that name, "
-        "such as dust: planck_dust_moc.fits.",
+        "such as dust: planck_dust_moc.fits; may begin with ${CLUSTERSCAN_DATA}.",
     )
     hats_partition_rows: PositiveInt = Field(
         5_000, description="Most rows of a partition of the HATS catalogue."

@@ -13,6 +13,12 @@ from pydantic import (
 )
 
 from clusterscan.config.base import Settings
+from clusterscan.config.map_file import (
+    Extension,
+    HealpixColumn,
+    HealpixFrame,
+    HealpixOrdering,
+)
 
 _PLACES = ("{tile}", "{tile3}", "{end3}")
 
@@ -65,11 +71,9 @@ class ArchiveBand(Settings):
     mask_extension: str | int | None = Field(
         None, description="Name or number of the mask's extension; null: the first image."
     )
-    extension: str | int | None = Field(
-        None, description="Name or number of the extension; null: the first image (or table)."
-    )
+    extension: Extension = None
     plane: int = Field(0, ge=0, description="Plane of a cube: 0 is I of a map of Stokes I, Q, U.")
-    column: str | None = Field(None, description="Column of a HEALPix map; null: the first.")
+    column: HealpixColumn = None
     unit: str | None = Field(
         None,
         description="Unit of the values; null: the header's, or the survey's where it names none.",
@@ -136,12 +140,8 @@ class ArchiveSource(Settings):
     atlas: AtlasSettings | None = Field(
         None, description="The tiling, where a band has one file for each of its tiles."
     )
-    frame: Literal["icrs", "galactic"] | None = Field(
-        None, description="Frame of a HEALPix map; null: as its header says."
-    )
-    ordering: Literal["nested", "ring"] | None = Field(
-        None, description="Ordering of a HEALPix map; null: as its header says."
-    )
+    frame: HealpixFrame = None
+    ordering: HealpixOrdering = None
     resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
         "bilinear",
         description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,16 +18,16 @@ from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_
 from clusterscan.progress import Progress
 
 
-class ListedSource:
+class ListedSource(ABC):
     """A source that is listed by sync alone; a base of frozen dataclasses with a ``spec``."""
 
     spec: ImageSpec
 
+    @abstractmethod
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
     ) -> Listing:
         """List the objects of tiles; see `fetch.source.PreparedSource`."""
-        raise NotImplementedError
 
     def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
         """List the objects that tiles need.

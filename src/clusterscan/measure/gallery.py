@@ -184,6 +184,7 @@ class _Strip:
 
     @property
     def height(self) -> float:
+        """Height of the strip [inches]."""
         title = 0.3 if self.title else 0.0
         return title + (0.34 + len(self.rows) * (_SIDE + 0.05) if self.entries else 0.1)
 

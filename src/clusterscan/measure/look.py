@@ -22,13 +22,13 @@ INK, GREY, PALE = "#1d2733", "#7b8794", "#e4e8ed"
 SHADES = "Blues"  # of confusion matrices: darker is more, in print too
 DPI = 150
 
-_STYLE: dict[Any, Any] = {
+#: What the report's own figures (`clusterscan.publish.figures`) share with these.
+COMMON_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
-    "axes.titlesize": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -39,13 +39,16 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.8,
+    "svg.hashsalt": "clusterscan",  # identifiers in the SVG are random otherwise
+}
+_STYLE = COMMON_STYLE | {
+    "axes.titlesize": 10.5,
     "lines.markersize": 5,
     "errorbar.capsize": 2.5,
     "hatch.linewidth": 0.6,
-    "svg.hashsalt": "clusterscan",  # identifiers in the SVG are random otherwise
 }
-# What matplotlib writes by default (version, date) would change the bytes.
-_METADATA: dict[str, dict[str, Any]] = {
+#: What matplotlib writes by default (version, date) would change the bytes.
+METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -69,7 +72,7 @@ def save(figure: Figure, path: Path) -> None:
     path = Path(path)
     kind = path.suffix.lstrip(".").lower()
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA.get(kind))
+    figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA.get(kind))
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

@@ -59,9 +59,6 @@ def measure_list(
     features = features_of(measured, "probability")
     searched = np.isfinite(measured).any(axis=1)
     prob = ProbabilityModel.from_dict(record).probability(features)
-    found = match_known(table[["ra_deg", "dec_deg"]], objects_as_known(objects), radius_arcmin)
-    row = found["known_row"].to_numpy()
-    at = np.maximum(row, 0)
     columns: dict[str, Any] = {
         "list": np.full(len(table), name, dtype=object),
         "name": names_of(table),
@@ -80,13 +77,24 @@ def measure_list(
         how = (record.get("singles") or {}).get(tag)
         alone = np.full(len(table), np.nan) if how is None else calibrated(how, features[:, number])
         columns[f"single_{tag}"] = alone.astype(np.float32)
-    none = row < 0
+    columns |= _own_objects(table, objects, radius_arcmin)
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _own_objects(
+    table: pd.DataFrame, objects: pd.DataFrame, radius_arcmin: float
+) -> dict[str, np.ndarray]:
+    """Return the object that is each listed position's own, matched one to one."""
+    found = match_known(table[["ra_deg", "dec_deg"]], objects_as_known(objects), radius_arcmin)
+    row = found["known_row"].to_numpy()
     ids = objects["object_id"].to_numpy() if len(objects) else np.zeros(1, dtype=np.int64)
     probs = objects["prob"].to_numpy() if len(objects) else np.zeros(1)
-    columns["object_id"] = np.where(none, -1, ids[at])
-    columns["object_prob"] = np.where(none, np.nan, probs[at])
-    columns["object_sep_arcsec"] = found["known_sep_arcsec"].to_numpy()
-    return pd.DataFrame(columns).reset_index(drop=True)
+    at = np.maximum(row, 0)
+    return {
+        "object_id": np.where(row < 0, -1, ids[at]),
+        "object_prob": np.where(row < 0, np.nan, probs[at]),
+        "object_sep_arcsec": found["known_sep_arcsec"].to_numpy(),
+    }
 
 
 def objects_as_known(objects: pd.DataFrame) -> pd.DataFrame:

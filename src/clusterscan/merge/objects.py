@@ -220,20 +220,29 @@ def _describe(
     }
     for index, model in enumerate(models):
         rows = np.flatnonzero(best & (number == index))
-        at = label[rows]
-        own = table.iloc[rows]
-        separation = sky.separation_deg(ra[at], dec[at], own["ra_deg"], own["dec_deg"])
-        tag = model_tag(model)
-        for name, values in (
-            ("value", own["value"]),
-            ("score", own["score"]),
-            ("snr", own["snr"]),
-            ("sep_arcsec", separation * 3600),
-        ):
-            column = np.full(count, np.nan, dtype=np.float32)
-            column[at] = np.asarray(values)
-            columns[f"{name}_{tag}"] = column
+        columns |= _of_model(model_tag(model), table.iloc[rows], label[rows], ra, dec)
     return pd.DataFrame(columns)
+
+
+def _of_model(
+    tag: str, own: pd.DataFrame, at: np.ndarray, ra: np.ndarray, dec: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return a model's columns: its best candidate of each object, NaN where it has none.
+
+    ``own`` are these candidates, ``at`` the objects' rows that they belong to.
+    """
+    separation = sky.separation_deg(ra[at], dec[at], own["ra_deg"], own["dec_deg"])
+    columns = {}
+    for name, values in (
+        ("value", own["value"]),
+        ("score", own["score"]),
+        ("snr", own["snr"]),
+        ("sep_arcsec", separation * 3600),
+    ):
+        column = np.full(ra.size, np.nan, dtype=np.float32)
+        column[at] = np.asarray(values)
+        columns[f"{name}_{tag}"] = column
+    return columns
 
 
 def _with_id(objects: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,8 @@ from clusterscan.merge.calibrate import (
 )
 from clusterscan.merge.combine import plain_combiner, scores
 
+_SINGLE = "single:"  # opens the name of a combination that is one model alone
+
 IsReal = Callable[[np.ndarray], np.ndarray]
 """Scores of all objects -> which of them are real."""
 
@@ -89,17 +91,9 @@ def fit_scores(
             else calibrated(of_listed, score).astype(np.float32)
         ),
     }
-    singles = {}
-    for name in combination_names(names, settings, scale=scale):
-        one = fit(final, name)
-        values = one.probability(features).astype(np.float32)
-        if name.startswith("single:"):
-            tag = name.removeprefix("single:")
-            singles[tag] = one.calibration
-            values[~np.isfinite(features[:, list(names).index(tag)])] = np.nan
-        columns[name.replace("single:", "single_") if ":" in name else f"by_{name}"] = values
-    record = _record(choice, final, of_listed) | {"singles": singles}
-    return Scored(columns, model.to_dict() | record)
+    ways = {name: fit(final, name) for name in combination_names(names, settings, scale=scale)}
+    record = _record(choice, final, of_listed) | {"singles": _singles(ways)}
+    return Scored(columns | _by_each_way(ways, names, features), model.to_dict() | record)
 
 
 def _columns(model: ProbabilityModel, features: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,6 +102,31 @@ def _columns(model: ProbabilityModel, features: np.ndarray) -> dict[str, np.ndar
         "score": score,
         "prob_raw": calibrated(None, score).astype(np.float32),
         "prob": model.probability(features),
+    }
+
+
+def _by_each_way(
+    ways: Mapping[str, ProbabilityModel], names: Sequence[str], features: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the probability by every way to combine; of one model alone NaN where it has none."""
+    columns = {}
+    for way, model in ways.items():
+        values = model.probability(features).astype(np.float32)
+        column = f"by_{way}"
+        if way.startswith(_SINGLE):
+            tag = way.removeprefix(_SINGLE)
+            values[~np.isfinite(features[:, list(names).index(tag)])] = np.nan
+            column = f"single_{tag}"
+        columns[column] = values
+    return columns
+
+
+def _singles(ways: Mapping[str, ProbabilityModel]) -> dict[str, Mapping[str, Any] | None]:
+    """Return the calibrations of each model alone."""
+    return {
+        way.removeprefix(_SINGLE): model.calibration
+        for way, model in ways.items()
+        if way.startswith(_SINGLE)
     }
 
 

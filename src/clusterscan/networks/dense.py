@@ -117,6 +117,7 @@ class _LastMap(nn.Module):
         self.model = model
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature map (B, F, h, w) of images (B, bands, H, W)."""
         return self.model(x)[-1]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from clusterscan.config.paths import expand_path
 from clusterscan.errors import ModelError
 from clusterscan.networks.torchvision_repair import import_timm
 
@@ -37,15 +37,15 @@ class Copied:
     new: dict[str, str]
 
 
-def read_weights(path: str | Path) -> State:
-    """Read a .safetensors file.
+def read_weights(name: str) -> State:
+    """Read the .safetensors file that a network's settings name.
 
     Raises
     ------
     ModelError
         If it is missing, of another format, or damaged.
     """
-    path = Path(path)
+    path = expand_path(name, must_exist=False)
     if path.suffix != ".safetensors" or not path.is_file():
         raise ModelError(
             f"pretrained weights {path}: give an existing .safetensors file "

@@ -65,9 +65,13 @@ def digest(mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]) -> str:
 class _Opened(Protocol):
     """A mask file, opened for an image: which pixels are masked, and what it says there."""
 
-    def at(self, directions: Directions, box: Box) -> np.ndarray: ...
+    def at(self, directions: Directions, box: Box) -> np.ndarray:
+        """Return which pixels of a box of the image are masked, bool, the box's shape."""
+        ...
 
-    def content(self) -> bytes | None: ...
+    def content(self) -> bytes | None:
+        """Return what the file says around the image, to be digested; None: nothing is masked."""
+        ...
 
 
 class _Moc:
@@ -79,10 +83,12 @@ class _Moc:
         self._around = circle_around(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
+        """Return which pixels lie on the masked side of the map's border."""
         cells = sky.pixels_of_vectors(directions.vectors(box), 2**_FINEST, nested=True)
         return self._holds(cells) == self._inside
 
     def content(self) -> bytes | None:
+        """Return the map's cells in a circle around the image; None where it masks none of it."""
         from mocpy import MOC
 
         (ra, dec), radius = self._around
@@ -116,6 +122,7 @@ class _Healpix:
         self._directions = Directions(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
+        """Return which pixels have a masked HEALPix pixel under their centre."""
         v = directions.vectors(box)
         if self._frame == "galactic":
             v = np.einsum("ij,jyx->iyx", _icrs_to_galactic(), v)
@@ -124,6 +131,7 @@ class _Healpix:
         return self._bad[np.minimum(place, len(self._pixels) - 1)]
 
     def content(self) -> bytes | None:
+        """Return the map's layout and the masked HEALPix pixels that may lie under the image."""
         vectors = sky.vectors_of_pixels(self._pixels, self._nside, nested=self._nested)
         if self._frame == "galactic":
             vectors = vectors @ _icrs_to_galactic()
@@ -155,6 +163,7 @@ class _Image:
         self._directions = Directions(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
+        """Return which pixels have a masked mask pixel, or none, under their centre."""
         if self._window is None:  # no value: masked, as beyond the image's border
             return np.ones((box.y1 - box.y0, box.x1 - box.x0), bool)
         x, y = _looked_up(self._wcs, directions.wcs, box)
@@ -169,6 +178,7 @@ class _Image:
         return found | ~inside
 
     def content(self) -> bytes | None:
+        """Return the masked mask pixels that may lie under the image, and where they lie."""
         if self._window is None:
             return b"no value"
         y, x = np.nonzero(self._bad)

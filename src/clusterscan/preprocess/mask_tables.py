@@ -86,14 +86,7 @@ def regions_of(
             "the mask"
         )
     count = len(table)
-    if isinstance(mask, StarMask):
-        a, without = _star_radii(mask, table, where)
-        b, angle = a, np.zeros(count)
-    elif isinstance(mask, GalaxyMask):
-        a, b, angle, without = _ellipses(mask, table, where)
-    else:
-        a, without = _point_radii(mask.radius_arcmin, table, where)
-        b, angle = a, np.zeros(count)
+    a, b, angle, without = _shapes(mask, table, where)
     _refuse_huge(a, table, where)
     drawn = a > 0
     regions = pd.DataFrame(
@@ -113,6 +106,19 @@ def regions_of(
         "too small": int((~drawn & ~without).sum()),
     }
     return regions.reset_index(drop=True), counts
+
+
+def _shapes(
+    mask: TableMask, table: pd.DataFrame, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return half-axes [arcmin], 0 where nothing is masked, angle [deg], and who lacks a size."""
+    if isinstance(mask, GalaxyMask):
+        return _ellipses(mask, table, where)
+    if isinstance(mask, StarMask):
+        radius, without = _star_radii(mask, table, where)
+    else:
+        radius, without = _point_radii(mask.radius_arcmin, table, where)
+    return radius, radius, np.zeros(len(table)), without
 
 
 def _star_radii(mask: StarMask, table: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:

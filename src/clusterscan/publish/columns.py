@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+"""A catalogue in memory: each column's values by its name."""
 
 FILTER = "filter"  # the plain filter runs through the chain as a model of this name
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
@@ -61,6 +66,19 @@ class Column:
     ucd: str
     description: str
     null: str = ""
+
+    @property
+    def null_integer(self) -> int | None:
+        """The integer that stands for an unknown value; None where none does."""
+        return int(self.null) if self.null and self.dtype.startswith("int") else None
+
+    def unknown(self, values: np.ndarray) -> np.ndarray:
+        """Return which of the column's values are unknown, bool, shape (n,)."""
+        if not self.null:
+            return np.zeros(values.size, dtype=bool)
+        if self.dtype == "str":
+            return np.asarray(values == "", dtype=bool)
+        return np.isnan(values) if self.null == "NaN" else values == self.null_integer
 
 
 POSITION = (

@@ -4,58 +4,38 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from clusterscan.measure import look
+from clusterscan.measure.look import COLOURS, GREY, INK, LINES
 from clusterscan.publish.inputs import Picture
 
-#: Okabe & Ito's colours, which people with any colour vision tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-FILTER_COLOUR = "#4d4d4d"
-LINES = ("-", "--", "-.", ":")
-INK, GREY, PALE = "#1d2733", "#7b8794", "#e4e8ed"
-MAP_COLOURS = "cividis"
+__all__ = [
+    "COLOURS", "FILTER_COLOUR", "GREY", "INK", "LINES", "MAP_COLOURS",
+    "image_png", "model_colour", "new_figure", "png", "style", "svg",
+]  # fmt: skip
 
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "font.family": "DejaVu Sans",
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": PALE,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-    "svg.hashsalt": "clusterscan",  # identifiers in the SVG are random otherwise
-}
+FILTER_COLOUR = "#4d4d4d"
+MAP_COLOURS = "cividis"
 
 
 def style():
     """Return the context in which the report's figures are drawn."""
-    return mpl.rc_context(_STYLE)
+    return mpl.rc_context(look.COMMON_STYLE)
 
 
 def new_figure(width: float = 4.6, height: float = 3.4) -> Figure:
     """Return an empty figure [inches] outside pyplot's global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return look.new_figure(width, height)
 
 
 def svg(figure: Figure, alt: str, caption: str = "", *, wide: bool = False) -> Picture:
     """Return a figure of lines as SVG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", metadata=look.METADATA["svg"])
     return Picture(_uri("image/svg+xml", buffer.getvalue()), alt, caption, wide)
 
 
@@ -64,8 +44,7 @@ def png(
 ) -> Picture:
     """Return a figure that holds images as PNG."""
     buffer = io.BytesIO()
-    # The version that matplotlib writes by default would change the bytes.
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=look.METADATA["png"])
     return Picture(_uri("image/png", _with_palette(buffer.getvalue())), alt, caption, wide)
 
 

@@ -20,15 +20,13 @@ import numpy as np
 
 from clusterscan import sky
 from clusterscan.provenance.atomic import atomic_folder
-from clusterscan.publish.columns import Column
+from clusterscan.publish.columns import Arrays, Column
 from clusterscan.publish.release import Release
 from clusterscan.publish.tables import arrow_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from hats.pixel_math import HealpixPixel
-
-Arrays = Mapping[str, np.ndarray]
 
 NAME = "clusters"
 SPATIAL_INDEX = "_healpix_29"  # the name that HATS readers look for

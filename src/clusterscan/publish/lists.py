@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clusterscan.provenance.atomic import atomic_path
-from clusterscan.publish.columns import Column
+from clusterscan.publish.columns import Arrays, Column
 from clusterscan.publish.release import Release
-
-Arrays = Mapping[str, np.ndarray]
 
 #: Colour of each class in DS9; told apart by colour-blind eyes too, on dark and light images.
 COLOURS = {"known": "#56B4E9", "recovered": "#F0E442", "new": "#D55E00"}
@@ -32,14 +30,9 @@ def write_csv(path: Path, catalogue: Arrays, columns: Sequence[Column]) -> None:
 
 
 def _cells(values: np.ndarray, column: Column) -> list[str]:
-    if column.dtype == "str":
-        return [str(v) for v in values]
     # str() of a NumPy number of its own width: 0.1 stays 0.1 in float32, too.
-    text = [str(v) for v in values]
-    null = np.isnan(values) if column.null == "NaN" else np.zeros(values.size, dtype=bool)
-    if column.dtype.startswith("int") and column.null:
-        null = values == int(column.null)
-    return ["" if unknown else cell for cell, unknown in zip(text, null, strict=True)]
+    unknown = column.unknown(values)
+    return ["" if null else str(v) for v, null in zip(values, unknown, strict=True)]
 
 
 def write_regions(

@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan import sky
+from clusterscan.config.paths import expand_path
 from clusterscan.errors import ConfigError, ImageError, SourceError
 from clusterscan.fetch.moc_file import read_moc
 from clusterscan.fetch.planes import BAD_PLANES, BRIGHT_STAR
@@ -88,15 +89,13 @@ def image_quality(
     return _flags(planes), worst
 
 
-def moc_flags(
-    mocs: Mapping[str, str | Path], ra_deg: np.ndarray, dec_deg: np.ndarray
-) -> np.ndarray:
+def moc_flags(mocs: Mapping[str, str], ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
     """Return the flags of positions that lie in the MOC of a flag.
 
     Parameters
     ----------
-    mocs : mapping of str to path
-        FITS file of the MOC (ICRS) of each flag.
+    mocs : mapping of str to str
+        FITS file of the MOC (ICRS) of each flag, as the config names it.
     ra_deg, dec_deg : float ndarray, shape (n,)
         Positions (ICRS) [deg].
 
@@ -110,7 +109,7 @@ def moc_flags(
     flags = np.zeros(len(ra_deg), dtype=np.int32)
     for name, path in sorted(mocs.items()):
         try:
-            moc = read_moc(Path(path))
+            moc = read_moc(expand_path(path))
         except SourceError as error:
             raise ConfigError(
                 f"publish.flag_mocs.{name}: {error}; name a FITS file of a sky MOC"

@@ -66,35 +66,18 @@ def catalogue_rows(
     prob = objects["prob"].to_numpy()
     rows["purity"] = expected_purity(prob)
     rows["purity_sample"] = purest_sample(prob, purities)
-    row = objects["known_row"].to_numpy()
-    rows["class"] = classes(row >= 0, objects["split"].to_numpy())
+    is_known = objects["known_row"].to_numpy() >= 0
+    rows["class"] = classes(is_known, objects["split"].to_numpy())
     rows = rows.assign(version=version, **survey_means(rows, models))
     if quality is not None:
         rows["flags"] = objects["flags"].to_numpy() | quality[0]
         rows["masked_fraction"] = quality[1]
-    rows["known_conflicts"] = np.where(
-        row >= 0, known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0, -1
-    )
-    for name in known_names:
-        part = column_part(name)
-        rows[f"{part}_name"] = _taken(known[f"{name}_name"], row)
-        if catalogues is not None:
-            entry = _taken_integer(known[f"{name}_row"], row)
-            near = _nearness(objects, catalogues[name], entry)
-            rows[f"{part}_sep_arcsec"], rows[f"{part}_p_chance"] = near
-    rows["known_catalogue"] = _taken(known["catalogues"], row)
-    for column in ("z", "z_type", "z_source", "m500c_msun", "m500c_source"):
-        rows[column] = _taken(known[column], row)
+    rows = rows.assign(**_of_known(objects, known, known_names, catalogues))
     for survey, values in (filter_snr or {}).items():
         rows[f"snr_{column_part(survey)}_{FILTER}"] = values
     if truth is not None:
         real = truth[passes(truth, truth_cut or {})].reset_index(drop=True)
-        # As the validation matches: the best object takes the nearest free cluster.
-        scored = objects.assign(score=objects["prob"])
-        match, separation_arcmin = match_by_score(scored, real, truth_radius_arcmin)
-        for column in ("name", "z", "m500c_msun"):
-            rows[f"truth_{column}"] = _taken(real[column], match)
-        rows["truth_sep_arcsec"] = 60 * separation_arcmin
+        rows = rows.assign(**_of_truth(objects, real, truth_radius_arcmin))
     return rows
 
 
@@ -115,6 +98,42 @@ def survey_means(rows: pd.DataFrame, models: Sequence[tuple[str, str]]) -> dict[
             if columns:
                 means[f"{kind}_{column_part(survey)}"] = rows[columns].mean(axis=1).to_numpy()
     return means
+
+
+def _of_known(
+    objects: pd.DataFrame,
+    known: pd.DataFrame,
+    names: Sequence[str],
+    catalogues: Mapping[str, pd.DataFrame] | None,
+) -> dict[str, np.ndarray]:
+    """Return what the objects' known clusters say, and how far their entries lie."""
+    row = objects["known_row"].to_numpy()
+    conflicts = known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0
+    found = {"known_conflicts": np.where(row >= 0, conflicts, -1)}
+    for name in names:
+        part = column_part(name)
+        found[f"{part}_name"] = _taken(known[f"{name}_name"], row)
+        if catalogues is not None:
+            entry = _taken_integer(known[f"{name}_row"], row)
+            near = _nearness(objects, catalogues[name], entry)
+            found[f"{part}_sep_arcsec"], found[f"{part}_p_chance"] = near
+    found["known_catalogue"] = _taken(known["catalogues"], row)
+    for column in ("z", "z_type", "z_source", "m500c_msun", "m500c_source"):
+        found[column] = _taken(known[column], row)
+    return found
+
+
+def _of_truth(
+    objects: pd.DataFrame, real: pd.DataFrame, radius_arcmin: float
+) -> dict[str, np.ndarray]:
+    """Return the true clusters of the objects, as the validation matches them.
+
+    The best object takes the nearest free cluster.
+    """
+    scored = objects.assign(score=objects["prob"])
+    match, separation_arcmin = match_by_score(scored, real, radius_arcmin)
+    found = {f"truth_{c}": _taken(real[c], match) for c in ("name", "z", "m500c_msun")}
+    return found | {"truth_sep_arcsec": 60 * separation_arcmin}
 
 
 def _published_name(column: object) -> str:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterscan.provenance.atomic import atomic_path
-from clusterscan.publish.columns import FLAGS, Column
+from clusterscan.publish.columns import FLAGS, Arrays, Column
 from clusterscan.publish.release import Release
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Arrays = Mapping[str, np.ndarray]
 FITS_CODES = {"float64": "D", "float32": "E", "int64": "K", "int32": "J", "int16": "I"}
 
 
@@ -86,12 +85,11 @@ def _fits_column(column: Column, values: np.ndarray):
         array = np.char.encode(values.astype(str), "ascii") if values.size else np.zeros(0, "S1")
         width = max(1, array.dtype.itemsize)
         return fits.Column(column.name, f"{width}A", array=array)
-    null = int(column.null) if column.dtype.startswith("int") and column.null else None
     return fits.Column(
         column.name,
         FITS_CODES[column.dtype],
         unit=column.unit or None,
-        null=null,
+        null=column.null_integer,
         array=np.asarray(values, dtype=column.dtype),
     )
 
@@ -171,8 +169,8 @@ def _votable_field(document, column: Column, values: np.ndarray):
         **extra,
     )
     field.description = column.description
-    if column.dtype.startswith("int") and column.null:
-        field.values.null = int(column.null)
+    if column.null_integer is not None:
+        field.values.null = column.null_integer
     return field
 
 
@@ -214,10 +212,6 @@ def _arrow_array(column: Column, values: np.ndarray):
     import pyarrow as pa
 
     if column.dtype == "str":
-        null = values == "" if column.null else np.zeros(values.size, dtype=bool)
-        return pa.array(values, pa.string(), mask=np.asarray(null, dtype=bool))
+        return pa.array(values, pa.string(), mask=column.unknown(values))
     numbers = np.asarray(values, dtype=column.dtype)
-    null = np.zeros(numbers.size, dtype=bool)
-    if column.null:
-        null = np.isnan(numbers) if column.null == "NaN" else numbers == int(column.null)
-    return pa.array(numbers, mask=null)
+    return pa.array(numbers, mask=column.unknown(numbers))

@@ -101,14 +101,19 @@ def examples_section(inputs: ReportInputs) -> Section:
         "what this means for a catalogue.",
         pictures,
         [Table(header, rows, caption)] if rows else [],
-        notes=[
-            f"Nearly all positives of {survey} are model clusters injected into its images, as "
-            "real ones are too few there: these curves say how well injections are told from "
-            "other sky. Completeness and purity above count true objects alone."
-            for survey in inputs.surveys
-            if inputs.survey_settings(survey).get("sample", {}).get("inject")
-        ],
+        notes=_notes_on_injections(inputs),
     )
+
+
+def _notes_on_injections(inputs: ReportInputs) -> list[str]:
+    """Return what to know of each survey whose positives are mostly injected."""
+    return [
+        f"Nearly all positives of {survey} are model clusters injected into its images, as "
+        "real ones are too few there: these curves say how well injections are told from "
+        "other sky. Completeness and purity above count true objects alone."
+        for survey in inputs.surveys
+        if inputs.survey_settings(survey).get("sample", {}).get("inject")
+    ]
 
 
 def network_runs(inputs: ReportInputs) -> list[Run]:

@@ -191,6 +191,7 @@ class _Follower:
         self.nothing_to_do = False
 
     def take(self, line: str) -> None:
+        """Count what a line of Snakemake's says, if anything, and draw the progress anew."""
         event = self._events.read(line) if line else None
         now = time.monotonic()
         if isinstance(event, JobCounts):
@@ -218,6 +219,7 @@ class _Follower:
         return self._forecast.seconds_left(running)
 
     def end(self) -> None:
+        """Draw the last count, whatever the time since the one before, and leave the line."""
         if self._total:
             self._display.show(self._done, self._total, None, now=True)
         self._display.clear()

@@ -64,6 +64,27 @@ def sample_tile(
     """
     reach = max(settings.exclusion_arcmin, settings.offset_max_arcmin, settings.jitter_arcmin)
     near = near_tile(known, tile, tile_order, reach)
+    wanted, dropped = _wanted(near, tile, tile_order, image, settings, seed)
+    if listed is not None and settings.listed is not None:
+        wanted = with_listed(wanted, listed_positions(listed, settings.listed))
+    counts = {"dropped_near_known": dropped}
+    examples = cut_examples(wanted, tile, tile_order, image, split, settings, counts)
+    if settings.listed is not None:
+        examples.counts.update(count_kinds(examples.table, settings.listed.labels))
+    if settings.inject is not None:
+        add_clusters(examples, image, tile, tile_order, settings.inject, seed)
+    return examples
+
+
+def _wanted(
+    near: pd.DataFrame,
+    tile: int,
+    tile_order: int,
+    image: TileImage,
+    settings: TileSampleSettings,
+    seed: int,
+) -> tuple[pd.DataFrame, int]:
+    """Return where examples are wanted, and how many were dropped as too near a known object."""
     labels = near[near["is_label"]] if "is_label" in near else near
     objects = pd.concat(
         [
@@ -81,17 +102,9 @@ def sample_tile(
         ignore_index=True,
     )
     away = separation_arcmin(free, near) >= settings.exclusion_arcmin
-    counts = {"dropped_near_known": int((~away).sum())}
     wanted = pd.concat([objects, free[away]], ignore_index=True)
     wanted["redshift"] = _redshifts(wanted, near)
-    if listed is not None and settings.listed is not None:
-        wanted = with_listed(wanted, listed_positions(listed, settings.listed))
-    examples = cut_examples(wanted, tile, tile_order, image, split, settings, counts)
-    if settings.listed is not None:
-        examples.counts.update(count_kinds(examples.table, settings.listed.labels))
-    if settings.inject is not None:
-        add_clusters(examples, image, tile, tile_order, settings.inject, seed)
-    return examples
+    return wanted, int((~away).sum())
 
 
 def add_clusters(

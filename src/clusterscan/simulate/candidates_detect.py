@@ -213,6 +213,7 @@ class _Stamps:
 
     @staticmethod
     def at(y: np.ndarray, x: np.ndarray) -> _Stamps:
+        """Return the pieces around positions [px], centred on the nearest pixel."""
         side = np.arange(-STAMP_PX, STAMP_PX + 1)
         iy, ix = np.rint(y).astype(int), np.rint(x).astype(int)
         return _Stamps(y, x, iy[:, None] + side, ix[:, None] + side)

@@ -36,13 +36,7 @@ def known_sz(cell: int, seed: int, settings: SimulationSettings) -> pd.DataFrame
     known = settings.known
     halos = _clusters(cell, seed, settings)
     rng = generator(seed, Kind.KNOWN_SZ, cell)
-    n = len(halos)
-    noise, luck, turn, distance = (
-        rng.standard_normal(n),
-        rng.random(n),
-        rng.random(n),
-        rng.rayleigh(1.0, n),
-    )
+    noise, luck, turn, distance = _draws(rng, len(halos))
     z, z_err = _redshifts(rng, halos.z, settings)
     mean = expected_snr(halos.y0, halos.theta500_arcmin, settings.microwave)
     # A peak is found where it is highest: q^2 grows by 1 per coordinate (Vanderlinde et al. 2010).
@@ -66,14 +60,8 @@ def known_richness(cell: int, seed: int, settings: SimulationSettings) -> pd.Dat
     known = settings.known
     halos = _clusters(cell, seed, settings)
     rng = generator(seed, Kind.KNOWN_RICHNESS, cell)
-    n = len(halos)
-    noise, luck, turn, distance = (
-        rng.standard_normal(n),
-        rng.random(n),
-        rng.random(n),
-        rng.rayleigh(1.0, n),
-    )
-    counted, missed = rng.standard_normal(n), rng.random(n)
+    noise, luck, turn, distance = _draws(rng, len(halos))
+    counted, missed = rng.standard_normal(len(halos)), rng.random(len(halos))
     z, z_err = _redshifts(rng, halos.z, settings)
     observed = halos.richness * np.exp(known.richness_noise_ln * noise)
     observed = np.maximum(observed + np.sqrt(observed) * counted, 0.0)
@@ -103,6 +91,16 @@ _COLUMNS = ["name", "ra_deg", "dec_deg", "z", "z_err", "m500c_msun"]
 def _clusters(cell: int, seed: int, settings: SimulationSettings) -> Halos:
     halos = halos_of_cell(cell, seed, settings.halos)
     return halos.take(halos.m500c_msun >= settings.halos.m500c_min_msun)
+
+
+def _draws(
+    rng: np.random.Generator, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return noise (normal), luck (uniform), and the offset's turn (uniform) and distance.
+
+    The distance is Rayleigh's, of width 1.
+    """
+    return rng.standard_normal(n), rng.random(n), rng.random(n), rng.rayleigh(1.0, n)
 
 
 def _redshifts(

@@ -10,7 +10,7 @@ from pathlib import Path
 from clusterscan import __version__
 from clusterscan.config.study_load import StudyForm, find_study, load_study
 from clusterscan.errors import ClusterscanError
-from clusterscan.run.display import clock
+from clusterscan.run.closing import outcome_line
 from clusterscan.run.runner import find_snakefile, run_workflow
 from clusterscan.study.base_run import run_bases
 from clusterscan.study.sources import sync_study
@@ -58,11 +58,7 @@ def _workflow(quick: bool) -> list[str]:
 
 def closing_text(form: StudyForm, did_something: bool, seconds: float) -> str:
     """Return the last lines of a study: the places of its products, and the table."""
-    first = (
-        f"Done in {clock(seconds)}."
-        if did_something
-        else f"Nothing to be done: all products are up to date ({seconds:.1f} s)."
-    )
+    first = outcome_line(did_something, seconds)
     lines = [
         first,
         f"  report   {form.root}/report.html",

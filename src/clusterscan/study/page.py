@@ -58,19 +58,12 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
         study.measures,
         caption(study, stage),
     )
-    data = {
-        name: (
-            getattr(study.datasets[name], "title", name),
-            read_manifest(root / "examples" / f"{name}.json"),
-        )
-        for name in used(study)
-    }
     gaps = [gap.model_dump() for gap in study.gaps]
     shown_sections = [
         sections.result_section(tables, study.measures),
         sections.gap_section(tables.experiments, gaps, study.measures),
         sections.reduced_section(stage["reduced"]),
-        sections.data_section(data),
+        sections.data_section(data_sets(root, study)),
         recall_section(root, study, shown),
         gallery_section(root, study, shown, metrics, progress),
         *(extra_section(root, name) for name in study.extras.names()),
@@ -88,10 +81,17 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
     write_json(root / "summary.json", summary(study, stage, metrics, tables.experiments))
 
 
-def used(study: Study) -> list[str]:
-    """Return the data sets that an experiment trains or tests on."""
+def data_sets(root: Path, study: Study) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Return title and manifest of the data sets that an experiment trains or tests on."""
     found = (name for e in study.experiments.values() for name in (e.dataset, e.test_on))
-    return list(dict.fromkeys(name for name in found if name is not None))
+    return {
+        name: (
+            getattr(study.datasets[name], "title", name),
+            read_manifest(root / "examples" / f"{name}.json"),
+        )
+        for name in dict.fromkeys(found)
+        if name is not None
+    }
 
 
 def caption(study: Study, stage: Mapping[str, Any]) -> str:

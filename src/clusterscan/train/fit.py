@@ -34,6 +34,15 @@ _MEANT = (
     ".*weights_only.*",  # checkpoints are no pickles
     ".*find_unused_parameters=True was specified.*",  # a branch may be unused in a step
 )
+# What Lightning does of itself, and here is done elsewhere or not at all.
+_SWITCHED_OFF: dict[str, Any] = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,
+}
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,7 @@ def fit(
             deterministic="warn" if crops.device.type == "cuda" else True,
             callbacks=callbacks,
             plugins=[checkpoint_io, LightningEnvironment()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
+            **_SWITCHED_OFF,
         )
         trainer.fit(
             module,

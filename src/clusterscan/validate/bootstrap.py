@@ -65,27 +65,31 @@ def compare(
     for name in names:
         low, high = _interval(drawn[name], levels)
         methods[name] = {"completeness": value[name], "low": low, "high": high}
-    differences = []
-    for first, second in pairs:
-        change = drawn[first] - drawn[second]
-        low, high = _interval(change, levels)
-        better = np.mean(change > 0) + 0.5 * np.mean(change == 0) if change.size else np.nan
-        ratio = value[first] / value[second] if value[second] > 0 else np.nan
-        ratio_low, ratio_high = _interval(_ratio(drawn[first], drawn[second]), levels)
-        differences.append(
-            {
-                "first": first,
-                "second": second,
-                "difference": value[first] - value[second],
-                "ratio": ratio,
-                "low": low,
-                "high": high,
-                "ratio_low": ratio_low,
-                "ratio_high": ratio_high,
-                "p_better": float(better),
-            }
-        )
+    differences = [
+        {"first": first, "second": second}
+        | _difference((value[first], value[second]), (drawn[first], drawn[second]), levels)
+        for first, second in pairs
+    ]
     return {"purity": purity, "methods": methods, "differences": differences}
+
+
+def _difference(
+    value: tuple[float, float], drawn: tuple[np.ndarray, np.ndarray], levels: list[float]
+) -> dict[str, float]:
+    """Return difference and ratio of two methods' completeness, from theirs and their draws."""
+    change = drawn[0] - drawn[1]
+    low, high = _interval(change, levels)
+    better = np.mean(change > 0) + 0.5 * np.mean(change == 0) if change.size else np.nan
+    ratio_low, ratio_high = _interval(_ratio(*drawn), levels)
+    return {
+        "difference": value[0] - value[1],
+        "ratio": value[0] / value[1] if value[1] > 0 else np.nan,
+        "low": low,
+        "high": high,
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+        "p_better": float(better),
+    }
 
 
 def _interval(values: np.ndarray, levels: list[float]) -> tuple[float, float]:

@@ -141,6 +141,7 @@ class _Image:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns (ny, nx), of a cube those of a plane."""
         return self._hdu.shape[-2:]
 
     @property
@@ -155,14 +156,29 @@ class _Image:
 
     @property
     def unit(self) -> str:
+        """BUNIT of the header; empty where it names none."""
         return str(self._hdu.header.get("BUNIT", "") or "").strip()
 
     @property
     def wcs(self) -> WCS:
+        """The two celestial axes.
+
+        Raises
+        ------
+        SourceError
+            If the header has no such WCS.
+        """
         mending = "correct the band's `extension`, or the file"
         return celestial_wcs(self._hdu.header, str(self._path), mending).celestial
 
     def read(self, window: Window) -> np.ndarray:
+        """Return the pixels of a window, of a cube in the band's plane.
+
+        Raises
+        ------
+        SourceError
+            If they cannot be read.
+        """
         try:
             return read_window(self._hdu.section, window, self.shape[1], self._band.plane)
         except (OSError, ValueError, TypeError) as error:

@@ -50,6 +50,7 @@ def _healpix_mask(mask: MaskFile, path: Path) -> Inside:
     healpix = HealpixMap(path, mask.extension, mask.column, mask.frame)
 
     def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        """Whether the pixel that holds a position is above the threshold; NaN is not."""
         values, _ = healpix.at(SkyCoord(ra_deg, dec_deg, unit="deg"), nearest=True)
         with np.errstate(invalid="ignore"):
             return values > mask.above
@@ -72,6 +73,7 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
     period = column_period(wcs)
 
     def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        """Whether the pixel that holds a position is above the threshold; off the image: no."""
         x, y = wcs.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg"))
         if period is not None:
             x = (x + 0.5) % period - 0.5

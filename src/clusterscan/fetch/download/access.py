@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterscan.config.download import DownloadSettings
-from clusterscan.config.paths import PROJECT_ROOT
+from clusterscan.config.paths import expand_path
 from clusterscan.fetch.download.store import Store
 
 
@@ -22,7 +22,7 @@ class Access:
         """Return the access of a run that writes to ``output``."""
         if settings.cache is None:
             return cls(settings, output / "downloads")
-        return cls(settings, PROJECT_ROOT / Path(settings.cache).expanduser())
+        return cls(settings, expand_path(settings.cache, must_exist=False))
 
     @property
     def store(self) -> Store:
