@@ -179,7 +179,9 @@ def atlas_source(folder: Path, spec: ImageSpec, values: np.ndarray, weight: np.n
     """Write an atlas' images around a tile, all of the same pixels; return its source and WCSs."""
     side = len(values)
     rows, count = np.arange(-3, 4) * 1.514444, 238  # unWISE's, near the equator
-    names = [(f"{i:03d}{k}", 360 / count * i, dec) for k, dec in enumerate(rows) for i in range(30)]
+    names = [
+        (f"t{i:03d}{k}", 360 / count * i, dec) for k, dec in enumerate(rows) for i in range(30)
+    ]
     table = folder / "tiles.csv"
     lines = "".join(f"{name},{ra},{dec}\n" for name, ra, dec in names)
     table.write_text("coadd_id,ra,dec\n" + lines, encoding="utf-8")

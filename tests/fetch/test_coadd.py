@@ -5,6 +5,7 @@ from functools import partial, update_wrapper
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_pixel
 from hypothesis import given, settings
@@ -14,9 +15,10 @@ from reproject.mosaicking import reproject_and_coadd
 
 from clusterscan import sky
 from clusterscan.fetch.coadd import Cut, coadd, coadd_with_ivar
+from clusterscan.fetch.hips.geometry import face_wcs
 from clusterscan.fetch.pixel_map import TOLERANCE_PX, PixelMap
 
-STATED_PX = 1e-3
+STATED_PX = 1e-4
 
 
 def image_wcs(ra, dec, step, side, *, projection="TAN", turn=0.0, galactic=False):
@@ -63,7 +65,7 @@ def frame_at(ra, dec, order=5, scale=60.0):
     galactic=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_positions_are_within_a_thousandth_of_a_pixel_everywhere(
+def test_positions_are_within_a_ten_thousandth_of_a_pixel_everywhere(
     ra, dec, east, north, step, turn, projection, galactic
 ):
     frame, shape = frame_at(ra, dec)
@@ -74,22 +76,38 @@ def test_positions_are_within_a_thousandth_of_a_pixel_everywhere(
     image = image_wcs(
         lon + east, lat, step, 90, projection=projection, turn=turn, galactic=galactic
     )
-    places = PixelMap(frame, shape, image, (90, 90))
+    compare(frame, shape, image, (90, 90))
+
+
+def compare(frame, shape, image, size):
+    """Compare positions with exact ones, and what lies beyond the box with the image's sides."""
+    places = PixelMap(frame, shape, image, size)
     expected, (rows, columns) = exact(frame, shape, image), places.box
     found = places(rows.start, rows.stop)
     off = np.abs(found - expected[:, rows, columns])
     assert np.nan_to_num(off).max(initial=0.0) < STATED_PX
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected[:, rows, columns]))
-    beyond = on(expected, (90, 90))
+    beyond = on(expected, size)
     beyond[places.box] = False
     assert not beyond.any()
 
 
 def sky_to_galactic(ra, dec):
-    from astropy.coordinates import SkyCoord
-
     there = SkyCoord(ra, dec, unit="deg").galactic
     return there.l.deg, there.b.deg
+
+
+@given(
+    ra=st.floats(0, 360, exclude_max=True),
+    dec=st.one_of(st.floats(-90, 90), st.floats(41, 43)),  # the map's two formulae meet at 41.8
+    side=st.sampled_from([2**11, 2**15]),
+    frame=st.sampled_from(["icrs", "galactic"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_so_are_positions_on_a_face_of_a_healpix_map(ra, dec, side, frame):
+    lonlat = (ra, dec) if frame == "icrs" else sky_to_galactic(ra, dec)
+    face = int(sky.owning_cell(*(np.array([float(v)]) for v in lonlat), 0)[0])
+    compare(*frame_at(ra, dec), face_wcs(face, side, frame), (side, side))
 
 
 def test_between_tangent_planes_of_full_size_interpolated_positions_are_exact():

@@ -42,7 +42,12 @@ class Cut:
 
 
 def coadd(
-    cuts: Iterable[Cut], wcs: WCS, shape: tuple[int, int], resampling: Resampling
+    cuts: Iterable[Cut],
+    wcs: WCS,
+    shape: tuple[int, int],
+    resampling: Resampling,
+    *,
+    sums: bool = False,
 ) -> np.ndarray:
     """Return the weighted mean of images on a frame.
 
@@ -54,6 +59,8 @@ def coadd(
         The frame.
     resampling : {"bilinear", "nearest", "adaptive"}
         How images are brought to the frame. A pixel has no data where one that it needs has none.
+    sums : bool
+        Values belong to a pixel, and pixels of the frame get the sum of theirs; adaptive alone.
 
     Returns
     -------
@@ -62,7 +69,7 @@ def coadd(
     """
     total, seen = np.zeros(shape), np.zeros(shape)
     for cut in cuts:
-        for box, values, weight in _resampled(cut, wcs, shape, resampling):
+        for box, values, weight in _resampled(cut, wcs, shape, resampling, sums):
             total[box] += values * weight
             seen[box] += weight
     return _mean(total, seen)
@@ -117,7 +124,7 @@ def _mean(total: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _resampled(
-    cut: Cut, wcs: WCS, shape: tuple[int, int], resampling: Resampling
+    cut: Cut, wcs: WCS, shape: tuple[int, int], resampling: Resampling, sums: bool = False
 ) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
     """Yield boxes of a frame with a cut's values and weights there, both 0 without data."""
     places = PixelMap(wcs, shape, cut.wcs, cut.values.shape)
@@ -127,7 +134,7 @@ def _resampled(
     for start in range(rows.start, rows.stop, step):
         box = slice(start, min(start + step, rows.stop)), columns
         if resampling == "adaptive":
-            values, weight = _adaptive(cut, wcs[box], (box[0].stop - start, width))
+            values, weight = _adaptive(cut, wcs[box], (box[0].stop - start, width), sums)
         else:
             values, weight = _interpolated(cut, places(start, box[0].stop), _ORDERS[resampling])
         good = np.isfinite(values) & (weight > 0)
@@ -154,12 +161,12 @@ def _interpolated(cut: Cut, there: np.ndarray, order: int) -> list[np.ndarray]:
     return found
 
 
-def _adaptive(cut: Cut, wcs: WCS, shape: tuple[int, int]) -> list[np.ndarray]:
+def _adaptive(cut: Cut, wcs: WCS, shape: tuple[int, int], sums: bool) -> list[np.ndarray]:
     from reproject import reproject_adaptive
 
     return [
         reproject_adaptive(
-            (plane, cut.wcs), wcs, shape_out=shape, return_footprint=False, conserve_flux=False
+            (plane, cut.wcs), wcs, shape_out=shape, return_footprint=False, conserve_flux=conserved
         )
-        for plane in (cut.values, cut.weight)
+        for plane, conserved in ((cut.values, sums), (cut.weight, False))
     ]

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_pixel
 from scipy.interpolate import BSpline, make_interp_spline
 
-TOLERANCE_PX = 1e-4
+TOLERANCE_PX = 1e-5
 _STEP_PX = 32
 _FEWEST_NODES = 5
 
