@@ -15,7 +15,7 @@ from clusterscan.fetch.inverse_variance import area_ratio
 from clusterscan.fetch.pixel_map import Box, PixelMap
 
 Resampling = Literal["bilinear", "nearest", "adaptive"]
-_BLOCK_PX = 1 << 17  # what a block's arrays take stays in the processor's cache
+_BLOCK_PX = 1 << 17  # a block's arrays take some 10 MB
 _ORDERS = {"nearest": 0, "bilinear": 1}
 
 
