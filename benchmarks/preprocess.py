@@ -9,15 +9,20 @@ the raw image. Cases:
   read and write nothing. `reproject_exact` sees a smaller tile: it is slow.
 - archive: a published image on disk to the tile's file (`fetch_tile`, then the stage), beside
   `reproject_interp` of the same image, already in memory, to the same frame.
+- atlas: a tile of order 5 under seven full-size images of the unWISE atlas, two bands, weights in
+  gzip as there (`fetch_tile`, from disk to disk), beside `reproject_and_coadd` of the same images,
+  already in memory and without its round trips; both make the same image. `peak_mib` is ours.
 - masks: the stage with stars, beside the stage without.
 - workers: tiles a second with two Dask workers beside one, by the wall's clock.
 
-Prints one JSON object a line. Needs no arguments and about two minutes.
+Prints one JSON object a line. Needs no arguments and about three minutes.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import io
 import json
 import os
 import platform
@@ -33,14 +38,16 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from reproject import reproject_exact, reproject_interp
+from reproject.mosaicking import reproject_and_coadd
 
 from clusterscan import sky
 from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.fetch.raw import RawImage, read_raw, write_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.preprocess.binning import bin_wcs
@@ -51,6 +58,7 @@ from clusterscan.preprocess.stage import preprocess_file
 BANDS, UNIT, SCALE_ARCSEC, BINNING = ("W1", "W2"), "nanomaggy", 2.75, 2
 SETTINGS = PreprocessSettings(binning=BINNING, combine="sum", background={"kind": "median"})
 GOAL = 0.8
+ATLAS_TILE = 4500  # under seven of unWISE's images
 
 
 @dataclass
@@ -111,17 +119,15 @@ def conditions(pixels: int, **values: object) -> dict[str, object]:
     return {"mpx": round(pixels / 1e6, 2), "machine": platform.machine(), "threads": 1, **values}
 
 
-def compare(
-    name: str, case: str, pixels: int, ours: Clock, other: Clock, other_pixels: int | None = None
-) -> None:
+def compare(name: str, case: str, pixels: int, ours: Clock, other: Clock, **values: object) -> None:
     """Print the rates of two sides."""
-    rates = pixels / 1e6 / ours.best_s, (other_pixels or pixels) / 1e6 / other.best_s
+    rates = pixels / 1e6 / ours.best_s, pixels / 1e6 / other.best_s
     emit(
         name, case, ours=round(rates[0], 2), other=round(rates[1], 2), unit="Mpx/s per core",
         ratio=round(rates[0] / rates[1], 2), goal=GOAL,
         conditions=conditions(
             pixels, cpu_s=[round(min(c.cpu), 3) for c in (ours, other)],
-            wall_s=[round(min(c.wall), 3) for c in (ours, other)],
+            wall_s=[round(min(c.wall), 3) for c in (ours, other)], **values,
         ),
     )  # fmt: skip
 
@@ -151,11 +157,7 @@ def measure_archive(folder: Path) -> None:
     frame, shape = sky.tile_frame(tile_at(order), order, SCALE_ARCSEC, spec.raw_halo_arcmin, 2)
     centre = frame.pixel_to_world((shape[1] - 1) / 2, (shape[0] - 1) / 2)
     side = int(1.5 * max(shape))  # north up, so the turned tile lies within
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = [centre.ra.deg, centre.dec.deg]
-    wcs.wcs.cdelt = [-SCALE_ARCSEC / 3600, SCALE_ARCSEC / 3600]
-    wcs.wcs.crpix = [(side + 1) / 2] * 2
+    wcs = north_up(centre.ra.deg, centre.dec.deg, side)
     values = np.random.default_rng(2).normal(size=(side, side)).astype(np.float32)
     header = wcs.to_header()
     header["BUNIT"] = UNIT
@@ -171,6 +173,97 @@ def measure_archive(folder: Path) -> None:
 
     mine, theirs = in_turn(ours, lambda: reproject_interp((values, wcs), frame, shape_out=shape))
     compare("preprocess.archive_vs_interp", f"order {order}", shape[0] * shape[1], mine, theirs)
+
+
+def atlas_source(folder: Path, spec: ImageSpec, values: np.ndarray, weight: np.ndarray):
+    """Write an atlas' images around a tile, all of the same pixels; return its source and WCSs."""
+    side = len(values)
+    rows, count = np.arange(-3, 4) * 1.514444, 238  # unWISE's, near the equator
+    names = [
+        (f"t{i:03d}{k}", 360 / count * i, dec) for k, dec in enumerate(rows) for i in range(30)
+    ]
+    table = folder / "tiles.csv"
+    lines = "".join(f"{name},{ra},{dec}\n" for name, ra, dec in names)
+    table.write_text("coadd_id,ra,dec\n" + lines, encoding="utf-8")
+    files = {
+        band: {
+            "image": str(folder / f"{{tile}}-{band}.fits"),
+            "weight": str(folder / f"{{tile}}-{band}-invvar.fits.gz"),
+            "unit": UNIT,
+        }
+        for band in spec.bands
+    }
+    settings = ArchiveSource(
+        kind="archive", versions="mtime", files=files,
+        atlas={"table": str(table), "size_px": side, "pixel_scale_arcsec": SCALE_ARCSEC},
+    )  # fmt: skip
+    source = open_source(settings, spec, access=Access(DownloadSettings(), folder / "cache"))
+    users = Atlas(settings.atlas, table).users({ATLAS_TILE: source.frame(ATLAS_TILE)})
+    frames = []
+    for name, ra, dec in (row for row in names if row[0] in users):
+        frames.append(north_up(ra, dec, side))
+        header = frames[-1].to_header()
+        inverse = gzip.compress(hdu_bytes(weight, header), compresslevel=1)
+        for band in spec.bands:
+            fits.PrimaryHDU(values, header).writeto(folder / f"{name}-{band}.fits")
+            (folder / f"{name}-{band}-invvar.fits.gz").write_bytes(inverse)
+    tokens = tokens_by_tile(source.objects([ATLAS_TILE]), [ATLAS_TILE])
+    return source.prepare(tokens), frames
+
+
+def north_up(ra: float, dec: float, side: int) -> WCS:
+    """Return the WCS of a square image around a position."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [ra, dec]
+    wcs.wcs.cdelt = [-SCALE_ARCSEC / 3600, SCALE_ARCSEC / 3600]
+    wcs.wcs.crpix = [(side + 1) / 2] * 2
+    return wcs
+
+
+def hdu_bytes(values: np.ndarray, header: fits.Header) -> bytes:
+    """Return an image as a file's bytes."""
+    buffer = io.BytesIO()
+    fits.PrimaryHDU(values, header).writeto(buffer)
+    return buffer.getvalue()
+
+
+def peak_mib(work: Callable[[], object]) -> int:
+    """Return the most memory that a process of its own takes for some work."""
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    _, status, usage = os.wait4(child, 0)
+    assert status == 0
+    return round(usage.ru_maxrss / 1024)
+
+
+def measure_atlas(folder: Path) -> None:
+    """Print a tile under an atlas' images, beside the same with `reproject` alone."""
+    spec, rng = spec_of(5), np.random.default_rng(4)
+    values = rng.normal(size=(2048, 2048)).astype(np.float32)
+    weight = rng.uniform(0.5, 2.0, values.shape).astype(np.float32)
+    source, frames = atlas_source(folder, spec, values, weight)
+    wcs, shape = source.frame(ATLAS_TILE)
+    path, found = folder / "raw.fits", []
+
+    def theirs() -> None:
+        images = [(values, frame) for frame in frames]
+        found[:] = [
+            reproject_and_coadd(
+                images, wcs, shape_out=shape, input_weights=[weight] * len(frames),
+                reproject_function=reproject_interp, roundtrip_coords=False,
+            )[0]
+            for _ in spec.bands
+        ]  # fmt: skip
+
+    peak = peak_mib(partial(source.fetch_tile, ATLAS_TILE, path))
+    ours, other = in_turn(partial(source.fetch_tile, ATLAS_TILE, path), theirs, times=2)
+    np.testing.assert_allclose(read_raw(path, BANDS).image, found, atol=1e-5)
+    case = f"{len(frames)} images of 2048 px, {len(BANDS)} bands, order 5"
+    pixels = len(BANDS) * shape[0] * shape[1]
+    compare("preprocess.atlas_vs_coadd", case, pixels, ours, other, peak_mib=peak)
 
 
 def measure_masks(folder: Path) -> None:
@@ -253,8 +346,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     cases = {
-        "stage": measure_stage, "archive": measure_archive, "masks": measure_masks,
-        "workers": measure_workers,
+        "stage": measure_stage, "archive": measure_archive, "atlas": measure_atlas,
+        "masks": measure_masks, "workers": measure_workers,
     }  # fmt: skip
     parser.add_argument("--only", choices=cases)
     only = parser.parse_args().only

@@ -119,7 +119,7 @@ def test_a_source_that_is_not_asked_for_inverse_variances_writes_none(noisy):
 @pytest.mark.parametrize("dec", [0.0, 45.0, -75.0])
 def test_pixels_of_a_cylindrical_map_shrink_with_the_cosine_of_declination(dec):
     wcs, shape = sky.tile_frame(tile_at(30.0, dec), ORDER, 60.0, 0.0)
-    ratio = area_ratio(wcs, shape, car())
+    ratio = area_ratio(wcs, shape, car())(np.arange(shape[0]))
     y, x = np.indices(shape)
     there = wcs.pixel_to_world(x, y)
     off_axis = there.separation(wcs.pixel_to_world(*(np.array(shape[::-1]) - 1) / 2))

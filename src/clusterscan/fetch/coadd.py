@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_area
+from scipy.ndimage import map_coordinates
+
+from clusterscan.fetch.inverse_variance import area_ratio
+from clusterscan.fetch.pixel_map import Box, PixelMap
 
 Resampling = Literal["bilinear", "nearest", "adaptive"]
+_BLOCK_PX = 1 << 17  # a block's arrays take some 10 MB
+_ORDERS = {"nearest": 0, "bilinear": 1}
 
 
 @dataclass(frozen=True)
@@ -35,49 +42,131 @@ class Cut:
 
 
 def coadd(
-    cuts: Sequence[Cut], wcs: WCS, shape: tuple[int, int], resampling: Resampling
+    cuts: Iterable[Cut],
+    wcs: WCS,
+    shape: tuple[int, int],
+    resampling: Resampling,
+    *,
+    sums: bool = False,
 ) -> np.ndarray:
     """Return the weighted mean of images on a frame.
 
     Parameters
     ----------
-    cuts : sequence of Cut
-        The images.
+    cuts : iterable of Cut
+        The images, of which one is looked at after the other.
     wcs, shape : WCS, (ny, nx)
         The frame.
     resampling : {"bilinear", "nearest", "adaptive"}
-        How `reproject` brings each image to the frame.
+        How images are brought to the frame. A pixel has no data where one that it needs has none.
+    sums : bool
+        Values belong to a pixel, and pixels of the frame get the sum of theirs; adaptive alone.
 
     Returns
     -------
-    float ndarray, shape (ny, nx)
+    float64 ndarray, shape (ny, nx)
         NaN where no image has data.
     """
-    from reproject.mosaicking import reproject_and_coadd
+    total, seen = np.zeros(shape), np.zeros(shape)
+    for cut in cuts:
+        for box, values, weight in _resampled(cut, wcs, shape, resampling, sums):
+            total[box] += values * weight
+            seen[box] += weight
+    return _mean(total, seen)
 
-    if not cuts:
-        return np.full(shape, np.nan, np.float32)
-    function, options = _function(resampling)
-    if len(cuts) == 1:
-        only = (cuts[0].values, cuts[0].wcs)
-        return function(only, wcs, shape_out=shape, return_footprint=False, **options)
-    total, seen = reproject_and_coadd(
-        [(cut.values, cut.wcs) for cut in cuts],
-        wcs,
-        shape_out=shape,
-        input_weights=[cut.weight for cut in cuts],
-        reproject_function=function,
-        **options,
+
+def coadd_with_ivar(
+    cuts: Iterable[Cut],
+    wcs: WCS,
+    shape: tuple[int, int],
+    resampling: Resampling,
+    *,
+    per_arcmin2: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean of images, and its inverse variance (see `inverse_variance`).
+
+    Parameters
+    ----------
+    cuts : iterable of Cut
+        The images; ``weight`` is the inverse variance of a pixel of the file. Overlapping images
+        are taken as independent.
+    wcs, shape, resampling
+        As for `coadd`.
+    per_arcmin2 : bool
+        The cuts' values are those of the file divided by its pixels' area [arcmin²].
+
+    Returns
+    -------
+    mean : float64 ndarray, shape (ny, nx)
+        NaN where no image has data.
+    ivar : float32 ndarray, shape (ny, nx)
+        In 1 / (unit of the values)²; 0 there.
+    """
+    total, seen = np.zeros(shape), np.zeros(shape)
+    ivar = np.zeros(shape, np.float32)
+    for cut in cuts:
+        area = proj_plane_pixel_area(cut.wcs) * 3600.0 if per_arcmin2 else 1.0
+        ratio = area_ratio(wcs, shape, cut.wcs)
+        for box, values, weight in _resampled(cut, wcs, shape, resampling):
+            total[box] += values * weight
+            seen[box] += weight
+            worth = area**2 * ratio(np.arange(box[0].start, box[0].stop))[:, box[1]]
+            ivar[box] += np.where(weight > 0, weight * worth, 0.0)
+    return _mean(total, seen), ivar
+
+
+def _mean(total: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return a weighted mean, in the place of its numerator."""
+    with np.errstate(invalid="ignore"):
+        total /= seen
+    total[seen == 0] = np.nan
+    return total
+
+
+def _resampled(
+    cut: Cut, wcs: WCS, shape: tuple[int, int], resampling: Resampling, sums: bool = False
+) -> Iterator[tuple[Box, np.ndarray, np.ndarray]]:
+    """Yield boxes of a frame with a cut's values and weights there, both 0 without data."""
+    places = PixelMap(wcs, shape, cut.wcs, cut.values.shape)
+    rows, columns = places.box
+    width = columns.stop - columns.start
+    step = shape[0] if resampling == "adaptive" else 1 + _BLOCK_PX // max(width, 1)
+    for start in range(rows.start, rows.stop, step):
+        box = slice(start, min(start + step, rows.stop)), columns
+        if resampling == "adaptive":
+            values, weight = _adaptive(cut, wcs[box], (box[0].stop - start, width), sums)
+        else:
+            values, weight = _interpolated(cut, places(start, box[0].stop), _ORDERS[resampling])
+        good = np.isfinite(values) & (weight > 0)
+        yield box, np.where(good, values, 0.0), np.where(good, weight, 0.0)
+
+
+def _interpolated(cut: Cut, there: np.ndarray, order: int) -> list[np.ndarray]:
+    """Return values and weights at positions, as `reproject_interp` would: NaN off the image.
+
+    The outer half of a border pixel has the pixel's own value.
+    """
+    on = np.ones(there.shape[1:], dtype=bool)
+    for values, side in zip(there, cut.values.shape[::-1], strict=True):
+        on &= (values >= -0.5) & (values < side - 0.5)  # NaN is off
+    x, y = (
+        np.where(on, np.clip(values, 0, side - 1), 0)
+        for values, side in zip(there, cut.values.shape[::-1], strict=True)
     )
-    return np.where(seen > 0, total, np.nan)
+    found = []
+    for plane in (cut.values, cut.weight):
+        values = map_coordinates(plane, [y, x], np.float64, order, mode="constant", cval=np.nan)
+        values[~on] = np.nan
+        found.append(values)
+    return found
 
 
-def _function(resampling: Resampling) -> tuple[Callable, dict[str, Any]]:
-    from reproject import reproject_adaptive, reproject_interp
+def _adaptive(cut: Cut, wcs: WCS, shape: tuple[int, int], sums: bool) -> list[np.ndarray]:
+    from reproject import reproject_adaptive
 
-    if resampling == "adaptive":
-        return reproject_adaptive, {"conserve_flux": False}
-    orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
-    # wcslib itself refuses what is not on an image's side of the sky, so going there and back again
-    # changes nothing and takes more than half of the time.
-    return reproject_interp, {"order": orders[resampling], "roundtrip_coords": False}
+    return [
+        reproject_adaptive(
+            (plane, cut.wcs), wcs, shape_out=shape, return_footprint=False, conserve_flux=conserved
+        )
+        for plane, conserved in ((cut.values, sums), (cut.weight, False))
+    ]

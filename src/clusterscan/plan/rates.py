@@ -3,7 +3,7 @@
 The costs of a network depend on the network and the machine: `calibrate` measures them in seconds.
 The other stages' are those of the shipped run on one core of an AMD EPYC, and good to a factor of
 two elsewhere; give measured ones for more. ``cut`` is that of a tile under seven images of the
-unWISE atlas, with weights, resampled bilinearly.
+unWISE atlas, with weights in gzip, resampled bilinearly (`benchmarks/preprocess.py --only atlas`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Rates(Settings):
 
     job_s: float = Field(2.0, ge=0, description="Start of a job.")
     fetch: StageRate = StageRate(tile_s=0.75, million_s=0.06)
-    cut: StageRate = StageRate(tile_s=0.75, million_s=1.75)
+    cut: StageRate = StageRate(tile_s=0.1, million_s=0.32)
     preprocess: StageRate = StageRate(tile_s=0.1, million_s=0.08)
     sample: StageRate = StageRate(tile_s=0.5)
     filter: StageRate = StageRate(tile_s=0.3, million_s=0.1)

@@ -11,6 +11,7 @@ from astropy.table import Table
 from clusterscan import sky
 from clusterscan.config.source_archive import AtlasSettings
 from clusterscan.errors import SourceError
+from clusterscan.fetch.archive import places
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.source import tokens_by_tile
 
@@ -102,6 +103,20 @@ def test_a_damaged_atlas_file_is_never_data(atlas, server, tmp_path, part, tile_
         server.files[path] = server.files[path][:-400]
     with pytest.raises(SourceError, match=r"cut short|damaged gzip"):
         source.prepare(offered).fetch_tile(tile, tmp_path / "raw.fits")
+
+
+@pytest.mark.parametrize("limit", [1 << 27, 1000])
+def test_a_gzipped_weight_is_read_as_if_it_were_not(
+    atlas, server, tmp_path, tile_at, fetched, monkeypatch, limit
+):
+    plain, tile = atlas(), tile_at(0.3, 30.2, 5)
+    expected = fetched(tmp_path, plain, tile)
+    for path in [path for path in server.files if path.endswith(".gz")]:
+        server.files[path.removesuffix(".gz")] = gzip.decompress(server.files[path])
+    weight = plain.settings.files["W1"].weight.removesuffix(".gz")
+    monkeypatch.setattr(places, "_MOST_UNPACKED_BYTES", limit)
+    for source in (plain, atlas(weight=weight)):
+        np.testing.assert_array_equal(fetched(tmp_path, source, tile).image, expected.image)
 
 
 def test_a_release_is_listed_without_a_request_and_what_it_lacks_is_sky_without_data(

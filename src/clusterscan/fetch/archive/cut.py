@@ -15,7 +15,8 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 _CYLINDRICAL = frozenset({"CAR", "CEA", "MER", "CYP"})
-_STEP_PX = 8
+_STEP_PX = 16
+_WHOLE_ROWS = 4  # rows are read whole where they are less than so many times the window's
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,11 @@ def read_window(
     for lap in laps:
         first, last = max(window.x0, lap), min(window.x1, lap + nx)
         if first < last:
-            rows = slice(window.y0, window.y1)
-            part = section[(*lead, rows, slice(first - lap, last - lap))]
-            out[:, first - window.x0 : last - window.x0] = part
+            here = slice(first - lap, last - lap)
+            # Some columns are read row by row, which takes far longer than whole rows do.
+            whole = nx < _WHOLE_ROWS * (last - first)
+            part = section[(*lead, slice(window.y0, window.y1), slice(0, nx) if whole else here)]
+            out[:, first - window.x0 : last - window.x0] = part[:, here] if whole else part
     return out
 
 

@@ -17,7 +17,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from clusterscan.config.source_archive import ArchiveBand
 from clusterscan.errors import SourceError
 from clusterscan.fetch.archive.cut import Window, read_window, window_of, window_wcs
-from clusterscan.fetch.archive.places import whole_path
+from clusterscan.fetch.archive.places import open_whole
 from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.coadd import Cut
 
@@ -123,7 +123,7 @@ class _Image:
         self._path, self._band = path, band
 
     def __enter__(self) -> _Image:
-        self._hdus = fits.open(whole_path(self._path), memmap=True)
+        self._hdus = open_whole(self._path)
         try:
             self._hdu = self._find()
             if len(self._hdu.shape) > 2 and self._band.plane >= self._hdu.shape[-3]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from astropy.io import fits
 
 from clusterscan.config.paths import expand_path
 from clusterscan.errors import SourceError
@@ -23,6 +26,7 @@ RELEASED = "weak released"
 """The token of a file whose address names a release: nobody is asked whether it changed."""
 
 _CHUNK = 1 << 20
+_MOST_UNPACKED_BYTES = 1 << 27
 
 
 def is_url(place: str) -> bool:
@@ -156,3 +160,37 @@ def whole_path(path: Path) -> Path:
     except (ContentError, OSError) as error:
         raise SourceError(f"{path}: {error}; restore the file") from error
     return path
+
+
+def open_whole(path: Path) -> fits.HDUList:
+    """Open a FITS file after a quick look that it is whole.
+
+    A small gzip file is unpacked once, in memory: to check it and then to read it would unpack it
+    twice, and takes longer than all else that is done with the image of an atlas.
+
+    Raises
+    ------
+    SourceError
+        If it is not.
+    """
+    content = _unpacked(path)
+    if content is not None:
+        return fits.open(io.BytesIO(content))
+    return fits.open(whole_path(path), memmap=True)
+
+
+def _unpacked(path: Path) -> bytes | None:
+    """Return what a small gzip file holds, its checksum compared; None if it is no such file."""
+    if not path.is_file() or path.stat().st_size > _MOST_UNPACKED_BYTES:
+        return None
+    with path.open("rb") as handle:
+        if handle.read(2) != b"\x1f\x8b":
+            return None
+        handle.seek(0)
+        unpack = zlib.decompressobj(wbits=31)  # gzip
+        try:
+            content = unpack.decompress(handle.read(), _MOST_UNPACKED_BYTES)
+        except zlib.error:
+            return None  # `whole_path` says what is wrong with it
+    whole = unpack.eof and not unpack.unused_data
+    return content if whole and content.startswith(b"SIMPLE  =") else None

@@ -20,10 +20,9 @@ from clusterscan.fetch.archive.image_set import read_cut
 from clusterscan.fetch.archive.mask_bits import mask_planes
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
 from clusterscan.fetch.archive.units import factor
-from clusterscan.fetch.coadd import Cut, coadd
+from clusterscan.fetch.coadd import Cut, coadd, coadd_with_ivar
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
-from clusterscan.fetch.inverse_variance import coadd_ivar
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.progress import Progress
@@ -106,9 +105,12 @@ class Archive(ListedSource):
         """
         wcs, shape = self.frame(tile)
         files = self._files(tile)
-        found = [self._band(band, files, wcs, shape) for band in self.spec.bands]
-        planes = np.stack([values for values, _ in found])
-        ivar = np.stack([i for _, i in found]) if self.spec.inverse_variance else None
+        planes = np.empty((len(self.spec.bands), *shape), np.float32)
+        ivar = np.empty_like(planes) if self.spec.inverse_variance else None
+        for number, band in enumerate(self.spec.bands):
+            planes[number], of_band = self._band(band, files, wcs, shape)
+            if ivar is not None:
+                ivar[number] = of_band
         nothing = "no file has data here in all bands"
         marked = self._mask(files, wcs, shape)
         return self.write_tile(tile, planes, destination, nothing, ivar=ivar, marked=marked)
@@ -147,24 +149,27 @@ class Archive(ListedSource):
         if self.settings.format == "healpix" and mine:
             values, unit = self._healpix(mine[0]["image"], settings, wcs, shape)
         else:
-            cuts = list(self._cuts(mine, settings, wcs, shape))
-            units = {cut.unit for cut in cuts} or {""}
+            units: set[str] = set()
+            cuts = self._cuts(mine, settings, wcs, shape, units)
+            how, flux = self.settings.resampling, self.settings.quantity == "flux"
+            if self.spec.inverse_variance:
+                values, ivar = coadd_with_ivar(cuts, wcs, shape, how, per_arcmin2=flux)
+            else:
+                values = coadd(cuts, wcs, shape, how)
             if len(units) > 1:
                 raise SourceError(
                     f"survey {self.spec.survey}, band {band}: files of units "
                     f"{sorted(units)}; give the band's `unit` or `scale_by`"
                 )
-            area = (self.spec.pixel_scale_arcsec / 60.0) ** 2
-            scale = area if self.settings.quantity == "flux" else 1.0
-            values = scale * coadd(cuts, wcs, shape, self.settings.resampling)
-            unit = units.pop()
-            if self.spec.inverse_variance:
-                flux = self.settings.quantity == "flux"
-                how = self.settings.resampling
-                ivar = coadd_ivar(cuts, wcs, shape, how, per_arcmin2=flux)
+            unit = units.pop() if units else ""
+            if flux:
+                scale = (self.spec.pixel_scale_arcsec / 60.0) ** 2
+                values *= scale
                 ivar /= np.float32(scale**2)
         times = self._factor(settings, unit)
-        return (values * times).astype(np.float32), (ivar / times**2).astype(np.float32)
+        values *= times
+        ivar /= np.float32(times**2)
+        return values, ivar
 
     def _cuts(
         self,
@@ -172,7 +177,9 @@ class Archive(ListedSource):
         settings: ArchiveBand,
         wcs: WCS,
         shape: tuple[int, int],
+        units: set[str],
     ) -> Iterator[Cut]:
+        """Yield what each image shows of a frame, one at a time; add their units to a set."""
         flux = self.settings.quantity == "flux"
         for parts in files:
             images = {part: path for part, path in parts.items() if part != "mask"}
@@ -180,6 +187,7 @@ class Archive(ListedSource):
                 images, settings, (wcs, shape), no_data=self.settings.no_data, per_arcmin2=flux
             )
             if cut is not None:
+                units.add(cut.unit)
                 yield cut
 
     def _mask(

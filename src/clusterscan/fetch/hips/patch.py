@@ -12,6 +12,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan import sky
+from clusterscan.fetch.coadd import Cut, Resampling, coadd
 from clusterscan.fetch.hips.geometry import (
     Frame,
     cells_of_image,
@@ -20,8 +21,6 @@ from clusterscan.fetch.hips.geometry import (
     split_cell,
     to_frame,
 )
-
-_ORDERS = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
 
 # For each side of a face: the neighbour's number in `sky.neighbours_around`.
 _SOUTH_WEST, _NORTH_WEST, _NORTH_EAST, _SOUTH_EAST = 0, 2, 4, 6
@@ -33,9 +32,9 @@ def reproject_tiles(
     frame: Frame,
     wcs: WCS,
     shape: tuple[int, int],
-    resampling: str = "bilinear",
+    resampling: Resampling = "bilinear",
 ) -> np.ndarray:
-    """Interpolate HiPS tiles on an image, with `reproject.reproject_interp`.
+    """Interpolate HiPS tiles on an image.
 
     Parameters
     ----------
@@ -55,8 +54,6 @@ def reproject_tiles(
     float32 ndarray, shape (ny, nx)
         NaN where a pixel that is needed has no data.
     """
-    from reproject import reproject_interp
-
     image = np.full(shape, np.nan, np.float32)
     if not tiles:
         return image
@@ -65,14 +62,8 @@ def reproject_tiles(
         patch, patch_wcs = join_face(tiles, order, face, frame)
         if patch.size == 0:
             continue
-        found = reproject_interp(
-            (patch, patch_wcs),
-            wcs,
-            shape_out=shape,
-            order=_ORDERS[resampling],
-            roundtrip_coords=False,
-            return_footprint=False,
-        )
+        cut = Cut(patch, np.isfinite(patch).astype(np.float32), patch_wcs)
+        found = coadd([cut], wcs, shape, resampling)
         mine = owner == face
         image[mine] = found[mine]
     return image

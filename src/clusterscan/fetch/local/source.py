@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -15,6 +14,7 @@ from clusterscan.blocks import TileOutcome
 from clusterscan.config.paths import expand_path
 from clusterscan.config.source import LocalSource
 from clusterscan.errors import SourceError
+from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.listed_source import ListedSource
@@ -90,29 +90,17 @@ class Local(ListedSource):
         return self.write_tile(tile, planes, destination, nothing)
 
     def _band(self, band: str, tile: int, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
-        from reproject.mosaicking import reproject_and_coadd
-
         folder = expand_path(self.settings.path)
         names = [entry.partition("=")[0] for entry in self.offered.get(tile, ())]
         mine = [name for name in sorted(names) if name.startswith(f"{band}:")]
         paths = [folder / unquote(name.partition(":")[2]) for name in mine]
-        if not paths:
-            return np.full(shape, np.nan, np.float32)
-        images = [self._file(path).read(self.settings.no_data) for path in paths]
-        function, options = self._resampling()
-        total, weight = reproject_and_coadd(
-            images, wcs, shape_out=shape, reproject_function=function, **options
-        )
-        factor = self.settings.scale_by.get(band, 1.0)
-        return np.where(weight > 0, total * factor, np.nan).astype(np.float32)
+        flux = self.settings.quantity == "flux"
+        plane = coadd(map(self._cut, paths), wcs, shape, self.settings.resampling, sums=flux)
+        return (plane * self.settings.scale_by.get(band, 1.0)).astype(np.float32)
 
-    def _resampling(self) -> tuple[Callable, dict[str, Any]]:
-        from reproject import reproject_adaptive, reproject_interp
-
-        if self.settings.resampling == "adaptive":
-            return reproject_adaptive, {"conserve_flux": self.settings.quantity == "flux"}
-        orders = {"bilinear": "bilinear", "nearest": "nearest-neighbor"}
-        return reproject_interp, {"order": orders[self.settings.resampling]}
+    def _cut(self, path: Path) -> Cut:
+        values, wcs = self._file(path).read(self.settings.no_data)
+        return Cut(values, np.isfinite(values).astype(np.float32), wcs)
 
     def _file(self, path: Path) -> ImageFile:
         return ImageFile(path, self.settings.extension)
