@@ -5,7 +5,7 @@ see code behind a script, so this number is what makes the stage and all later o
 """
 
 STAGE_VERSIONS = {
-    "fetch": 1,
+    "fetch": 2,
     "catalogue": 2,
     "preprocess": 1,
     "sample": 1,
