@@ -134,12 +134,14 @@ def _pad_apart(traced: fx.GraphModule) -> None:
     modules: dict[str, Any] = dict(traced.named_modules())
     calls = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     for node in list(traced.graph.nodes):
-        conv = modules.get(str(node.target)) if node.op == "call_module" else None
-        pad = _BORDERS.get(conv.padding_mode) if type(conv) is nn.Conv2d else None
-        if pad is None or calls.count(node.target) > 1:
+        conv: Any = modules.get(str(node.target)) if node.op == "call_module" else None
+        if type(conv) is not nn.Conv2d or conv.padding_mode not in _BORDERS:
+            continue
+        if calls.count(node.target) > 1:
             continue
         name = f"{node.target}_border".replace(".", "_")
-        traced.add_submodule(name, pad(tuple(conv._reversed_padding_repeated_twice)))
+        border = _BORDERS[conv.padding_mode](tuple(conv._reversed_padding_repeated_twice))
+        traced.add_submodule(name, border)
         with traced.graph.inserting_before(node):
             node.replace_input_with(node.args[0], traced.graph.call_module(name, node.args))
         conv.padding_mode, conv.padding = "zeros", (0, 0)

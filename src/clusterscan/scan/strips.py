@@ -87,23 +87,26 @@ class Stripped(nn.Module):
         return self.rest(self._first_maps(x))
 
     def _first_maps(self, x: torch.Tensor) -> torch.Tensor:
-        s, around = self.stride, self.around
-        rows = x.shape[2] // s
+        rows = x.shape[2] // self.stride
         most = GPU_STRIP_BYTES if x.is_cuda else CPU_STRIP_BYTES
-        row_bytes = self.strip_bytes_per_px * x.shape[0] * x.shape[3] * s
-        count = max(int(most / row_bytes) - 2 * around, 2 * around, 1)
+        row_bytes = self.strip_bytes_per_px * x.shape[0] * x.shape[3] * self.stride
+        count = max(int(most / row_bytes) - 2 * self.around, 2 * self.around, 1)
         if count >= rows:
             return self.first(x)
-        maps = None
-        for a in range(0, rows, count):
-            b = min(a + count, rows)
-            low, high = max(a - around, 0), min(b + around, rows)
-            strip = self.first(x[:, :, low * s : high * s])[:, :, a - low : b - low]
-            if maps is None:
-                shape = (*strip.shape[:2], rows, strip.shape[3])
-                maps = strip.new_empty(shape).contiguous(memory_format=torch.channels_last)
-            maps[:, :, a:b] = strip
+        strip = self._strip(x, 0, count)
+        maps = strip.new_empty((*strip.shape[:2], rows, strip.shape[3]))
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        maps[:, :, :count] = strip
+        for start in range(count, rows, count):
+            maps[:, :, start : start + count] = self._strip(x, start, min(start + count, rows))
         return maps
+
+    def _strip(self, x: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return rows [start, stop) of the first layers' maps."""
+        low = max(start - self.around, 0)
+        high = min(stop + self.around, x.shape[2] // self.stride)
+        maps = self.first(x[:, :, low * self.stride : high * self.stride])
+        return maps[:, :, start - low : stop - low]
 
 
 def _chain(body: fx.GraphModule) -> list[fx.Node]:
