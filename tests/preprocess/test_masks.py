@@ -173,6 +173,19 @@ def test_a_star_without_a_magnitude_stops_the_run_or_is_counted():
     assert largest["a_deg"].iloc[1] * 60 == pytest.approx(7.0)
 
 
+@pytest.mark.parametrize("sentinel", [-9.99, -99.0, -999.0, np.inf])
+def test_what_catalogues_write_for_no_magnitude_is_no_bright_star(sentinel):
+    with pytest.raises(CatalogueError, match="1 of 2 rows lack mag"):
+        regions_of(settings(), stars(8.0, sentinel), "t")
+    left, counts = regions_of(settings(without_magnitude="leave_out"), stars(8.0, sentinel), "t")
+    assert (len(left), counts["unmeasured"]) == (1, 1)
+
+
+def test_the_brightest_stars_of_the_infrared_are_masked():
+    regions, _ = regions_of(settings(), stars(-4.0), "t")
+    assert len(regions) == 1
+
+
 def test_every_row_is_masked_or_counted_with_its_reason():
     mask = settings(faintest_mag=12.0, without_magnitude="leave_out", min_arcmin=0.5)
     rows, counts = regions_of(mask, stars(-3.0, 11.0, 12.5, np.nan), "t")

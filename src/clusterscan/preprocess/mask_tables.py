@@ -121,9 +121,13 @@ def _shapes(
     return radius, radius, np.zeros(len(table)), without
 
 
+# No star is as bright in any band; catalogues write -9.99, -99 or -999 where there is no magnitude.
+_NO_STARS_MAG = -9.0
+
+
 def _star_radii(mask: StarMask, table: pd.DataFrame, where: str) -> tuple[np.ndarray, np.ndarray]:
     magnitude = _numbers(table, "mag")
-    without = ~np.isfinite(magnitude)
+    without = ~(np.isfinite(magnitude) & (magnitude > _NO_STARS_MAG))
     if mask.without_magnitude == "error":
         _refuse(without, table, "mag", where, "without_magnitude: leave_out, or largest")
     radius = mask.factor * radius_arcmin(mask.radius, np.where(without, 0.0, magnitude))
