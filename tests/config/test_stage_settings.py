@@ -56,6 +56,17 @@ CHANGES = [
 ]
 
 
+def test_other_first_weights_under_the_same_name_train_anew(parts, tmp_path):
+    weights = tmp_path / "first.safetensors"
+    texts = []
+    for content in (b"one", b"two", b"one"):
+        weights.write_bytes(content)
+        stages = parts(surveys__act__models__baseline__network__pretrained=str(weights))
+        texts.append(stages.pop("train"))
+    assert texts[0] != texts[1]
+    assert texts[0] == texts[2]
+
+
 @pytest.mark.parametrize(("change", "stages"), CHANGES, ids=lambda x: str(x))
 def test_a_setting_stands_in_its_own_stage_and_in_the_published_whole(parts, change, stages):
     before, after = parts(), parts(**change)

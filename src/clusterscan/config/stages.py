@@ -8,6 +8,7 @@ jobs run is not in it. So changing a setting of one stage never reruns an earlie
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from pydantic import BaseModel
 from clusterscan import sky
 from clusterscan.config.footprint import Cells, reads_files
 from clusterscan.config.model import FILTER, FUSION, Config
+from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import INJECTED
 from clusterscan.config.versions import STAGE_VERSIONS
 from clusterscan.preprocess.stage import margin_arcmin
+from clusterscan.provenance.fingerprint import file_sha256
 from clusterscan.sample.split import SkySplit
 
 
@@ -88,6 +91,7 @@ class StageSettings:
                 "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
                 "network": _plain(settings.models[model].network),
                 "train": _plain(settings.models[model].train),
+                **first_weights(settings.models[model].network),
             },
         )
 
@@ -101,6 +105,7 @@ class StageSettings:
                 "examples": fusion.examples,
                 "network": _plain(fusion.network),
                 "train": _plain(fusion.train),
+                **first_weights(*fusion.network.branches.values()),
             },
         )
 
@@ -343,6 +348,17 @@ def _listed_footprint(config: Config) -> BaseModel:
     if reads_files(config.sky.footprint):
         return Cells(order=config.sky.tile_order, ipix=tuple(config.sky.tiles()))
     return config.sky.footprint
+
+
+def first_weights(*networks: NetworkSettings) -> dict[str, dict[str, str]]:
+    """Return the checksums of the files that networks start from; nothing where there are none.
+
+    Other weights under the same name train anew. A file that is missing fails in training, which
+    says so.
+    """
+    paths = {n.pretrained for n in networks if isinstance(n.pretrained, str)}
+    found = {p: file_sha256(p) for p in sorted(paths) if Path(p).is_file()}
+    return {"first_weights": found} if found else {}
 
 
 def _plain(model: BaseModel | None) -> Any:
