@@ -85,7 +85,7 @@ def test_a_distorted_mosaic_is_refused(path):
             hdu.header["CTYPE1"], hdu.header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
             hdu.header["A_ORDER"] = hdu.header["B_ORDER"] = 2
             hdu.header["A_2_0"] = 1e-5
-    with pytest.raises(SourceError, match="distorted .*source.kind: archive"):
+    with pytest.raises(SourceError, match=r"distorted .*source\.kind: archive"):
         mosaic(path).tiles()
 
 

@@ -65,6 +65,13 @@ def test_a_network_whose_later_layers_are_as_large_is_left_as_it_is(name):
     assert in_strips(whole) is whole
 
 
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/densenet121"])
+def test_a_network_of_first_layers_alone_is_left_as_it_is(name):
+    settings = NetworkSettings(name=name, form="dense", window_px=32, size_px=64, output_stride=2)
+    whole = fused(build(settings, 2, seed=1).eval())
+    assert in_strips(whole) is whole
+
+
 def test_the_network_itself_is_not_changed():
     whole = plain("vgg16")
     memory, body = whole.bytes_per_px, whole.body

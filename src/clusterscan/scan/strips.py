@@ -30,7 +30,8 @@ GPU_STRIP_BYTES = 2e9
 def in_strips(network: Network) -> Network:
     """Return a network with the same outputs, to rounding, that takes larger chunks in memory.
 
-    A network whose first layers are not its largest, or no plain chain, is returned as it is.
+    A network whose first layers are not its largest, or no plain chain, or all that it has, is
+    returned as it is.
 
     Parameters
     ----------
@@ -46,7 +47,10 @@ def in_strips(network: Network) -> Network:
         return network
     first = set(chain[: chain.index(last) + 1])
     parts: Any = split_module(body, body, lambda node: 0 if node in first else 1)
-    stripped = Stripped(parts.submod_0, parts.submod_1, network.bands, network.size_px)
+    rest = getattr(parts, "submod_1", None)
+    if rest is None or not list(rest.parameters()):  # the strips would be all of it
+        return network
+    stripped = Stripped(parts.submod_0, rest, network.bands, network.size_px)
     if stripped.bytes_per_px > network.bytes_per_px / 2:
         return network
     quick = copy.copy(network)
