@@ -78,6 +78,17 @@ def test_pixels_are_copied_and_keep_their_place_on_the_sky(path, tmp_path):
         np.testing.assert_allclose(mosaic_x, np.rint(mosaic_x), atol=1e-6)
 
 
+def test_a_distorted_mosaic_is_refused(path):
+    """Its cuts would need the distortion moved with them, in every later stage."""
+    with fits.open(path, mode="update") as hdus:
+        for hdu in hdus[1:]:
+            hdu.header["CTYPE1"], hdu.header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+            hdu.header["A_ORDER"] = hdu.header["B_ORDER"] = 2
+            hdu.header["A_2_0"] = 1e-5
+    with pytest.raises(SourceError, match=r"distorted .*source\.kind: archive"):
+        mosaic(path).tiles()
+
+
 def test_every_covered_pixel_is_in_the_image_of_the_tile_that_owns_it(path, tmp_path):
     source = mosaic(path)
     y, x = np.indices(SHAPE)

@@ -65,6 +65,29 @@ def test_a_network_whose_later_layers_are_as_large_is_left_as_it_is(name):
     assert in_strips(whole) is whole
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("timm/convnext_atto", id="whose norms' weights are read by name"),
+        pytest.param("timm/xception41", id="whose map comes from a hook, which no trace sees"),
+    ],
+)
+@torch.inference_mode()
+def test_a_network_has_the_same_features(name):
+    settings = NetworkSettings(name=name, form="dense", window_px=32, size_px=64, output_stride=4)
+    network = build(settings, 2, seed=1).eval()
+    x = image(80, 64)
+    found = scan_copy(network).features(x)
+    torch.testing.assert_close(found, network.features(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/densenet121"])
+def test_a_network_of_first_layers_alone_is_left_as_it_is(name):
+    settings = NetworkSettings(name=name, form="dense", window_px=32, size_px=64, output_stride=2)
+    whole = fused(build(settings, 2, seed=1).eval())
+    assert in_strips(whole) is whole
+
+
 def test_the_network_itself_is_not_changed():
     whole = plain("vgg16")
     memory, body = whole.bytes_per_px, whole.body

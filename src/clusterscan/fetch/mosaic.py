@@ -103,6 +103,11 @@ class Mosaic:
                 shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
         except (OSError, KeyError) as error:
             raise SourceError(f"{path}: not a readable FITS mosaic ({error})") from error
+        if wcs.has_distortion:
+            raise SourceError(
+                f"{path}: its WCS is distorted (SIP), and tiles are cut without resampling; "
+                "use source.kind: archive"
+            )
         scale = np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix))) * 3600.0
         if abs(scale / self.spec.pixel_scale_arcsec - 1) > 1e-3:
             raise SourceError(

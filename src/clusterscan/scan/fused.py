@@ -29,8 +29,8 @@ def fused(network: Network) -> Network:
         return network
     try:
         traced = _traced(copy.deepcopy(network.body).eval())
-    except (fx.proxy.TraceError, TypeError, RuntimeError):  # its path depends on its input
-        return network
+    except (fx.proxy.TraceError, LookupError, TypeError, RuntimeError):
+        return network  # its path depends on its input, or on hooks that a trace leaves out
     quick = copy.copy(network)
     quick._modules = {**network._modules, "body": _without_batch_norms(traced)}
     return channels_last(quick).eval()

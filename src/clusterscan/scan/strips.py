@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.fx.passes.split_module import split_module
 
 from clusterscan.networks.local_pooling import LocalSqueezeExcite
 from clusterscan.networks.network import Network, ScanNetwork
@@ -30,7 +29,8 @@ GPU_STRIP_BYTES = 2e9
 def in_strips(network: Network) -> Network:
     """Return a network with the same outputs, to rounding, that takes larger chunks in memory.
 
-    A network whose first layers are not its largest, or no plain chain, is returned as it is.
+    A network whose first layers are not its largest, or no plain chain, or all that it has, is
+    returned as it is.
 
     Parameters
     ----------
@@ -44,9 +44,10 @@ def in_strips(network: Network) -> Network:
     last = _narrowest(body, chain, network.bands, network.size_px)
     if last is None:
         return network
-    first = set(chain[: chain.index(last) + 1])
-    parts: Any = split_module(body, body, lambda node: 0 if node in first else 1)
-    stripped = Stripped(parts.submod_0, parts.submod_1, network.bands, network.size_px)
+    first, rest = _split(body, chain[: chain.index(last) + 1])
+    if not list(rest.parameters()):  # the strips would be all of it
+        return network
+    stripped = Stripped(first, rest, network.bands, network.size_px)
     if stripped.bytes_per_px > network.bytes_per_px / 2:
         return network
     quick = copy.copy(network)
@@ -121,6 +122,22 @@ def _chain(body: fx.GraphModule) -> list[fx.Node]:
             break
         chain.append(node)
     return chain[1:]
+
+
+def _split(body: fx.GraphModule, chain: list[fx.Node]) -> tuple[fx.GraphModule, fx.GraphModule]:
+    """Return the layers of a chain, and all that follow; both share the body's.
+
+    Weights that a graph reads by name, wherever it does, are those of what follows.
+    """
+    first, rest = fx.Graph(), fx.Graph()
+    made: dict[fx.Node, fx.Node] = {}
+    for node in body.graph.nodes:
+        in_chain = node.op == "placeholder" or node in chain
+        made[node] = (first if in_chain else rest).node_copy(node, made.__getitem__)
+        if node is chain[-1]:
+            first.output(made[node])
+            made[node] = rest.placeholder("maps")
+    return fx.GraphModule(body, first), fx.GraphModule(body, rest)
 
 
 def _narrowest(

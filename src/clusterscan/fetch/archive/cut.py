@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
 _CYLINDRICAL = frozenset({"CAR", "CEA", "MER", "CYP"})
 _STEP_PX = 16
@@ -119,6 +119,9 @@ def window_wcs(image: WCS, window: Window) -> WCS:
         wcs.wcs.crval = [wcs.wcs.crval[0] + moved * _column_step_deg(wcs), wcs.wcs.crval[1]]
         x_ref += moved
     wcs.wcs.crpix = [x_ref - window.x0, y_ref - window.y0]
+    if (sip := wcs.sip) is not None:  # a distortion has a reference pixel of its own
+        origin = sip.crpix - np.array([window.x0, window.y0])
+        wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, origin)
     wcs.wcs.set()
     wcs.pixel_shape = (window.x1 - window.x0, window.y1 - window.y0)
     return wcs
