@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.model import Config
-from clusterscan.config.paths import PROJECT_ROOT
-from clusterscan.errors import ConfigError, ModelError
+from clusterscan.config.paths import PROJECT_ROOT, expand_path
+from clusterscan.errors import ConfigError, ModelError, SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.networks.pretrained import read_weights
 from clusterscan.publish.columns import FLAGS
@@ -67,3 +67,8 @@ def test_first_weights_are_read_among_the_reference_data(folders):
     assert read_weights("${CLUSTERSCAN_DATA}/first.safetensors")["weight"].tolist() == [0, 1, 2]
     with pytest.raises(ModelError, match=r"data/other\.safetensors: give an existing"):
         read_weights("${CLUSTERSCAN_DATA}/other.safetensors")
+
+
+def test_the_home_of_nobody_is_an_error_in_words():
+    with pytest.raises(SourceError, match=r"~no_such_user/x: .*correct the path in the config"):
+        expand_path("~no_such_user/x", must_exist=False)

@@ -6,7 +6,7 @@ from functools import partial, update_wrapper
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 from astropy.wcs.utils import pixel_to_pixel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,6 +128,22 @@ def test_over_the_pole_of_a_cylindrical_map_positions_are_exact():
     assert not places.interpolated
     np.testing.assert_array_equal(places(0, shape[0]), exact(frame, shape, image))
     assert TOLERANCE_PX < STATED_PX
+
+
+@pytest.mark.filterwarnings("ignore:.*'WCS.all_world2pix' failed to converge")
+def test_a_strong_distortion_does_not_fold_far_sky_onto_an_image():
+    frame, shape = frame_at(10.0, 0.0)
+    image = image_wcs(10.0, 0.0, 1 / 60, 40)
+    image.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    a = np.zeros((3, 3))
+    a[2, 0] = 0.02  # x + 0.02 x^2 turns back 25 px from the middle
+    image.sip = Sip(a, np.zeros((3, 3)), None, None, image.wcs.crpix)
+    image.wcs.set()
+    values = np.ones((40, 40), np.float32)
+    expected, _ = reproject_interp((values, image), frame, shape_out=shape)
+    found = coadd([Cut(values, values, image)], frame, shape, "bilinear")
+    assert np.isfinite(expected).any()
+    np.testing.assert_array_equal(np.isfinite(found), np.isfinite(expected))
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def expand_path(text: str, *, must_exist: bool = True) -> Path:
     Raises
     ------
     SourceError
-        If nothing is there but must be, saying how to say where it is.
+        If nothing is there but must be, saying how to say where it is, or ``~user`` names nobody.
     """
     if text.startswith(_VARIABLE):
         path = data_root() / text[len(_VARIABLE) :].lstrip("/")
@@ -39,8 +39,11 @@ def expand_path(text: str, *, must_exist: bool = True) -> Path:
             "set the environment variable CLUSTERSCAN_DATA to their folder"
         )
     else:
-        path = PROJECT_ROOT / Path(text).expanduser()
         hint = "correct the path in the config"
+        try:
+            path = PROJECT_ROOT / Path(text).expanduser()
+        except RuntimeError as error:
+            raise SourceError(f"{text}: no such user's home; {hint}") from error
     if must_exist and not path.exists():
         raise SourceError(f"{text}: there is no {path}; {hint}")
     return path

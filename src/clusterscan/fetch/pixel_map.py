@@ -15,6 +15,7 @@ from scipy.interpolate import BSpline, make_interp_spline
 
 TOLERANCE_PX = 1e-5
 _STEP_PX = 32
+_MOST_ASTRAY_PX = 1.0  # as reproject has it
 _FEWEST_NODES = 5
 
 Box = tuple[slice, slice]
@@ -60,7 +61,7 @@ class PixelMap:
         Returns
         -------
         float ndarray, shape (2, stop - start, columns)
-            NaN behind the image's sky.
+            NaN behind the image's sky, and where they lead back to another pixel.
         """
         rows = np.arange(start, stop)
         if self._spline is not None:
@@ -68,7 +69,12 @@ class PixelMap:
         return self._exact(rows, self._columns)
 
     def _exact(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.stack(pixel_to_pixel(self._frame, self._image, *np.meshgrid(x, y)))
+        pixels = np.stack(np.meshgrid(x, y)).astype(float)
+        there = np.stack(pixel_to_pixel(self._frame, self._image, *pixels))
+        # Far off the image a distortion may fold back onto it; such a place leads elsewhere.
+        back = np.stack(pixel_to_pixel(self._image, self._frame, *there))
+        there[:, (np.abs(back - pixels) > _MOST_ASTRAY_PX).any(axis=0)] = np.nan
+        return there
 
     @property
     def _columns(self) -> np.ndarray:

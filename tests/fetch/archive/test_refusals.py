@@ -1,5 +1,7 @@
 """Settings and files that do not say what they must are refused in words."""
 
+import gzip
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -66,3 +68,11 @@ def test_an_image_that_does_not_say_its_place_is_an_error_and_not_at_ra_0_dec_0(
     source = archive(tmp_path, {"f150": path})
     with pytest.raises(SourceError, match=rf"map\.fits: .*{words}"):
         fetch(source, tile_at(100.0, 1.0), tmp_path / "raw.fits")
+
+
+@pytest.mark.filterwarnings("ignore:Error validating header")
+def test_a_gzip_file_whose_header_ends_too_soon_is_named(tmp_path, tile_at, archive, fetch, coadd):
+    path = tmp_path / "a.fits.gz"
+    path.write_bytes(gzip.compress(coadd(10.0, 0.0, 1.0)[:1000]))
+    with pytest.raises(SourceError, match=r"a\.fits\.gz: cannot be read .*restore"):
+        fetch(archive(tmp_path, {"f": path}), tile_at(10.0, 0.0), tmp_path / "raw.fits")

@@ -174,9 +174,12 @@ def open_whole(path: Path) -> fits.HDUList:
         If it is not.
     """
     content = _unpacked(path)
-    if content is not None:
-        return fits.open(io.BytesIO(content))
-    return fits.open(whole_path(path), memmap=True)
+    try:
+        if content is not None:
+            return fits.open(io.BytesIO(content))
+        return fits.open(whole_path(path), memmap=True)
+    except OSError as error:  # what a gzip file holds may end in its header
+        raise SourceError(f"{path}: cannot be read ({error}); restore the file") from error
 
 
 def _unpacked(path: Path) -> bytes | None:
