@@ -1,13 +1,14 @@
 """How fast many tiles come down, beside `curl --parallel` from the same server.
 
-Prints one JSON object a line. Needs no arguments and about two minutes; `--full` takes 20,000
+Prints one JSON object a line. Needs no arguments and about four minutes; `--full` takes 20,000
 tiles. Both sides use as many connections, and both write files; ours also checks each as FITS,
-hashes it and writes its record. The server is a process of its own on this machine, so it takes
-its share of the cores from both; runs alternate, and the best of each side counts. Tiles of 512 px
-(1 MiB) are what HiPS servers hold; those of 64 px show the cost of a file apart from that of its
-bytes. Without any delay the case shows the processor's cost; a delay of 20 ms before each answer
-is that of a server on the same continent. `cpu_s` is the processor time of each client alone,
-without the server's.
+sums it and writes its record. `jobs` is in how many processes ours runs, the tiles and the
+connections shared out among them: two are what the workflow runs on two cores. Starting them is
+not timed. The server is a process of its own on this machine, so it takes its share of the cores
+from both; runs alternate, and the best of each side counts. Tiles of 512 px (1 MiB) are what HiPS
+servers hold; those of 64 px show the cost of a file apart from that of its bytes. Without any delay
+the case shows the processor's cost; a delay of 20 ms before each answer is that of a server on the
+same continent. `cpu_s` is the processor time of each client alone, without the server's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import resource
 import shutil
 import subprocess
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +38,10 @@ from clusterscan.fetch.download.store import Store
 from clusterscan.fetch.hips.tile_file import check_tile
 
 CASES = ((512, 20), (512, 0), (64, 20), (64, 0))  # width of a tile [px], delay [ms]
+JOBS = (1, 2)
+CONNECTIONS = 8
 GOAL = 0.8
+_LONGEST_S = 600.0
 
 
 def tile_bytes(width: int) -> bytes:
@@ -69,27 +75,51 @@ def places(count: int) -> list[str]:
     return [f"Norder5/Dir{n // 10000 * 10000}/Npix{n}.fits" for n in range(count)]
 
 
-def time_ours(
-    base: str, count: int, connections: int, folder: Path, width: int
-) -> tuple[float, float]:
-    """Return seconds for our client, of the clock and of its processor; every file is checked."""
+def job(
+    base: str, share: list[str], width: int, connections: int, folder: Path, gate: Barrier, used
+) -> None:
+    """Fetch and check one job's share between two passings of the gate; note the seconds used."""
     check = partial(check_tile, frame="icrs", order=5, ipix=0, width=width)
-    items = [Item(place, f"{base}/{place}", "1", check) for place in places(count)]
+    items = [Item(place, f"{base}/{place}", "1", check) for place in share]
     settings = DownloadSettings(connections_per_host=connections)
-    started, used = time.perf_counter(), time.process_time()
-    outcomes = download_all(items, Store(folder), settings)
-    seconds = time.perf_counter() - started, time.process_time() - used
-    assert all(outcome.status == "ok" for outcome in outcomes.values())
-    return seconds
+    gate.wait(_LONGEST_S)
+    started = time.process_time()
+    try:
+        outcomes = download_all(items, Store(folder), settings)
+        assert all(outcome.status == "ok" for outcome in outcomes.values())
+    except BaseException:
+        gate.abort()
+        raise
+    used.put(time.process_time() - started)
+    gate.wait(_LONGEST_S)
 
 
-def time_curl(base: str, count: int, connections: int, folder: Path) -> tuple[float, float]:
+def time_ours(base: str, count: int, folder: Path, *, width: int, jobs: int) -> tuple[float, float]:
+    """Return seconds for our client, of the clock and of its processor; every file is checked."""
+    context = multiprocessing.get_context("spawn")
+    gate, used = context.Barrier(jobs + 1), context.Queue()
+    shares = [places(count)[i::jobs] for i in range(jobs)]
+    fixed = (width, CONNECTIONS // jobs, folder, gate, used)
+    running = [context.Process(target=job, args=(base, share, *fixed)) for share in shares]
+    for process in running:
+        process.start()
+    gate.wait(_LONGEST_S)
+    started = time.perf_counter()
+    gate.wait(_LONGEST_S)
+    seconds = time.perf_counter() - started
+    used_s = sum(used.get() for _ in running)
+    for process in running:
+        process.join()
+    return seconds, used_s
+
+
+def time_curl(base: str, count: int, folder: Path) -> tuple[float, float]:
     """Return seconds, of the clock and of its processor, for curl with its URLs in a file."""
     lines = [f'url = "{base}/{p}"\noutput = "{folder / p}"\n' for p in places(count)]
     config = folder / "curl.txt"
     config.write_text("".join(lines), encoding="utf-8")
     command = ["curl", "--no-progress-meter", "--fail", "--create-dirs", "--parallel"]
-    command += ["--parallel-max", str(connections), "--config", str(config)]
+    command += ["--parallel-max", str(CONNECTIONS), "--config", str(config)]
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -99,12 +129,12 @@ def time_curl(base: str, count: int, connections: int, folder: Path) -> tuple[fl
     return seconds
 
 
-def once(measure, base: str, count: int, connections: int) -> tuple[float, float]:
+def once(measure, base: str, count: int) -> tuple[float, float]:
     """Return the seconds of one run in a fresh folder, of the clock and of the processor."""
     # In memory where that can be had: a disk that others use would decide.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        return measure(base, count, connections, Path(folder))
+        return measure(base, count, Path(folder))
 
 
 def main() -> None:
@@ -125,30 +155,34 @@ def main() -> None:
             assert server.stdout is not None
             base = f"http://127.0.0.1:{server.stdout.readline().strip()}"
             for width, delay_ms in CASES:
-                measure(f"{base}/{delay_ms}/{width}", count, 8, width, delay_ms)
+                measure(f"{base}/{delay_ms}/{width}", count, width, delay_ms)
         finally:
             server.terminate()
 
 
-def measure(base: str, count: int, connections: int, width: int, delay_ms: int) -> None:
-    """Print the rates of both sides."""
-    runs: dict[str, list[tuple[float, float]]] = {"ours": [], "curl": []}
-    for _ in range(3):  # in turn: what else the machine does falls on both
-        runs["ours"].append(once(partial(time_ours, width=width), base, count, connections))
-        runs["curl"].append(once(time_curl, base, count, connections))
-    ours, other = (count / min(seconds for seconds, _ in runs[key]) for key in ("ours", "curl"))
-    line = {
-        "measure": "fetch.vs_curl",
-        "case": f"{count} tiles of {width} px, {connections} connections, {delay_ms} ms delay",
-        "ours": round(ours, 1),
-        "other": round(other, 1),
-        "unit": "tiles/s",
-        "ratio": round(ours / other, 3),
-        "goal": GOAL,
-        "cpu_s": {key: round(min(used for _, used in runs[key]), 2) for key in runs},
-        "conditions": {key: [round(s, 2) for s, _ in both] for key, both in runs.items()},
-    }
-    print(json.dumps(line), flush=True)
+def measure(base: str, count: int, width: int, delay_ms: int) -> None:
+    """Print the rates of both sides, a line for each number of jobs."""
+    sides = {jobs: partial(time_ours, width=width, jobs=jobs) for jobs in JOBS}
+    runs: dict[int, list[tuple[float, float]]] = {0: [], **{jobs: [] for jobs in JOBS}}
+    for _ in range(3):  # in turn: what else the machine does falls on all
+        for jobs, side in {0: time_curl, **sides}.items():
+            runs[jobs].append(once(side, base, count))
+    rates = {jobs: count / min(seconds for seconds, _ in runs[jobs]) for jobs in runs}
+    for jobs in JOBS:
+        both = {"ours": runs[jobs], "curl": runs[0]}
+        line = {
+            "measure": "fetch.vs_curl",
+            "case": f"{count} tiles of {width} px, {CONNECTIONS} connections, {delay_ms} ms delay",
+            "jobs": jobs,
+            "ours": round(rates[jobs], 1),
+            "other": round(rates[0], 1),
+            "unit": "tiles/s",
+            "ratio": round(rates[jobs] / rates[0], 3),
+            "goal": GOAL,
+            "cpu_s": {key: round(min(used for _, used in side), 2) for key, side in both.items()},
+            "conditions": {key: [round(s, 2) for s, _ in side] for key, side in both.items()},
+        }
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 CONDA_NAMES = {
     "torch": "pytorch",
+    "xxhash": "python-xxhash",
     "matplotlib": "matplotlib-base",
     "snakemake": "snakemake-minimal",
 }

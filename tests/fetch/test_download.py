@@ -12,6 +12,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import xxhash
 
 from clusterscan.config.download import DownloadSettings
 from clusterscan.fetch.download.batch import Meter, download_all, probe_all
@@ -328,7 +329,7 @@ def test_records_name_url_version_and_checksum(server, tmp_path, quick_downloads
     server.files["/a.fits"] = fits_bytes()
     outcome = get(server, tmp_path, quick_downloads())["/a.fits"]
     record = json.loads(outcome.path.with_name("a.fits.json").read_text(encoding="utf-8"))
-    assert record["sha256"] == hashlib.sha256(server.files["/a.fits"]).hexdigest()
+    assert record["checksum"] == xxhash.xxh3_128(server.files["/a.fits"]).hexdigest()
     assert record["url"] == server.base + "/a.fits"
     assert record["etag"]
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+from clusterscan.fetch.download.item import Item, Version
 from clusterscan.fetch.download.store import Store
 from clusterscan.provenance.atomic import HOST, temporary_name
 from clusterscan.provenance.sweep import sweep
@@ -59,9 +60,7 @@ def test_of_transfers_those_stay_that_are_held_or_can_be_resumed(tmp_path):
     for entry in (dead, held, half):
         entry.part.parent.mkdir(parents=True, exist_ok=True)
         entry.part.write_bytes(b"some")
-    half.part_record.write_text(
-        '{"status": "ok", "url": "http://h/half", "token": "", "etag": "1", "size": 9}'
-    )
+    half.note_part(Item("half", "http://h/half"), Version('"1"', "", 9))
     with held.part.open("rb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert store.sweep() == 1

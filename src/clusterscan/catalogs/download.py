@@ -83,7 +83,7 @@ def get_file(url: str, path: Path, settings: DownloadSettings) -> None:
     entry = store.entry(url)
     if outcome.path is not None:
         os.replace(outcome.path, path)
-    entry.record_path.unlink(missing_ok=True)
+    entry.forget_record()
     with suppress(OSError):
         os.removedirs(entry.path.parent)  # empty ones alone
     if outcome.path is None:

@@ -18,7 +18,12 @@ HOST = re.sub(r"[^\w-]", "-", platform.node())
 
 def temporary_name(path: Path) -> Path:
     """Return the name beside a file under which this process writes it."""
-    return path.with_name(f".{path.stem}.{os.getpid()}@{HOST}.part{path.suffix}")
+    return path.with_name(hidden_name(path.stem, path.suffix))
+
+
+def hidden_name(stem: str, suffix: str = "") -> str:
+    """Return a name that nothing but this process's half-written file has."""
+    return f".{stem}.{os.getpid()}@{HOST}.part{suffix}"
 
 
 @contextmanager

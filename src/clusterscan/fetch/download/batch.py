@@ -1,4 +1,4 @@
-"""Many files at once: a few workers share one session, and say how far they are."""
+"""Many files at once: a few workers share one transport, and say how far they are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from clusterscan.config.download import DownloadSettings
-from clusterscan.fetch.download.client import Client, open_session
+from clusterscan.fetch.download.client import Client
 from clusterscan.fetch.download.item import Item, Outcome
-from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.download.store import Store, file_checksum
+from clusterscan.fetch.download.transport import Transport
 from clusterscan.progress import Progress
-from clusterscan.provenance.fingerprint import file_sha256
 
 _MOST_COMPARED_BYTES = 1_000_000_000
+_S_BETWEEN_TELLINGS = 0.2
 
 
 class Meter:
@@ -24,6 +25,7 @@ class Meter:
         self._progress = progress
         self._noun = noun
         self._started = time.monotonic()
+        self._next = self._started
         self._bytes = 0
         self._done = 0
 
@@ -45,9 +47,11 @@ class Meter:
         return f"{self._done} of {self._total} {self._noun}, {rate:.1f} MB/s{wait}"
 
     def _tell(self) -> None:
-        if self._progress is not None:
-            elapsed = time.monotonic() - self._started
-            self._progress(self._done, max(self._total, 1), self.text(elapsed))
+        now = time.monotonic()  # asked with every piece of every file
+        if self._progress is None or (now < self._next and self._done < self._total):
+            return
+        self._next = now + _S_BETWEEN_TELLINGS
+        self._progress(self._done, max(self._total, 1), self.text(now - self._started))
 
 
 def _duration(seconds: float) -> str:
@@ -96,7 +100,7 @@ def download_checked(
 ) -> dict[str, Outcome]:
     """Bring files into the store as `download_all` does, and none that was damaged there.
 
-    Files up to 1 GB are compared with the sha256 that was noted when they arrived; one of other
+    Files up to 1 GB are compared with the checksum that was noted when they arrived; one of other
     bytes is forgotten and fetched again.
     """
     items = list(items)
@@ -112,7 +116,7 @@ def _is_damaged(item: Item, store: Store) -> bool:
     record = entry.record()
     if record is None or record.size > _MOST_COMPARED_BYTES:
         return False
-    return file_sha256(entry.path) != record.sha256
+    return file_checksum(entry.path) != record.checksum
 
 
 def probe_all(
@@ -149,8 +153,8 @@ def _run(
             meter.finished_one()
 
     async def run() -> None:
-        async with open_session(settings) as session:
-            client = Client(session, store, settings, meter.received)
+        async with Transport(settings) as transport:
+            client = Client(transport, store, settings, meter.received)
             queue = iter(items)
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(len(items), settings.connections_per_host)):

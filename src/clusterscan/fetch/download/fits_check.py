@@ -7,7 +7,7 @@ file; and only the padding of the last block may be missing, as HiPS servers lea
 from __future__ import annotations
 
 import io
-import mmap
+import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +20,7 @@ from clusterscan.fetch.download.digests import is_html
 from clusterscan.fetch.download.faults import ContentError, server_words
 
 _BLOCK = 2880
+_END = b"END     "
 _MOST_SUMMED_BYTES = 1_000_000_000
 _CHECKSUMS = frozenset({"CHECKSUM", "DATASUM"})
 
@@ -55,52 +56,60 @@ def check_fits(path: Path) -> list[Head]:
         If the file is empty, a web page, no FITS, cut short, followed by other bytes, or
         contradicts its own checksums (which are looked at up to a size of 1 GB).
     """
-    with path.open("rb") as handle:
-        head = handle.read(80)
-        if not head.startswith(b"SIMPLE  ="):
-            body = head + handle.read(4000)
+    with open(path, "rb", buffering=0) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        block = handle.read(_BLOCK)
+        if not block.startswith(b"SIMPLE  ="):
+            body = block + handle.read(_BLOCK)
             what = "a web page" if is_html(body) else "no FITS file"
             raise ContentError(f"{what} instead of FITS: {server_words(body) or 'it is empty'}")
-        with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            heads = _heads(data)
+        heads = _heads(handle, block, size)
     # astropy sums a file in memory; of a larger one the length must do (and HTTP's own digests).
-    summed = path.stat().st_size <= _MOST_SUMMED_BYTES
-    if summed and any(head.keywords & _CHECKSUMS for head in heads):
+    if size <= _MOST_SUMMED_BYTES and any(head.keywords & _CHECKSUMS for head in heads):
         _check_sums(path)
     return heads
 
 
-def _heads(data: mmap.mmap) -> list[Head]:
+def _heads(handle: io.FileIO, block: bytes, size: int) -> list[Head]:
+    """Read all headers of a file of which the first block is read."""
     heads: list[Head] = []
-    start, size = 0, len(data)
+    start = 0
     # What follows the last data is padding: less than a block, and no extension.
-    while not heads or (start < size and data[start : start + 8] == b"XTENSION"):
-        head, begin = _head_at(data, start)
+    while not heads or block.startswith(b"XTENSION"):
+        head, begin = _head_at(handle, start, block)
         end = begin + head.data_bytes
         if end > size:
             raise ContentError(f"cut short: {size} bytes of at least {end}")
         heads.append(head)
         start = end + -end % _BLOCK
-    if size > start:
-        raise ContentError(f"{size - start} bytes follow the end of the FITS file")
-    return heads
+        if start >= size:
+            return heads
+        handle.seek(start)
+        block = handle.read(_BLOCK)
+    raise ContentError(f"{size - start} bytes follow the end of the FITS file")
 
 
-def _head_at(data: mmap.mmap, start: int) -> tuple[Head, int]:
-    stop = start
-    while stop < len(data):
-        stop += _BLOCK
-        block = data[stop - _BLOCK : stop]
-        if any(block[i : i + 8] == b"END     " for i in range(0, len(block), 80)):
-            break
-    else:
-        raise ContentError(f"cut short: the header at byte {start} does not end")
-    if stop > len(data):
-        raise ContentError(f"cut short: {len(data)} bytes, in a header")
+def _head_at(handle: io.FileIO, start: int, block: bytes) -> tuple[Head, int]:
+    """Read the header that begins with a block; return it, and where its data begin."""
+    blocks = [block]
+    while not _ends(blocks[-1]):
+        if len(blocks[-1]) < _BLOCK:
+            raise ContentError(f"cut short: the header at byte {start} does not end")
+        blocks.append(handle.read(_BLOCK))
+    text = b"".join(blocks)
+    if len(text) % _BLOCK:
+        raise ContentError(f"cut short: {start + len(text)} bytes, in a header")
     try:
-        return _parsed(data[start:stop]), stop
+        return _parsed(text), start + len(text)
     except (OSError, ValueError, TypeError, fits.VerifyError, Warning) as error:
         raise ContentError(f"the FITS header at byte {start} is damaged: {error}") from error
+
+
+def _ends(block: bytes) -> bool:
+    found = block.find(_END)
+    while found % 80 and found > 0:
+        found = block.find(_END, found + 1)
+    return found >= 0
 
 
 @lru_cache(maxsize=64)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from multidict import CIMultiDictProxy
 
 
 @dataclass(frozen=True)
@@ -19,12 +17,12 @@ class Version:
     length: int | None = None
 
     @classmethod
-    def of(cls, headers: CIMultiDictProxy[str]) -> Version:
-        """Return the version in a response's headers."""
-        length = headers.get("Content-Length", "")
+    def of(cls, headers: Mapping[str, str]) -> Version:
+        """Return the version in a response's headers (names in lower case)."""
+        length = headers.get("content-length", "")
         return cls(
-            headers.get("ETag", ""),
-            headers.get("Last-Modified", ""),
+            headers.get("etag", ""),
+            headers.get("last-modified", ""),
             int(length) if length.isdecimal() else None,
         )
 

@@ -16,11 +16,11 @@ from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, probe_all
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.store import file_checksum
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.hips.properties import Properties, parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile
 from clusterscan.progress import Progress
-from clusterscan.provenance.fingerprint import file_sha256
 
 UNKNOWN = "unknown"
 """The token of a tile whose version the server would not tell: fetch still tries."""
@@ -151,7 +151,7 @@ class Tree:
         if self.is_remote:
             entry = self.access.store.entry(self._url(self.place(cell)))
             record = entry.record()
-            if record is None or file_sha256(path) != record.sha256:
+            if record is None or file_checksum(path) != record.checksum:
                 path.unlink(missing_ok=True)
                 raise SourceError(
                     f"{path}: damaged on this disk after it arrived, and now removed; "
