@@ -1,5 +1,6 @@
 """Answers that no web server should give: each ends in words or in the right bytes."""
 
+import json
 import socket
 import struct
 import threading
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from clusterscan.fetch.download.batch import download_all, probe_all
+from clusterscan.fetch.download.batch import download_all, download_checked, probe_all
 from clusterscan.fetch.download.item import Item, Version
 from clusterscan.fetch.download.store import Store, locked_part
 from clusterscan.fetch.download.transfer import Transfer
@@ -298,3 +299,47 @@ def test_an_answer_from_the_start_forgets_of_what_the_part_was(tmp_path, quick_d
     # Killed here, the job leaves bytes that nobody may take for those of the old version.
     assert entry.part_version() is None
     assert entry.part.read_bytes() == b"new bytes"
+
+
+@pytest.mark.parametrize("noted", ['{"size": "many"}', '{"etag": 3}', "[1]", "{", "3"])
+def test_a_record_of_nonsense_is_none(scripted, get, tmp_path, noted):
+    server = scripted(whole())
+    path = get(server.base + "/a").path
+    record = path.with_name("a.json")
+    known = json.loads(record.read_text(encoding="utf-8"))
+    if noted.endswith("}"):
+        noted = json.dumps({**known, **json.loads(noted)})
+    record.write_text(noted, encoding="utf-8")
+    path.with_name("a.part.json").write_text(noted, encoding="utf-8")
+    path.with_name("a.part").write_bytes(b"he")
+    assert get(server.base + "/a").path.read_bytes() == b"hello"
+    assert len(server.requests) == 2
+
+
+def test_files_of_stores_that_noted_a_sha256_are_still_known(scripted, get):
+    server = scripted(whole())
+    path = get(server.base + "/a").path
+    record = path.with_name("a.json")
+    known = json.loads(record.read_text(encoding="utf-8"))
+    del known["checksum"]
+    record.write_text(json.dumps({**known, "sha256": "0" * 64}), encoding="utf-8")
+    assert get(server.base + "/a").path == path
+    assert get(server.base + "/a", do=download_checked).path == path
+    assert get(server.base + "/a", offline=True).path == path
+    assert len(server.requests) == 1
+
+
+def test_no_url_is_kept_outside_of_the_store_or_in_the_way_of_another(tmp_path):
+    store = Store(tmp_path / "root")
+    paths = ["", "/", "/a", "/a/", "/a.json", "/a.part", "/a.part.json", "/a/b", "/%2e%2e/b"]
+    paths += ["/../b", "/a?b", "/" + "x" * 400]
+    entries = [store.entry("http://h.org" + path) for path in paths if path != "/a"]
+    files = [entry.path for entry in entries]
+    beside = {f"{file}{end}" for file in files for end in (".json", ".part", ".part.json")}
+    assert not beside & {str(file) for file in files}
+    folders = {folder for file in files for folder in file.parents}
+    assert not folders & {store.entry(f"http://h.org{path}").path for path in ("/a/", "/a.json")}
+    for url in ("http://../b", "http://./b", "http://h/../../b", "http:///b"):
+        path = store.entry(url).path
+        assert ".." not in path.parts
+        assert path.is_relative_to(store.root)
