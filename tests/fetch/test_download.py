@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -16,6 +17,7 @@ import xxhash
 
 from clusterscan.config.download import DownloadSettings
 from clusterscan.fetch.download.batch import Meter, download_all, probe_all
+from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item
 from clusterscan.fetch.download.store import Store, locked_part
@@ -101,6 +103,30 @@ def test_files_without_the_last_padding_are_whole(server, tmp_path, quick_downlo
     assert found["/a.fits"].status == "ok"
     assert "cut short" in found["/b.fits"].words
     assert "follow the end" in found["/c.fits"].words
+
+
+def cards(*lines):
+    text = b"".join(line.ljust(80) for line in (*lines, b"END"))
+    return text + b" " * (-len(text) % 2880)
+
+
+def test_headers_that_never_end_or_lead_backwards_are_damage(tmp_path):
+    first = cards(b"SIMPLE  =" + b"T".rjust(21), b"BITPIX  =  8", b"NAXIS   =  0")
+    table = [b"XTENSION= 'BINTABLE'", b"BITPIX  =  8", b"NAXIS   =  2", b"NAXIS1  =  0"]
+    table += [b"NAXIS2  =  0", b"GCOUNT  =  1", b"TFIELDS =  0"]
+    path = tmp_path / "a.fits"
+    path.write_bytes(first + cards(*table, b"PCOUNT  =  -2880"))
+    with pytest.raises(ContentError, match="PCOUNT -2880"):
+        check_fits(path)
+    with path.open("wb") as handle:  # sparse: 200 MB of zeros
+        handle.write(b"SIMPLE  =".ljust(2880))
+        handle.truncate(2880 * 70_000)
+    tracemalloc.start()
+    with pytest.raises(ContentError, match="does not end"):
+        check_fits(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_permanent_failures_are_asked_once_and_keep_the_servers_words(

@@ -123,3 +123,13 @@ def test_certificates_are_checked_against_those_that_python_trusts(
     monkeypatch.setenv("SSL_CERT_FILE", str(secure_server))
     _, body = get(quick_downloads(), url)
     assert body == b"secret"
+    # A folder of certificates by hash is all that Debian has.
+    monkeypatch.setenv("SSL_CERT_FILE", str(secure_server.with_name("none.pem")))
+    command = ["openssl", "x509", "-hash", "-noout", "-in", secure_server]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    folder = secure_server.with_name("trusted")
+    folder.mkdir()
+    shutil.copy(secure_server, folder / f"{name}.0")
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    _, body = get(quick_downloads(), url)
+    assert body == b"secret"

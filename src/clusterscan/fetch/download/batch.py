@@ -114,7 +114,8 @@ def download_checked(
 def _is_damaged(item: Item, store: Store) -> bool:
     entry = store.entry(item.url)
     record = entry.record()
-    if record is None or record.size > _MOST_COMPARED_BYTES:
+    # Earlier stores noted no checksum of this kind: then the size must do.
+    if record is None or not record.checksum or record.size > _MOST_COMPARED_BYTES:
         return False
     return file_checksum(entry.path) != record.checksum
 

@@ -120,16 +120,22 @@ class Client:
 
     async def _version_by_get(self, url: str) -> Version:
         """Ask for the file, and leave after the head."""
+        refusals: list[Refusal] = []
+
+        def leave_or_refuse(response: Response) -> Receive:
+            if response.status == 200:
+                raise _LeftError(Version.of(response.headers))
+            refusals.append(Refusal.of(response, self._settings))
+            return refusals[-1].take
+
         try:
-            response = await self._transport.get(url, self._leave_or_refuse)
+            await self._transport.get(url, leave_or_refuse)
         except _LeftError as left:
             return left.version
-        raise Refusal.of(response, self._settings).fault()
-
-    def _leave_or_refuse(self, response: Response) -> Receive:
-        if response.status == 200:
-            raise _LeftError(Version.of(response.headers))
-        return Refusal.of(response, self._settings).take
+        except TransientError:
+            if not refusals:
+                raise
+        raise refusals[-1].fault()
 
     async def _with_retries(self, url: str, attempt: Callable[[], Awaitable[T]]) -> T:
         host = self._host(url)

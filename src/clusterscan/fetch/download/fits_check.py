@@ -91,16 +91,20 @@ def _heads(handle: io.FileIO, block: bytes, size: int) -> list[Head]:
 
 def _head_at(handle: io.FileIO, start: int, block: bytes) -> tuple[Head, int]:
     """Read the header that begins with a block; return it, and where its data begin."""
-    blocks = [block]
-    while not _ends(blocks[-1]):
-        if len(blocks[-1]) < _BLOCK:
+    stop = start + len(block)
+    while not _ends(block):
+        if len(block) < _BLOCK:
             raise ContentError(f"cut short: the header at byte {start} does not end")
-        blocks.append(handle.read(_BLOCK))
-    text = b"".join(blocks)
-    if len(text) % _BLOCK:
-        raise ContentError(f"cut short: {start + len(text)} bytes, in a header")
+        block = handle.read(_BLOCK)
+        stop += len(block)
+    if (stop - start) % _BLOCK:
+        raise ContentError(f"cut short: {stop} bytes, in a header")
+    text = block
+    if stop - start > _BLOCK:  # read again, for a large file without END would fill the memory
+        handle.seek(start)
+        text = handle.read(stop - start)
     try:
-        return _parsed(text), start + len(text)
+        return _parsed(text), stop
     except (OSError, ValueError, TypeError, fits.VerifyError, Warning) as error:
         raise ContentError(f"the FITS header at byte {start} is damaged: {error}") from error
 
@@ -138,10 +142,11 @@ def _data_size(header: fits.Header) -> int:
         elements = 1 if axes else 0
         for axis in axes[1:] if header.get("GROUPS") and axes[0] == 0 else axes:
             elements *= axis
-        count = int(header.get("PCOUNT", 0)) + elements
-        if min(axes, default=0) < 0 or bits not in (8, 16, 32, 64):
-            raise ValueError(f"BITPIX {bits}, axes {axes}")
-        return bits * int(header.get("GCOUNT", 1)) * count // 8
+        extra, groups = int(header.get("PCOUNT", 0)), int(header.get("GCOUNT", 1))
+        # Of a negative size, the file would be read backwards, without an end.
+        if min(extra, groups, *axes) < 0 or bits not in (8, 16, 32, 64):
+            raise ValueError(f"BITPIX {bits}, axes {axes}, PCOUNT {extra}, GCOUNT {groups}")
+        return bits * groups * (extra + elements) // 8
     except (KeyError, ValueError, TypeError, fits.VerifyError) as error:
         raise ContentError(f"the FITS header is damaged: {error}") from error
 

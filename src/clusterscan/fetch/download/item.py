@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+_MOST_DIGITS = 40
+"""Python refuses to read numbers of some thousand digits."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -23,7 +26,7 @@ class Version:
         return cls(
             headers.get("etag", ""),
             headers.get("last-modified", ""),
-            int(length) if length.isdecimal() else None,
+            int(length) if length.isdecimal() and len(length) < _MOST_DIGITS else None,
         )
 
     @property

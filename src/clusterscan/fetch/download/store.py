@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 from urllib.parse import quote, urlsplit
 
 import xxhash
@@ -28,6 +28,8 @@ from clusterscan.provenance.sweep import sweep
 _BUFFER = 64 * 1024
 _KEPT = "/@+,=-_.~"
 """Characters that stay in a path, besides letters and digits."""
+_NOT_A_FILES_NAME = ("/", ".json", ".part")
+"""How a path ends that must be named otherwise: a folder, or what a store puts beside a file."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,14 @@ class Store:
         names = [name for name in quote(parts.path, safe=_KEPT).split("/") if name]
         if parts.query or not names or {".", ".."} & set(names) or max(map(len, names)) > 150:
             names = [fingerprint(url)[:32]]
+        elif parts.path.endswith(_NOT_A_FILES_NAME):
+            suffix = ".json" if parts.path.endswith(".json") else ""
+            names = [fingerprint(url)[:32] + suffix]
+        host = quote(parts.netloc, safe=".")
+        if host in (".", ".."):
+            host = host.replace(".", "%2E")
         # Joined as text: the tiles of a sky are many, and a Path costs more than its file's name.
-        return Entry("/".join([os.fspath(self.root), quote(parts.netloc, safe="."), *names]))
+        return Entry("/".join([os.fspath(self.root), host, *names]))
 
 
 def file_checksum(path: Path) -> str:
@@ -243,9 +251,19 @@ def _read(name: str) -> Record | None:
         return None
     try:
         with open(name, "rb", buffering=0) as handle:
-            return Record(**json.loads(handle.read()))
+            return _record(json.loads(handle.read()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _record(noted: dict[str, Any]) -> Record | None:
+    """Return what was noted as a record; None for what is none."""
+    noted = {**noted}
+    noted.pop("sha256", None)  # of earlier stores, whose files are as good
+    known = Record(**noted)
+    texts = [value for name, value in vars(known).items() if name != "size"]
+    good = isinstance(known.size, int) and all(isinstance(text, str) for text in texts)
+    return known if good else None
 
 
 def _write_quickly(name: str, record: Record) -> None:

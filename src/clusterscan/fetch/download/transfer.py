@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import xxhash
 
@@ -24,6 +25,8 @@ from clusterscan.fetch.download.transport import Receive, Response
 
 _WORTH_RESUMING = 1_250_000  # more than a HiPS tile of 512 px
 _ENOUGH_OF_A_PAGE = 16_384
+_COMPRESSED = frozenset({"gzip", "x-gzip", "compress", "x-compress", "deflate", "br", "zstd"})
+_COMPRESSED_NAMES = (".gz", ".tgz", ".z", ".bz2", ".xz", ".zst", ".br")
 
 
 class Refusal:
@@ -91,6 +94,9 @@ class Transfer:
 
     def begin(self, response: Response) -> Receive:
         """Look at the answer's head; return what takes its body."""
+        if response.status == 416:
+            self._start_anew()
+            raise TransientError("the server refuses to go on where the transfer broke off")
         if response.status not in (200, 206):
             self._refusal = Refusal.of(response, self._settings)
             return self._refusal.take
@@ -98,10 +104,11 @@ class Transfer:
         if response.status == 206:
             version = self._go_on(response)
         else:
-            self._empty()
+            self._start_anew()
         if "html" in response.headers.get("content-type", ""):
             self._refusal = Refusal(_not_the_file)
             return self._refusal.take
+        self._refuse_compressed(response)
         limit = self._settings.max_file_bytes
         if (version.length or 0) > limit:
             raise PermanentError(f"{version.length} bytes are more than max_file_bytes = {limit}")
@@ -112,19 +119,25 @@ class Transfer:
         return self._take
 
     def broke_off(self) -> None:
-        """Keep what came for the next request to go on from."""
+        """Keep what came for the next request to go on from.
+
+        Raises
+        ------
+        DownloadError
+            If what broke off was an error page: the status was told all the same.
+        """
+        if self._refusal is not None:
+            raise self._refusal.fault()
         if self._version is not None:
             self._part.flush()
             self._entry.note_part(self._item, self._version)
 
     def finish(self, response: Response) -> Outcome:
         """Check the whole file, and put it in its place."""
-        if response.status == 304 and self._known is not None and self._resume is None:
+        asked_for_changes = self._resume is None and bool(self.conditions)
+        if response.status == 304 and self._known is not None and asked_for_changes:
             self._entry.drop_part()
             return self._entry.renew(self._item, self._known)
-        if response.status == 416:
-            self._start_anew()
-            raise TransientError("the server refuses to go on where the transfer broke off")
         if self._refusal is not None:
             raise self._refusal.fault()
         assert self._version is not None
@@ -140,10 +153,17 @@ class Transfer:
 
     def _go_on(self, response: Response) -> Version:
         if self._resume is None or not _continues(response, *self._resume):
-            self._empty()
+            self._start_anew()
             raise ContentError("the server sent another part than was asked for")
         self._resumed = True
         return self._resume[1]
+
+    def _refuse_compressed(self, response: Response) -> None:
+        encoding = response.headers.get("content-encoding", "").lower()
+        # Of a file that is compressed itself, servers say this too: then the bytes are the file.
+        path = urlsplit(self._item.url).path.lower()
+        if encoding in _COMPRESSED and not path.endswith(_COMPRESSED_NAMES):
+            raise PermanentError(f"sent compressed ({encoding}), which was not asked for")
 
     def _take(self, piece: bytes) -> None:
         self._part.write(piece)
@@ -162,14 +182,12 @@ class Transfer:
             self._item.check(part)
 
     def _start_anew(self) -> None:
-        self._empty()
-        self._entry.drop_part_record()
-
-    def _empty(self) -> None:
         if self._size:
             self._part.seek(0)  # truncating alone would leave the position
             self._part.truncate()
             self._size = 0
+        # Else a job that is killed now would leave bytes under the name of another version.
+        self._entry.drop_part_record()
 
 
 def _not_the_file(page: bytes) -> ContentError:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
+from urllib.request import getproxies
 
 import certifi
 import pycurl
@@ -26,9 +28,14 @@ Receive = Callable[[bytes], object]
 """Takes one piece of a body."""
 
 _BUFFER = 512 * 1024
+_NO_PROTOCOL = "Protocol "
+"""How libcurl begins to say that it does not speak a URL's protocol."""
+_LONGEST_MS = 2**31 - 1
+_STATUS_LINE = re.compile(r"HTTP/\S+\s+(\d{3})\s*(.*)", re.DOTALL)
+_HOST_PART = re.compile(r"[^:/?#]+://[^/?#]*")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PERMANENT = frozenset(
     {
-        pycurl.E_UNSUPPORTED_PROTOCOL,
         pycurl.E_URL_MALFORMAT,
         pycurl.E_PEER_FAILED_VERIFICATION,
         pycurl.E_SSL_CACERT_BADFILE,
@@ -66,6 +73,7 @@ class Transport:
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, settings.connections_per_host)
         self._multi.setopt(pycurl.M_MAXCONNECTS, 4 * settings.connections_per_host)
         self._idle: list[pycurl.Curl] = []
+        self._http_proxy = _http_proxy()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,25 +122,33 @@ class Transport:
         *,
         nobody: bool,
     ) -> Response:
-        curl = self._idle.pop() if self._idle else _handle(self._settings)
-        answer = _Answer(begin, self._settings.stall_s)
+        settings = self._settings
+        curl = self._idle.pop() if self._idle else _handle(settings)
+        answer = _Answer(begin, settings.stall_s)
         curl.setopt(pycurl.URL, _quoted(url))
         curl.setopt(pycurl.NOBODY, nobody)
+        if self._http_proxy and url.lower().startswith("http:"):
+            curl.setopt(pycurl.PROXY, self._http_proxy)
+        elif self._http_proxy:
+            curl.unsetopt(pycurl.PROXY)
         # Compressed on the way, a file could neither be resumed nor its length be compared.
-        curl.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity", *headers])
+        lines = ["Accept-Encoding: identity", *headers]
+        curl.setopt(pycurl.HTTPHEADER, [_encoded(line) for line in lines])
+        curl.setopt(pycurl.PREREQFUNCTION, answer.admit)
         curl.setopt(pycurl.HEADERFUNCTION, answer.take_line)
         curl.setopt(pycurl.WRITEFUNCTION, answer.take_piece)
         try:
-            async with asyncio.timeout(self._settings.stall_s) as answer.limit:
+            # Until a request is sent, libcurl's limit for the connection comes first.
+            async with asyncio.timeout(settings.connect_s + settings.stall_s) as answer.limit:
                 await self._multi.perform(curl)
         except TimeoutError:
-            words = f"stalled: nothing came for stall_s = {self._settings.stall_s:g} s"
+            words = f"stalled: nothing came for stall_s = {settings.stall_s:g} s"
             raise TransientError(words) from None
         except pycurl.error as error:
             self._idle.append(curl)
             if answer.raised is not None:
                 raise answer.raised from None
-            raise _fault(error, self._settings) from error
+            raise _fault(error, settings) from error
         self._idle.append(curl)
         return answer.begun()
 
@@ -147,24 +163,41 @@ class _Answer:
         self._receive: Receive = self._take_first
         self._response: Response | None = None
         self._lines: list[bytes] = []
+        self._sent_unanswered = 0
         self._stall_s = stall_s
-        self._put_off_after = time.monotonic() + stall_s / 8
+        self._put_off_after = 0.0
+
+    def admit(self, *addresses: object) -> int:
+        """Let a request be sent: a first time, and once more by libcurl itself.
+
+        libcurl repeats at once what met a kept connection that the server had closed. Often it
+        is right, but other repeats wait, and are counted.
+        """
+        if self._sent_unanswered > 1:
+            self.raised = TransientError("the server closed two connections without an answer")
+            return pycurl.PREREQFUNC_ABORT
+        self._sent_unanswered += 1
+        self._put_off()
+        return pycurl.PREREQFUNC_OK
 
     def take_line(self, line: bytes) -> None:
         """Take one line of a head."""
+        self._sent_unanswered = 0
         if line.startswith(b"HTTP/"):
             self._lines.clear()  # what came before was the head of a redirect
         self._lines.append(line)
+        if time.monotonic() > self._put_off_after:
+            self._put_off()
 
     def take_piece(self, piece: bytes) -> int | None:
         """Hand on a piece of the body, of 16 KiB at most: called often, so lean."""
         try:
             self._receive(piece)
+            if time.monotonic() > self._put_off_after:
+                self._put_off()
         except BaseException as error:  # libcurl would print it and go on
             self.raised = error
             return -1
-        if time.monotonic() > self._put_off_after:
-            self._put_off()
         return None
 
     def begun(self) -> Response:
@@ -179,10 +212,11 @@ class _Answer:
         self._receive(piece)
 
     def _put_off(self) -> None:
-        # Not with every piece: moving a timer costs more than a piece does.
+        # Not with every piece, moving a timer costs more than a piece does; and by so much more
+        # that nothing is cut within stall_s.
         self._put_off_after = time.monotonic() + self._stall_s / 8
         if self.limit is not None:
-            self.limit.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+            self.limit.reschedule(asyncio.get_running_loop().time() + 9 / 8 * self._stall_s)
 
 
 def _nothing(piece: bytes) -> None:
@@ -190,15 +224,19 @@ def _nothing(piece: bytes) -> None:
 
 
 def _response(lines: list[bytes]) -> Response:
-    _, _, rest = lines[0].decode("latin-1").partition(" ")
-    status, _, reason = rest.strip().partition(" ")
+    texts = [line.decode("latin-1").strip() for line in lines]
+    status = _STATUS_LINE.match(texts[0]) if texts else None
+    if status is None:
+        raise TransientError(f"no HTTP answer: {''.join(texts[:1])[:80]!r}")
+    if "" not in texts:  # libcurl takes it for an empty file
+        raise TransientError("cut short: the answer ends within its head")
     headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.decode("latin-1").partition(":")
+    for text in texts[1 : texts.index("")]:
+        name, colon, value = text.partition(":")
         if colon:
             name, value = name.lower(), value.strip()
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Response(int(status), reason, headers)
+    return Response(int(status[1]), status[2], headers)
 
 
 def _handle(settings: DownloadSettings) -> pycurl.Curl:
@@ -213,27 +251,52 @@ def _handle(settings: DownloadSettings) -> pycurl.Curl:
     curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     curl.setopt(pycurl.FOLLOWLOCATION, 1)
     curl.setopt(pycurl.MAXREDIRS, settings.max_redirects)
-    curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(1000 * settings.connect_s)))
-    curl.setopt(pycurl.CAINFO, _certificates())
+    connect_ms = min(max(1.0, 1000 * settings.connect_s), _LONGEST_MS)
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(connect_ms))
+    curl.setopt(pycurl.COOKIEFILE, "")  # of no file: cookies that a redirect sets are sent back
+    _trust(curl)
     return curl
 
 
-def _certificates() -> str:
-    """Return the file of trusted certificates: the system's or the user's, else certifi's."""
+def _http_proxy() -> str:
+    """Return the proxy for http that the environment names, where libcurl does not look."""
+    # In HTTP_PROXY: a web server may set it from a header, and Python too leaves it out there.
+    return "" if "http_proxy" in os.environ else getproxies().get("http", "")
+
+
+def _trust(curl: pycurl.Curl) -> None:
+    """Trust the certificates that Python trusts: the user's or the system's, else certifi's."""
     # pycurl's wheels come without; SSL_CERT_FILE is what Python and OpenSSL heed.
-    found = ssl.get_default_verify_paths().cafile
-    return found if found and os.path.isfile(found) else certifi.where()
+    found = ssl.get_default_verify_paths()
+    if found.cafile and os.path.isfile(found.cafile):
+        curl.setopt(pycurl.CAINFO, found.cafile)
+        return
+    curl.setopt(pycurl.CAINFO, certifi.where())
+    if found.capath and os.path.isdir(found.capath):  # all that Debian's OpenSSL names
+        curl.setopt(pycurl.CAPATH, found.capath)
+
+
+def _encoded(line: str) -> bytes:
+    # A server's ETag may hold other letters than ASCII: it gets back what it sent. Earlier
+    # stores noted such letters as surrogates.
+    return line.encode("latin-1", errors="surrogateescape")
 
 
 def _quoted(url: str) -> str:
     """Return a URL with what may not stand in one quoted; what is quoted already stays."""
-    return quote(url, safe="!#$%&'()*+,/:;=?@[]~")
+    found = _HOST_PART.match(url)
+    end = found.end() if found else 0
+    # Brackets may stand around the address of a host, and nowhere else.
+    host, rest = quote(url[:end], safe="!$%&'()*+,/:;=@[]~"), url[end:]
+    return host + _BARE_PERCENT.sub("%25", quote(rest, safe="!#$%&'()*+,/:;=?@~"))
 
 
 def _fault(error: pycurl.error, settings: DownloadSettings) -> DownloadError:
     code, words = error.args
+    words = words or f"libcurl's error {code}"
     if code == pycurl.E_TOO_MANY_REDIRECTS:
         return PermanentError(f"redirected more than {settings.max_redirects} times")
-    if code in _PERMANENT:
+    # An answer that is no HTTP has the same code as a URL that is none, and may be a bad moment's.
+    if code in _PERMANENT or words.startswith(_NO_PROTOCOL):
         return PermanentError(words)
     return TransientError(f"cut short: {words}" if code == pycurl.E_PARTIAL_FILE else words)
