@@ -402,7 +402,7 @@ def test_a_job_killed_again_and_again_ends_with_the_right_bytes(
             job.kill()
         for path in tmp_path.rglob("*.fits"):  # at no time is a name that of half a file
             assert path.read_bytes() == server.files[f"/{path.name}"]
-    found = get(server, tmp_path, quick_downloads(), sorted(server.files))
+    found = get(server, tmp_path, quick_downloads(stall_s=9.0), sorted(server.files))
     for name, outcome in found.items():
         assert outcome.path.read_bytes() == server.files[name]
     assert len(server.requests) <= count + 2 * kills  # only what was under way is asked for again

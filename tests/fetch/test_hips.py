@@ -1,5 +1,6 @@
 """HiPS trees show the same sky as an independent reading of the same files."""
 
+import json
 import shutil
 
 import healpy as hp
@@ -240,6 +241,27 @@ def test_a_cached_tile_that_was_damaged_is_not_used(hips_trees, tmp_path, server
         fetch(source, [tile], tmp_path / "2.fits")
     fetch(source, [tile], tmp_path / "2.fits")
     assert (tmp_path / "1.fits").read_bytes() == (tmp_path / "2.fits").read_bytes()
+
+
+def test_cached_tiles_without_a_checksum_of_today_are_used_and_not_asked_for(
+    hips_trees, tmp_path, server, quick_downloads
+):
+    folder = hips_trees / "equatorial"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            server.files[f"/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    source = hips(server.base, tmp_path, quick_downloads())
+    tile = owner(45.0, 10.0)
+    fetch(source, [tile], tmp_path / "1.fits")
+    for path in (tmp_path / "cache").rglob("Npix*.fits.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        del record["checksum"]
+        path.write_text(json.dumps({**record, "sha256": "0" * 64}), encoding="utf-8")
+    asked = len(server.requests)
+    fetch(source, [tile], tmp_path / "2.fits")
+    assert (tmp_path / "1.fits").read_bytes() == (tmp_path / "2.fits").read_bytes()
+    asked_anew = [path for method, path, _ in server.requests[asked:] if method == "GET"]
+    assert not any("Npix" in path for path in asked_anew)
 
 
 def test_wrong_tiles_are_refused(tmp_path, fits_bytes):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from clusterscan.config.download import DownloadSettings
 from clusterscan.fetch.download.client import Client
 from clusterscan.fetch.download.item import Item, Outcome
-from clusterscan.fetch.download.store import Store, file_checksum
+from clusterscan.fetch.download.store import Store
 from clusterscan.fetch.download.transport import Transport
 from clusterscan.progress import Progress
 
@@ -114,10 +114,9 @@ def download_checked(
 def _is_damaged(item: Item, store: Store) -> bool:
     entry = store.entry(item.url)
     record = entry.record()
-    # Earlier stores noted no checksum of this kind: then the size must do.
-    if record is None or not record.checksum or record.size > _MOST_COMPARED_BYTES:
+    if record is None or record.size > _MOST_COMPARED_BYTES:
         return False
-    return file_checksum(entry.path) != record.checksum
+    return not record.is_of(entry.path)
 
 
 def probe_all(

@@ -50,6 +50,10 @@ class Record:
         """The version as the server told it."""
         return Version(self.etag, self.last_modified, self.size)
 
+    def is_of(self, path: Path) -> bool:
+        """Whether a file holds the bytes that arrived; without a checksum it is taken to."""
+        return not self.checksum or file_checksum(path) == self.checksum
+
 
 @dataclass(frozen=True)
 class Entry:

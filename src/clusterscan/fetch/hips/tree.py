@@ -16,7 +16,6 @@ from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, probe_all
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.item import Item, Outcome
-from clusterscan.fetch.download.store import file_checksum
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.hips.properties import Properties, parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile
@@ -151,7 +150,7 @@ class Tree:
         if self.is_remote:
             entry = self.access.store.entry(self._url(self.place(cell)))
             record = entry.record()
-            if record is None or file_checksum(path) != record.checksum:
+            if record is None or not record.is_of(path):
                 path.unlink(missing_ok=True)
                 raise SourceError(
                     f"{path}: damaged on this disk after it arrived, and now removed; "
