@@ -124,7 +124,7 @@ class Transport:
     ) -> Response:
         settings = self._settings
         curl = self._idle.pop() if self._idle else _handle(settings)
-        answer = _Answer(begin, settings.stall_s)
+        answer = _Answer(begin, settings)
         curl.setopt(pycurl.URL, _quoted(url))
         curl.setopt(pycurl.NOBODY, nobody)
         if self._http_proxy and url.lower().startswith("http:"):
@@ -139,7 +139,8 @@ class Transport:
         curl.setopt(pycurl.WRITEFUNCTION, answer.take_piece)
         try:
             # Until a request is sent, libcurl's limit for the connection comes first.
-            async with asyncio.timeout(settings.connect_s + settings.stall_s) as answer.limit:
+            longest_s = 9 / 8 * max(settings.connect_s, settings.stall_s)
+            async with asyncio.timeout(longest_s) as answer.limit:
                 await self._multi.perform(curl)
         except TimeoutError:
             words = f"stalled: nothing came for stall_s = {settings.stall_s:g} s"
@@ -156,7 +157,7 @@ class Transport:
 class _Answer:
     """What libcurl hands over of one answer."""
 
-    def __init__(self, begin: Callable[[Response], Receive], stall_s: float):
+    def __init__(self, begin: Callable[[Response], Receive], settings: DownloadSettings):
         self.limit: asyncio.Timeout | None = None
         self.raised: BaseException | None = None
         self._begin = begin
@@ -164,8 +165,9 @@ class _Answer:
         self._response: Response | None = None
         self._lines: list[bytes] = []
         self._sent_unanswered = 0
-        self._stall_s = stall_s
-        self._put_off_after = 0.0
+        self._stall_s = settings.stall_s
+        quick = settings.connect_s <= settings.stall_s  # then the limit stands well to begin with
+        self._put_off_after = time.monotonic() + self._stall_s / 8 if quick else 0.0
 
     def admit(self, *addresses: object) -> int:
         """Let a request be sent: a first time, and once more by libcurl itself.
@@ -177,7 +179,8 @@ class _Answer:
             self.raised = TransientError("the server closed two connections without an answer")
             return pycurl.PREREQFUNC_ABORT
         self._sent_unanswered += 1
-        self._put_off()
+        if time.monotonic() > self._put_off_after:
+            self._put_off()
         return pycurl.PREREQFUNC_OK
 
     def take_line(self, line: bytes) -> None:
