@@ -91,12 +91,21 @@ def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], file: Path
 
 
 def merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    """Lay settings over others in place, mapping by mapping; all else is replaced."""
+    """Lay settings over others in place, mapping by mapping; all else is replaced.
+
+    A mapping that names another ``kind`` replaces the one below it whole: what that said was meant
+    for its own kind.
+    """
     for key, value in extra.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            merge(base[key], value)
+        below = base.get(key)
+        if isinstance(value, Mapping) and isinstance(below, dict) and not _other_kind(value, below):
+            merge(below, value)
         else:
             base[key] = value
+
+
+def _other_kind(value: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
+    return "kind" in value and "kind" in below and value["kind"] != below["kind"]
 
 
 def _explain(error: ValidationError, root: Root, places: Places) -> str:
