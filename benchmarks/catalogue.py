@@ -73,7 +73,7 @@ def unite_real() -> None:
     from clusterscan.catalogs.read import read_catalogue
     from clusterscan.catalogs.unite import MatchRule, unite_known
     from clusterscan.config.catalogs import CatalogueSettings
-    from clusterscan.config.paths import data_root
+    from clusterscan.core.data_paths import data_root
 
     folder = data_root() / "clusters"
     if not folder.is_dir():

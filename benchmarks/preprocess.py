@@ -40,16 +40,16 @@ from astropy.wcs import WCS
 from reproject import reproject_exact, reproject_interp
 from reproject.mosaicking import reproject_and_coadd
 
-from clusterscan import sky
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.core import sky
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import RawImage, read_raw, write_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.formats.raw_image import RawImage, read_raw, write_raw
 from clusterscan.preprocess.binning import bin_wcs
 from clusterscan.preprocess.masks import TileMasks
 from clusterscan.preprocess.regions import COLUMNS, empty_regions

@@ -30,13 +30,13 @@ import torch
 from astropy.io import fits
 from torch.utils.flop_counter import FlopCounterMode
 
-from clusterscan import sky
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
+from clusterscan.core import sky
+from clusterscan.formats.map_tile import write_map_tile
+from clusterscan.formats.tile_image import TileImage, read_tile, write_tile
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.registry import build
-from clusterscan.preprocess.tile_image import TileImage, read_tile, write_tile
-from clusterscan.publish.hips import write_map_tile
 from clusterscan.scan.dense import CPU_BYTES, as_batch, dense_grid
 from clusterscan.scan.finer import finer
 from clusterscan.scan.fused import fused

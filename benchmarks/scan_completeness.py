@@ -23,14 +23,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
 from clusterscan.config.load import load_config
 from clusterscan.config.model import FILTER, Config
 from clusterscan.config.scan import ScanSettings
+from clusterscan.core import sky
 from clusterscan.detect.peaks import find_peaks, to_score
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.provenance.tables import read_table
+from clusterscan.formats.tables import read_table
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.scan.scanners import network_scanner
 from clusterscan.validate.bootstrap import compare
 from clusterscan.validate.recovery import recovery

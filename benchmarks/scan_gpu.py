@@ -32,11 +32,11 @@ from scan import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from clusterscan import sky
 from clusterscan.config.scan import ScanSettings
+from clusterscan.core import sky
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.networks.device import choose_device
 from clusterscan.networks.registry import build
-from clusterscan.preprocess.tile_image import read_tile
 from clusterscan.scan.scan_copy import scan_copy
 from clusterscan.scan.tile import prepare_tile, scan_prepared
 

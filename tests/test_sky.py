@@ -6,7 +6,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy_healpix import HEALPix
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 # A tile at each pole, on the equator at RA 0, in a polar cap, and at a corner of base cells.
 TILES = [1023, 8192, 4096, 341, 12287, 5000]

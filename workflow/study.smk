@@ -9,11 +9,11 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from clusterscan.config.study_load import load_study
-from clusterscan.errors import ClusterscanError
-from clusterscan.study.paths import StudyPaths
-from clusterscan.study.settings import StudySettings
-from clusterscan.study.sources import sync_study
+from clusterscan_studies.config.load import load_study
+from clusterscan.core.errors import ClusterscanError
+from clusterscan_studies.paths import StudyPaths
+from clusterscan_studies.settings import StudySettings
+from clusterscan_studies.sources import sync_study
 
 min_version("9.0")
 

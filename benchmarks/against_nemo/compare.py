@@ -19,16 +19,16 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan import sky
 from clusterscan.config.load import load_config
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.sample import SplitSettings
 from clusterscan.config.validate import ValidateSettings
+from clusterscan.core import sky
+from clusterscan.flow.products import Products
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.tables import read_table
 from clusterscan.merge.forced import forced
 from clusterscan.merge.objects import Model, features_of, merge_candidates
-from clusterscan.products import Products
-from clusterscan.provenance.tables import read_table
-from clusterscan.sample.split import SkySplit
 from clusterscan.validate.bootstrap import compare
 from clusterscan.validate.recovery import Region, completeness_at_purity, recovery
 from clusterscan.validate.report import rounded

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from clusterscan import sky
 from clusterscan.config.simulation import KnownSettings, SimulationSettings
+from clusterscan.core import sky
 from clusterscan.simulate import galaxies, power, stars
 from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind
 from clusterscan.simulate.frame import Frame

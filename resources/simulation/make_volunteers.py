@@ -11,9 +11,9 @@ import argparse
 from pathlib import Path
 
 from clusterscan.config.load import load_config
-from clusterscan.provenance.tables import read_table
-from clusterscan.simulate.volunteers import votes
-from clusterscan.simulate.volunteers_export import write_export
+from clusterscan.formats.tables import read_table
+from clusterscan_studies.simulate.volunteers import votes
+from clusterscan_studies.simulate.volunteers_export import write_export
 
 
 def main() -> None:

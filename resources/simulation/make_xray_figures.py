@@ -18,19 +18,25 @@ import pandas as pd
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan import sky
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.simulate import xray_emission
-from clusterscan.simulate.candidates_judged import judged_candidates
-from clusterscan.simulate.optical import render_optical
-from clusterscan.simulate.optical_sources import (
+from clusterscan.core import sky
+from clusterscan_studies.simulate import xray_emission
+from clusterscan_studies.simulate.candidates_judged import judged_candidates
+from clusterscan_studies.simulate.optical import render_optical
+from clusterscan_studies.simulate.optical_sources import (
     OpticalGalaxies,
     field_of_cell,
     members_seen_of_cell,
     stars_of_cell,
 )
-from clusterscan.simulate.xray import render_xray
-from clusterscan.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources, sources_of_cell
+from clusterscan_studies.simulate.xray import render_xray
+from clusterscan_studies.simulate.xray_sources import (
+    AGN,
+    CLUSTER,
+    GALAXY,
+    XraySources,
+    sources_of_cell,
+)
 
 FIGURE = Path(__file__).resolve().parents[2] / "docs" / "figures" / "simulation_xray.png"
 SEED = 1

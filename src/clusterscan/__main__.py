@@ -1,5 +1,5 @@
 """``python -m clusterscan``."""
 
-from clusterscan.cli import main
+from clusterscan.commands.cli import main
 
 main()

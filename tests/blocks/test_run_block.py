@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
-from clusterscan.errors import ClusterscanError, ImageError
-from clusterscan.provenance.atomic import atomic_path
-from clusterscan.provenance.records import read_manifest
-from clusterscan.provenance.verify import forget, verify
+from clusterscan.commands.verify import forget, verify
+from clusterscan.core.atomic import atomic_path
+from clusterscan.core.errors import ClusterscanError, ImageError
+from clusterscan.core.records import read_manifest
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
 
 TILES = [64, 65, 66, 67]
 

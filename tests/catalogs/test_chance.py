@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.chance import (
     chance_matches,
     chance_probability,
@@ -14,6 +13,7 @@ from clusterscan.catalogs.chance import (
     shifted,
 )
 from clusterscan.catalogs.match import cross_matches, match_known, part_with_counterpart
+from clusterscan.core import sky
 
 
 def whole_sky(n, seed):

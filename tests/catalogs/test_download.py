@@ -12,13 +12,13 @@ from astropy.table import Table
 from astroquery.vizier import VizierClass
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs import download as module
-from clusterscan.catalogs.download import download, main
 from clusterscan.catalogs.layouts import Remote
 from clusterscan.catalogs.read import catalogue_token, read_catalogue
 from clusterscan.catalogs.registry import LAYOUTS
 from clusterscan.config.catalogs import DOWNLOADS, CatalogueSettings
-from clusterscan.errors import CatalogueError, SourceError
+from clusterscan.core.errors import CatalogueError, SourceError
+from clusterscan.known import download as module
+from clusterscan.known.download import download, main
 
 REMOTE = sorted(kind for kind, layout in LAYOUTS.items() if layout.remote is not None)
 VIZIER = [kind for kind in REMOTE if LAYOUTS[kind].remote.table]

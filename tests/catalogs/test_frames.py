@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clusterscan.catalogs.frames import sexagesimal, to_degrees
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 COLUMNS = {"ra_deg": "a", "dec_deg": "b"}
 RA, DEC = np.array([0.0, 83.6, 266.4, 359.999]), np.array([-89.9, 22.0, -29.0, 0.0001])

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from clusterscan.catalogs.read import read_catalogue
 from clusterscan.catalogs.registry import LAYOUTS, readers_table
 from clusterscan.config.catalogs import CatalogueSettings, PublishedKind
-from clusterscan.errors import CatalogueError, SourceError
+from clusterscan.core.errors import CatalogueError, SourceError
 
 
 def settings(**values):

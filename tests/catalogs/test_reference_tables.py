@@ -15,13 +15,13 @@ from astropy.table import Table
 from astroquery.vizier import VizierClass
 from pydantic import TypeAdapter
 
-from clusterscan import sky
-from clusterscan.catalogs import reference_tables
-from clusterscan.catalogs.download import main
-from clusterscan.catalogs.reference_tables import Sky, reference_files, reference_table
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.reference_tables import ReferenceTable
-from clusterscan.errors import CatalogueError, SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError, SourceError
+from clusterscan.known import reference_tables
+from clusterscan.known.download import main
+from clusterscan.known.reference_tables import Sky, reference_files, reference_table
 
 QUICK = DownloadSettings(retries=1, backoff_s=0.01, stall_s=2.0)
 OFFLINE = QUICK.model_copy(update={"offline": True})

@@ -4,19 +4,19 @@ import pytest
 
 pytest.importorskip("clusterscan.simulate.catalogues", reason="the simulator is not there")
 
-from clusterscan import sky
-from clusterscan.catalogs.read import read_catalogue
-from clusterscan.catalogs.simulated import with_margin
 from clusterscan.config.catalogs import SimulatedCatalogue
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError
+from clusterscan.known.read import read_any_catalogue
+from clusterscan.known.simulated import with_margin
 
 TILES, ORDER = [4433], 5
 
 
 def read(selection, tiles=TILES, simulation=True):
     settings = SimulatedCatalogue(kind="simulated", name="sim", selection=selection)
-    return read_catalogue(
+    return read_any_catalogue(
         settings,
         tiles=tiles,
         tile_order=ORDER,

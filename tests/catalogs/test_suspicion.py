@@ -14,7 +14,7 @@ from clusterscan.catalogs.suspicion import (
     refuse_sources,
     tell_if_crowded,
 )
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 LAYOUT = Layout("csv", {"ra_deg": "A", "dec_deg": "D", "m500c_msun": "M", "z": "Z"})
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import one_to_one, pairs_within
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.merge import forced, match_known, unite_known
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from clusterscan.catalogs.validate import validate
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 
 def positions(ra_deg, dec_deg, **more):

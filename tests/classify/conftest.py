@@ -9,14 +9,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan import sky
-from clusterscan.cli import main
+from clusterscan.commands.cli import main
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.core import sky
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.networks.card import save_model
 from clusterscan.networks.normalise import Normalisation
 from clusterscan.networks.registry import build
-from clusterscan.preprocess.tile_image import TileImage, write_tile
 
 SIZE, SCALE = 16, 0.4
 BANDS = ("i", "r", "g")

@@ -15,8 +15,8 @@ from tests.classify.conftest import (
     write_folder,
 )
 
-from clusterscan import sky
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.networks.card import load_model
 from clusterscan.networks.normalise import Normalisation, apply
 from clusterscan.scan.windowed import windowed_logits

@@ -23,7 +23,7 @@ from tests.classify.conftest import (
     write_folder,
 )
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.card import load_model, save_model
 from clusterscan.networks.registry import build
 

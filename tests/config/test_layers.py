@@ -1,7 +1,7 @@
 """Settings laid over others: a file over a file, an experiment over its study, quick over full."""
 
 from clusterscan.config.reading import merge
-from clusterscan.config.study_load import find_study, load_study
+from clusterscan_studies.config.load import find_study, load_study
 
 
 def laid(base, extra):

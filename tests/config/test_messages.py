@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clusterscan.config.load import load_config
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 
 MINI = (Path(__file__).parents[1] / "mini.yaml").read_text(encoding="utf-8")
 

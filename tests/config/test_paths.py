@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.model import Config
-from clusterscan.config.paths import PROJECT_ROOT, expand_path
-from clusterscan.errors import ConfigError, ModelError, SourceError
+from clusterscan.core.data_paths import PROJECT_ROOT, expand_path
+from clusterscan.core.errors import ConfigError, ModelError, SourceError
 from clusterscan.fetch.download.access import Access
+from clusterscan.flow.paths import Paths
+from clusterscan.formats.catalogue_columns import FLAGS
 from clusterscan.networks.pretrained import read_weights
-from clusterscan.publish.columns import FLAGS
 from clusterscan.publish.quality import moc_flags
-from clusterscan.workflow import Paths
 
 MINI = yaml.safe_load((Path(__file__).parents[1] / "mini.yaml").read_text(encoding="utf-8"))
 PLACES = [

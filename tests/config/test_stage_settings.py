@@ -7,8 +7,8 @@ import yaml
 
 from clusterscan.config.load import load_config
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.config.stages import StageSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
+from clusterscan.flow.stage_settings import StageSettings
 
 
 @pytest.fixture

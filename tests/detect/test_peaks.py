@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 from scipy.special import expit
 
-from clusterscan import sky
 from clusterscan.config.detect import DetectSettings
+from clusterscan.core import sky
+from clusterscan.core.errors import ProductError
 from clusterscan.detect import COLUMNS, FLAG_BLENDED, FLAG_EDGE, empty_candidates, find_peaks
-from clusterscan.errors import ProductError
 
 TILE_ORDER, MAP_ORDER = 6, 11  # pixels of 103 arcsec
 SETTINGS = DetectSettings(

@@ -6,15 +6,15 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from pydantic import ValidationError
 
-from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.inverse_variance import area_ratio
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.raw_image import read_raw
 
 ORDER = 6
 STEP = 0.02

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reproject import reproject_adaptive, reproject_interp
 from reproject.mosaicking import reproject_and_coadd
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.fetch.coadd import Cut, coadd, coadd_with_ivar
 from clusterscan.fetch.hips.geometry import face_wcs
 from clusterscan.fetch.pixel_map import TOLERANCE_PX, PixelMap

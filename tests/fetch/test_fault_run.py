@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clusterscan.config.source import HipsSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile

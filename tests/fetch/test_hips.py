@@ -11,19 +11,19 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source import HipsSource
-from clusterscan.errors import ConfigError, SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError, SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.hips.geometry import cells_of_image, face_wcs, to_frame
 from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile
-from clusterscan.fetch.planes import NO_COVERAGE
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import read_raw
 
 TILE_ORDER = 4
 TOLERANCE = 0.03  # a pixel of the synthetic trees is 0.46 deg: up to 0.03 of its slope

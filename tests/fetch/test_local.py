@@ -7,14 +7,14 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source import LocalSource
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.raw_image import read_raw
 
 SCALE = 60.0
 ORDER = 5

@@ -5,12 +5,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.config.source import MosaicSource
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.mosaic import Mosaic
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.raw_image import read_raw
 
 SCALE = 10.0
 SHAPE = (301, 401)

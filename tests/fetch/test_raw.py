@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from clusterscan import sky
-from clusterscan.errors import ImageError
-from clusterscan.fetch.raw import RawImage, read_raw, write_raw
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.raw_image import RawImage, read_raw, write_raw
 
 
 @pytest.fixture

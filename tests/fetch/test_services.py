@@ -12,14 +12,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astroquery.hips2fits import hips2fitsClass
 
-from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source_service import CutoutsSource, Hips2fitsSource
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.raw_image import read_raw
 
 PLACES = [(0.2, 30.0), (180.0, -45.0), (45.0, 90.0), (200.0, -89.0)]
 

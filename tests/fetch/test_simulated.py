@@ -9,10 +9,10 @@ pytest.importorskip("clusterscan.simulate.infrared", reason="the simulator is no
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.source import SimulatedSource
-from clusterscan.errors import ConfigError
-from clusterscan.fetch.raw import read_raw
+from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.raw_image import read_raw
 
 SPEC = ImageSpec(
     survey="act",

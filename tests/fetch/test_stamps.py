@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from clusterscan.config.source import StampsSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.stamp_image import decode
 from clusterscan.fetch.stamps import StampFiles, Stamps
 

@@ -10,17 +10,17 @@ from clusterscan.config.filter import (
     MatchedFilterSettings,
     MultiscaleFilterSettings,
 )
-from clusterscan.errors import ImageError
-from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers
-from clusterscan.scan.matched import matched_filter
-from clusterscan.scan.plain_filter import filter_tile
-from clusterscan.scan.sz_template import (
+from clusterscan.core.errors import ImageError
+from clusterscan.physics.sz_template import (
     beam_window,
     compton_profile,
     projected_profile,
     sz_response_uk,
     template_window,
 )
+from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers
+from clusterscan.scan.matched import matched_filter
+from clusterscan.scan.plain_filter import filter_tile
 
 SCALE_ARCMIN = 0.5
 SIZE = 256
@@ -54,7 +54,7 @@ def test_the_sz_spectrum_has_its_published_null_and_rayleigh_jeans_limit():
 
 
 def test_the_projected_profile_agrees_with_adaptive_quadrature():
-    from clusterscan.scan.sz_template import EDGE, pressure
+    from clusterscan.physics.sz_template import EDGE, pressure
 
     def line_of_sight(x):
         top = np.sqrt(EDGE**2 - x**2)

@@ -11,13 +11,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from mocpy import MOC
 
-from clusterscan import sky
 from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import PublishedCatalogue
-from clusterscan.config.footprint import CatalogueCells, MaskFile, MocFile, Overlap, footprint_tiles
+from clusterscan.config.footprint import CatalogueCells, MaskFile, MocFile, Overlap
 from clusterscan.config.load import load_config
-from clusterscan.config.stages import catalogue_source
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.flow.footprint import footprint_tiles, run_tiles
+from clusterscan.flow.stage_settings import catalogue_source
 
 CENTRES = {"RA 0": (0.3, 4.0), "pole": (40.0, 88.0), "anywhere": (200.0, -33.0)}
 RADIUS = 6.0
@@ -181,12 +182,12 @@ def test_a_configuration_is_checked_without_its_files_and_a_changed_file_changes
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
     config = load_config([tmp_path / "config.yaml"])
     with pytest.raises(SourceError, match=r"mask\.fits"):
-        config.sky.tiles()
+        run_tiles(config.sky)
     disc_image(path, CENTRES["anywhere"], "ARC")
-    first = config.sky.tiles()
+    first = run_tiles(config.sky)
     name = config.catalogs[0].name
     made_of = catalogue_source(config, name)
     path.unlink()
     disc_image(path, CENTRES["RA 0"], "ARC")
-    assert not set(first) & set(config.sky.tiles())
+    assert not set(first) & set(run_tiles(config.sky))
     assert catalogue_source(config, name) != made_of  # simulated catalogues cover the footprint

@@ -112,7 +112,7 @@ class StampSet:
         self.root, self.table, self.images = root, table, images
 
     def settings(self, **changes):
-        from clusterscan.config.study_data import StampDataset
+        from clusterscan_studies.config.stamp_data import StampDataset
 
         with zipfile.ZipFile(self.root / "stamps.zip", "w") as archive:
             for name, data in self.images.items():
@@ -151,8 +151,8 @@ class StampSet:
 
     def make(self, **changes):
         """Write the dataset; return its table, images, metadata's classes, and counts."""
-        from clusterscan.sample.examples import read_examples
-        from clusterscan.sample.stamp_dataset import make_dataset
+        from clusterscan.formats.examples import read_examples
+        from clusterscan_studies.stamp_dataset import make_dataset
 
         path = self.root / "out" / "examples.parquet"
         counts = make_dataset(self.settings(**changes), path)

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from clusterscan.config.labels import ClassMap, Cut, LabelSettings, RedshiftWindows
-from clusterscan.errors import CatalogueError
-from clusterscan.labels.cuts import apply_cuts
-from clusterscan.labels.rules import by_classes, by_redshift
-from clusterscan.labels.table import read_label_table
+from clusterscan.core.errors import CatalogueError
+from clusterscan_studies.config.labels import ClassMap, Cut, LabelSettings, RedshiftWindows
+from clusterscan_studies.labels.cuts import apply_cuts
+from clusterscan_studies.labels.rules import by_classes, by_redshift
+from clusterscan_studies.labels.table import read_label_table
 
 
 def test_seven_classes_become_two_whatever_their_spelling():

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterscan import sky
-from clusterscan.errors import CatalogueError, ProductError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError, ProductError
 from clusterscan.sample.audit import assert_no_leakage, find_leakage
-from clusterscan.sample.folds import (
+from clusterscan.sample.joins import join_objects, sdss_field
+from clusterscan_studies.folds import (
     fold_numbers,
     keeps_clear,
     sky_folds,
     split_by_folds,
     split_objects,
 )
-from clusterscan.sample.joins import join_objects, sdss_field
 
 ARCMIN = 1 / 60
 

@@ -12,15 +12,15 @@ from pydantic import ValidationError
 from tests.classify.conftest import fits_bytes
 from tests.labels.conftest import picture
 
-from clusterscan.config.study_data import StampDataset
-from clusterscan.errors import CatalogueError, ImageError, ProductError, SourceError
-from clusterscan.labels.table import read_label_table
+from clusterscan.core.errors import CatalogueError, ImageError, ProductError, SourceError
 from clusterscan.sample.audit import find_leakage
 from clusterscan.sample.joins import sdss_field
-from clusterscan.sample.stamp_dataset import make_dataset
 from clusterscan.sample.stamp_fit import StampTooSmallError, _area_means, fit_stamp
-from clusterscan.sample.stamp_parts import give_parts
 from clusterscan.train.dataset import read_examples as read_for_training
+from clusterscan_studies.config.stamp_data import StampDataset
+from clusterscan_studies.labels.table import read_label_table
+from clusterscan_studies.stamp_dataset import make_dataset
+from clusterscan_studies.stamp_parts import give_parts
 
 
 def test_examples_keep_labels_columns_positions_and_pixels(stamps):

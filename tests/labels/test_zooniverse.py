@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from tests.labels.conftest import CLUSTER, EMPTY, NEARBY
 
-from clusterscan.config.labels import VolunteerVotes
-from clusterscan.errors import CatalogueError
-from clusterscan.labels.consensus import consensus, volunteer_agreement, vote_weights
-from clusterscan.labels.volunteers import by_votes
-from clusterscan.labels.zooniverse import Votes, read_votes
+from clusterscan.core.errors import CatalogueError
+from clusterscan_studies.config.labels import VolunteerVotes
+from clusterscan_studies.labels.consensus import consensus, volunteer_agreement, vote_weights
+from clusterscan_studies.labels.volunteers import by_votes
+from clusterscan_studies.labels.zooniverse import Votes, read_votes
 
 ANSWERS = {"other": [EMPTY], "cluster": [CLUSTER, NEARBY]}
 

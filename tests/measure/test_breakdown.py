@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.errors import CatalogueError, ProductError
+from clusterscan.core.errors import CatalogueError, ProductError
 from clusterscan.measure.breakdown import recall_by, recall_by_redshift, scores_by
-from clusterscan.measure.colour_magnitude import (
+from clusterscan.measure.metrics import classification_metrics
+from clusterscan_studies.colour_magnitude import (
     REGIONS,
     RedSequence,
     colour_magnitude_regions,
     fit_red_sequence,
 )
-from clusterscan.measure.metrics import classification_metrics
 
 CLASSES = ("field", "cluster")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.measure.arrays import labelled
 from clusterscan.measure.calibration import (
     apply_to_logits,

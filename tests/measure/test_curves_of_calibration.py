@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.measure.beta import beta_logit, fit_beta
 from clusterscan.measure.calibration import apply_to_logits
 from clusterscan.measure.expected_purity import expected_purity, purest_sample, sample_thresholds

@@ -8,12 +8,13 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from clusterscan.errors import ProductError
-from clusterscan.measure import gallery, look, plots
+from clusterscan.core.errors import ProductError
 from clusterscan.measure.arrays import labelled
 from clusterscan.measure.breakdown import recall_rows
 from clusterscan.measure.metrics import classification_metrics
-from clusterscan.measure.stretch import NO_DATA, as_rgb, on_image, overlaid
+from clusterscan.report import look, plots
+from clusterscan.report import stamp_gallery as gallery
+from clusterscan.report.stretch import NO_DATA, as_rgb, on_image, overlaid
 
 HISTORY = [
     {"epoch": e, "loss": 1 / e, "validation_loss": 1.2 / e, "learning_rate": 0.1 / e,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.measure.curves import precision_recall, roc
 from clusterscan.measure.metrics import classification_metrics
 from clusterscan.measure.predictions import calibrated, prediction_metrics, to_labelled

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import clusterscan.measure
 
-ALLOWED = ("clusterscan.measure", "clusterscan.errors", "clusterscan.config.base",
+ALLOWED = ("clusterscan.measure", "clusterscan.core.errors", "clusterscan.config.base",
            "clusterscan.provenance")  # fmt: skip
 
 

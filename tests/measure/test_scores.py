@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.measure import counts as cm
 from clusterscan.measure.arrays import labelled
 from clusterscan.measure.ranking import Ranking

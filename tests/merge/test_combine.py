@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from clusterscan.config.merge import MergeSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 from clusterscan.merge import Combiner, combine, fit_combiner
 from clusterscan.merge.combine import plain_combiner
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterscan import sky
 from clusterscan.config.merge import MergeSettings
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.detect import empty_candidates
-from clusterscan.errors import CatalogueError
 from clusterscan.merge import merge_candidates, score_objects
 
 RADIUS_ARCMIN = 2.5

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.attribution import attribute
 from clusterscan.networks.registry import build
 

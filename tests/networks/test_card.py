@@ -4,15 +4,8 @@ import pytest
 import torch
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.errors import ModelError
-from clusterscan.networks.card import (
-    CARD,
-    WEIGHTS,
-    check_fits,
-    load_model,
-    read_card,
-    save_model,
-)
+from clusterscan.core.errors import ModelError
+from clusterscan.networks.card import CARD, WEIGHTS, check_fits, load_model, read_card, save_model
 from clusterscan.networks.registry import build
 
 SETTINGS = NetworkSettings(size_px=32, window_px=16, output_stride=8)

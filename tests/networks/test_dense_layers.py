@@ -7,7 +7,7 @@ from scipy.ndimage import uniform_filter
 from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.borders import cells_of_crop, mirror_borders
 from clusterscan.networks.local_pooling import (
     LocalSqueezeExcite,

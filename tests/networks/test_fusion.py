@@ -4,7 +4,7 @@ import torch
 from pydantic import ValidationError
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.fusion import FusionNetwork, hide_surveys
 from clusterscan.networks.registry import build
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.receptive_field import reach_px
 from clusterscan.networks.registry import build
 
@@ -190,7 +190,7 @@ def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
         "import sys\n"
         "for name in ('astropy', 'healpy', 'snakemake', 'astroquery'): sys.modules[name] = None\n"
         "import clusterscan.networks.registry, clusterscan.networks.card\n"
-        "import clusterscan.train.loop, clusterscan.measure.plots, clusterscan.train.dataset\n"
+        "import clusterscan.train.loop, clusterscan.report.plots, clusterscan.train.dataset\n"
         "import clusterscan.scan.tile, clusterscan.scan.fused\n"
         "assert 'timm' not in sys.modules, 'timm costs seconds that baseline need not pay'\n"
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clusterscan.config.train import NormalisationSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.normalise import Normalisation, apply, measure
 
 STANDARD = NormalisationSettings(kind="standard")

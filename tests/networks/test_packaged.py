@@ -7,7 +7,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks import packaged
 from clusterscan.networks.registry import build
 from clusterscan.networks.torchvision_repair import import_timm

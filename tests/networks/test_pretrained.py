@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.pretrained import adapt_bands
 from clusterscan.networks.registry import build
 from clusterscan.networks.torchvision_repair import import_timm

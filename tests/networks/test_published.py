@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from clusterscan.config.networks import SMALLEST_PX, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.heads import SpinalHead
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.registry import build

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.registry import build
 from clusterscan.networks.transfer import exchange_head, start_from
 

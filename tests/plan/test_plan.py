@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clusterscan import sky
-from clusterscan.cli import main
-from clusterscan.config.load import load_config
-from clusterscan.config.model import Config
-from clusterscan.config.reading import validated
-from clusterscan.config.stages import StageSettings
-from clusterscan.errors import ConfigError
-from clusterscan.plan.examples import ExampleCounts, count_examples
-from clusterscan.plan.measured import measured
-from clusterscan.plan.rates import (
+from clusterscan.commands.cli import main
+from clusterscan.commands.plan.examples import ExampleCounts, count_examples
+from clusterscan.commands.plan.measured import measured
+from clusterscan.commands.plan.rates import (
     NetworkRate,
     Rates,
     StageRate,
@@ -24,8 +18,15 @@ from clusterscan.plan.rates import (
     read_rates,
     training_s,
 )
-from clusterscan.plan.table import plan_text, size
-from clusterscan.plan.work import image_megapixels, plan, planned_downloads
+from clusterscan.commands.plan.table import plan_text, size
+from clusterscan.commands.plan.work import image_megapixels, plan, planned_downloads
+from clusterscan.config.load import load_config
+from clusterscan.config.model import Config
+from clusterscan.config.reading import validated
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError
+from clusterscan.flow.footprint import run_blocks
+from clusterscan.flow.stage_settings import StageSettings
 
 MINI = Path(__file__).resolve().parents[1] / "mini.yaml"
 RATE = NetworkRate(crop_s=0.001, megapixel_s=2.0, parameters=1000)
@@ -50,7 +51,7 @@ def stages(config, given):
 
 def test_jobs_and_tiles_are_those_of_the_workflow(config):
     """Four tiles in one survey: a network and a filter; two catalogues."""
-    blocks = len(config.sky.blocks())
+    blocks = len(run_blocks(config.sky))
     found = stages(config, rates())
     assert found["fetch"].jobs == blocks + 2
     assert found["preprocess"].jobs == found["sample"].jobs == blocks
@@ -75,7 +76,7 @@ def test_maps_take_five_bytes_a_pixel_and_a_third_more_for_lower_orders(config):
 
 
 def test_a_tile_image_is_at_least_its_own_sky(config):
-    from clusterscan import sky
+    from clusterscan.core import sky
 
     own = sky.cell_area_deg2(6) * (3600 / 40.0) ** 2 / 1e6
     image = image_megapixels(config, "act", raw=False)

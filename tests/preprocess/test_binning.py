@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from clusterscan import sky
-from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.mask_planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
 from clusterscan.preprocess.binning import bin_image, bin_mask, bin_wcs
 
 

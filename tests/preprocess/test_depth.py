@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.fetch.planes import NO_COVERAGE
-from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.core import sky
+from clusterscan.core.records import BlockManifest, TileRecord
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, write_raw
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.preprocess.binning import bin_image, bin_ivar
 from clusterscan.preprocess.depth import depth_table
 from clusterscan.preprocess.stage import preprocess_file
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.provenance.records import BlockManifest, TileRecord
 
 
 @pytest.mark.parametrize("combine", ["mean", "sum"])

@@ -12,21 +12,21 @@ from astropy_healpix import HEALPix
 from mocpy import MOC
 from pydantic import TypeAdapter, ValidationError
 
-from clusterscan import sky
 from clusterscan.config.masks import MapMask, MaskSettings
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.errors import CatalogueError, SourceError
-from clusterscan.fetch.archive.healpix_map import HealpixMap
-from clusterscan.fetch.planes import BAD_PLANES
-from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.healpix_map import HealpixMap
+from clusterscan.formats.mask_planes import BAD_PLANES
+from clusterscan.formats.raw_image import RawImage, write_raw
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import digest, masked_pixels
 from clusterscan.preprocess.mask_tables import radius_arcmin, regions_of
 from clusterscan.preprocess.masks import MapHere, TileMasks
 from clusterscan.preprocess.regions import COLUMNS, draw, touching
 from clusterscan.preprocess.stage import preprocess_file, preprocess_tile
-from clusterscan.preprocess.tile_image import read_tile
 
 ORDER, SCALE = 6, 60.0
 PLACES = [(359.999, 0.01), (0.0, 90.0), (211.0, -89.9), (83.0, 45.0), (45.0, -60.0)]

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from clusterscan import sky
 from clusterscan.config.masks import MaskSettings
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.source import SimulatedSource
+from clusterscan.core import sky
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.preprocess.mask_tables import regions_of

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import NO_COVERAGE
-from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
 from clusterscan.fetch.source import ImageSpec
-from clusterscan.preprocess.stage import margin_arcmin, preprocess_file, preprocess_tile
-from clusterscan.preprocess.tile_image import read_tile, write_tile
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, write_raw
+from clusterscan.formats.tile_image import read_tile, write_tile
+from clusterscan.preprocess.stage import preprocess_file, preprocess_tile
 
 TILE, ORDER, SCALE = 3000, 6, 30.0
 HIGHPASS = {"kind": "highpass", "fwhm_arcmin": 8.0}
@@ -26,7 +26,7 @@ def spec(settings, **values):
             "pixel_scale_arcsec": SCALE,
             "tile_order": ORDER,
             "halo_arcmin": 4.0,
-            "margin_arcmin": margin_arcmin(settings),
+            "margin_arcmin": settings.margin_arcmin,
             "binning": settings.binning,
             **values,
         }

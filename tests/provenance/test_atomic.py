@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from clusterscan.provenance.atomic import (
+from clusterscan.core.atomic import (
     atomic_folder,
     atomic_path,
     to_json,

@@ -5,15 +5,15 @@ import os
 import subprocess
 import sys
 
+from clusterscan.core.atomic import HOST, temporary_name
+from clusterscan.core.sweep import sweep
 from clusterscan.fetch.download.item import Item, Version
 from clusterscan.fetch.download.store import Store
-from clusterscan.provenance.atomic import HOST, temporary_name
-from clusterscan.provenance.sweep import sweep
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from clusterscan.provenance.atomic import atomic_path
+from clusterscan.core.atomic import atomic_path
 with atomic_path(Path(sys.argv[1], "Npix7.fits")) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

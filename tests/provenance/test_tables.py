@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.errors import ProductError
-from clusterscan.provenance.tables import read_table, write_table
+from clusterscan.core.errors import ProductError
+from clusterscan.formats.tables import read_table, write_table
 
 
 def test_a_table_survives_writing_with_the_same_bytes_every_time(tmp_path):

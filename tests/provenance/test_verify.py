@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from clusterscan.errors import ProductError
-from clusterscan.provenance.checksums import checksums_text
-from clusterscan.provenance.records import BlockManifest, TileRecord, write_record
-from clusterscan.provenance.release import read_release, release_folder, write_release
-from clusterscan.provenance.verify import forget, verify
+from clusterscan.commands.verify import forget, verify
+from clusterscan.core.checksums import checksums_text
+from clusterscan.core.errors import ProductError
+from clusterscan.core.records import BlockManifest, TileRecord, write_record
+from clusterscan.formats.training_set import read_release, release_folder, write_release
 
 TILES = (17681, 17683)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan import sky
-from clusterscan.preprocess.tile_image import TileImage, write_tile
+from clusterscan.core import sky
+from clusterscan.formats.catalogue_columns import catalogue_columns
+from clusterscan.formats.map_tile import tile_path, write_map_tile
+from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.columns import catalogue_columns
-from clusterscan.publish.hips import tile_path, write_map_tile
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.release import Release
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from rocrate.rocrate import ROCrate
 
 from clusterscan.config.publish import PublishSettings
-from clusterscan.provenance.checksums import read_checksums
+from clusterscan.core.checksums import read_checksums
+from clusterscan.formats.catalogue_columns import catalogue_columns
 from clusterscan.publish.citation import Citation, cff_text, citation_line, datacite
-from clusterscan.publish.columns import catalogue_columns
 from clusterscan.publish.crate import Source
 from clusterscan.publish.published import Contents, write_published
 from clusterscan.publish.release import Release

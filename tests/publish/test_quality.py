@@ -5,10 +5,10 @@ import pytest
 from astropy.wcs import WCS
 from mocpy import MOC
 
-from clusterscan import sky
-from clusterscan.errors import ConfigError, ImageError
-from clusterscan.preprocess.tile_image import TileImage, write_tile
-from clusterscan.publish.columns import FLAGS
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError, ImageError
+from clusterscan.formats.catalogue_columns import FLAGS
+from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.publish.quality import image_quality, moc_flags, read_mask
 
 STAR, INCOMPLETE, DUST = (FLAGS[name][0] for name in ("star", "incomplete", "dust"))

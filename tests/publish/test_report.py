@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from clusterscan.formats.catalogue_columns import catalogue_columns
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.columns import catalogue_columns
 from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.report import render_report, write_report
 from clusterscan.publish.scores import read_scores

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from clusterscan import sky
+from clusterscan.core import sky
+from clusterscan.formats.map_tile import tile_path, write_map_tile
 from clusterscan.publish.gallery import SIDE_PX, _grid
-from clusterscan.publish.hips import tile_path, write_map_tile
 from clusterscan.publish.sky_frame import frame_covered, frame_values, sky_frames
 
 

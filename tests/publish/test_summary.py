@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.provenance.records import BlockManifest, TileRecord
+from clusterscan.core.records import BlockManifest, TileRecord
 from clusterscan.publish.rows import catalogue_rows
 from clusterscan.publish.scores import read_scores
 from clusterscan.publish.summary import (

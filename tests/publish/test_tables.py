@@ -13,11 +13,11 @@ from astropy.io.votable import parse, validate
 from astropy.table import Table
 from hats.io.validation import is_valid_catalog
 
-from clusterscan import sky
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.publish.catalogue import build_catalogue, clean_text
 from clusterscan.publish.hats_catalogue import write_hats
-from clusterscan.publish.hips import MapTitle, properties_text
+from clusterscan.formats.map_tile import MapTitle, properties_text
 from clusterscan.publish.release import Release
 from clusterscan.publish.tables import write_catalogue
 

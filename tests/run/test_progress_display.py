@@ -3,9 +3,15 @@
 import io
 import json
 
-from clusterscan.run.display import Display, bar, clock, running_jobs
-from clusterscan.run.events import EventReader, JobCounts, JobFinished, JobStarted, NothingToDo
-from clusterscan.run.forecast import Forecast
+from clusterscan.commands.run.events import (
+    EventReader,
+    JobCounts,
+    JobFinished,
+    JobStarted,
+    NothingToDo,
+)
+from clusterscan.commands.run.forecast import Forecast
+from clusterscan.core.display import Display, bar, clock, running_jobs
 
 LOG = """\
 Building DAG of jobs...

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clusterscan.cli import main
+from clusterscan.commands.cli import main
+from clusterscan.commands.run import runner
+from clusterscan.commands.sync.offline import sync_offline
 from clusterscan.config.load import load_config
-from clusterscan.errors import ClusterscanError, ImageError
-from clusterscan.run import runner
-from clusterscan.stage import block_arguments, run_stage
-from clusterscan.sync.offline import sync_offline
+from clusterscan.core.errors import ClusterscanError, ImageError
+from clusterscan.flow.job import block_arguments, run_stage
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -32,7 +32,8 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from clusterscan.run.runner import only_run\n"
+        "import sys, time; from pathlib import Path\n"
+        "from clusterscan.commands.run.runner import only_run\n"
         "with only_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(

@@ -6,13 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from clusterscan import sky
 from clusterscan.config.load import load_config
-from clusterscan.config.paths import PROJECT_ROOT
-from clusterscan.config.stages import StageSettings
-from clusterscan.sample.split import SkySplit
+from clusterscan.core import sky
+from clusterscan.core.data_paths import PROJECT_ROOT
+from clusterscan.flow.footprint import run_tiles
+from clusterscan.flow.paths import Paths
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.flow.stage_settings import StageSettings
 from clusterscan.sample.stamps import read_labels
-from clusterscan.workflow import Paths
 
 MEMBERS = 496  # Wittmann et al. 2019, ApJS 245, 10: classes 3 and 5 of the listed galaxies
 GALAXIES = 5437
@@ -45,7 +46,7 @@ def test_every_product_and_every_job_has_a_place_and_settings(config):
 
 
 def test_regions_are_whole_tiles_of_the_footprint_and_share_none(config):
-    regions, tiles = config.sky.regions, set(config.sky.tiles())
+    regions, tiles = config.sky.regions, set(run_tiles(config.sky))
     assert regions.order == config.sky.tile_order
     test, validation = set(regions.test), set(regions.validation)
     assert not test & validation
@@ -99,7 +100,7 @@ def test_all_members_lie_on_searched_tiles(config, labels):
     tile = sky.owning_cell(
         members["ra_deg"].to_numpy(), members["dec_deg"].to_numpy(), config.sky.tile_order
     )
-    assert set(tile.tolist()) <= set(config.sky.tiles())
+    assert set(tile.tolist()) <= set(run_tiles(config.sky))
 
 
 def test_snakemake_plans_the_run_although_paths_hold_a_variable_in_braces(real_data, tmp_path):

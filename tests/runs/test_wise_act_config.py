@@ -12,13 +12,14 @@ import pytest
 import yaml
 from astropy.table import Table
 
-from clusterscan import sky
+from clusterscan.commands.plan.rates import NetworkRate, Rates
+from clusterscan.commands.plan.work import plan, planned_downloads
+from clusterscan.commands.sync.sources import sync_sources
 from clusterscan.config.load import load_config
-from clusterscan.config.paths import PROJECT_ROOT
-from clusterscan.plan.rates import NetworkRate, Rates
-from clusterscan.plan.work import plan, planned_downloads
-from clusterscan.sync.sources import sync_sources
-from clusterscan.workflow import Paths
+from clusterscan.core import sky
+from clusterscan.core.data_paths import PROJECT_ROOT
+from clusterscan.flow.footprint import run_blocks, run_tiles
+from clusterscan.flow.paths import Paths
 
 SHIPPED = PROJECT_ROOT / "resources" / "runs" / "wise_act_dr5.yaml"
 CONE = {"kind": "cone", "ra_deg": 359.5, "dec_deg": -1.0, "radius_deg": 2.0}  # over RA 0
@@ -61,8 +62,8 @@ def listed(config, survey):
 def test_the_shipped_run_covers_acts_survey(real_data):
     config = load_config([SHIPPED])
     assert config.output == "runs/wise_act_dr5"
-    assert len(config.sky.tiles()) == 3708
-    assert len(config.sky.blocks()) == 276
+    assert len(run_tiles(config.sky)) == 3708
+    assert len(run_blocks(config.sky)) == 276
 
 
 def test_sync_lists_every_unwise_tile_of_the_footprint_without_a_network(rehearsal, real_data):
@@ -70,7 +71,7 @@ def test_sync_lists_every_unwise_tile_of_the_footprint_without_a_network(rehears
     names = {name.split(":")[1] for name in listed(config, "unwise")}
     table = Table.read(real_data / "footprints/wise-tiles.fits.gz")
     ra, dec = np.array(table["ra"]), np.array(table["dec"])
-    searched = np.isin(sky.owning_cell(ra, dec, 5), config.sky.tiles())
+    searched = np.isin(sky.owning_cell(ra, dec, 5), run_tiles(config.sky))
     assert searched.sum() > 3
     assert set(table["coadd_id"][searched].astype(str)) <= names
     at = np.isin(table["coadd_id"].astype(str), sorted(names))
@@ -106,7 +107,7 @@ def test_a_dry_run_needs_no_network_and_has_the_jobs_of_the_plan(rehearsal, tmp_
         cwd=tmp_path, capture_output=True, text=True, check=True,
         env={**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
     )  # fmt: skip
-    blocks = len(config.sky.blocks())
+    blocks = len(run_blocks(config.sky))
     said = {
         line.split()[0]: int(line.split()[1])
         for line in done.stdout.splitlines()

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.core import sky
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.tile_image import TileImage
+from clusterscan.physics.spectra import sz_uk
 from clusterscan.sample.inject import decrement_uk, draw_clusters
-from clusterscan.sample.split import SkySplit
 from clusterscan.sample.tiles import sample_tile
-from clusterscan.simulate.spectra import sz_uk
 
 SETTINGS = InjectionSettings(per_deg2=20.0)
 CLUSTER = pd.Series({"theta500_arcmin": 2.0, "y0": 1e-4})

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from clusterscan import sky
 from clusterscan.config.sample import FractionSplit, ListedSettings, TileSampleSettings
-from clusterscan.errors import CatalogueError
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.sample.examples import Examples
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import Examples
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.positions import listed_positions
-from clusterscan.sample.split import SkySplit
 from clusterscan.sample.tiles import sample_tile
 
 TILE, ORDER = 1234, 6

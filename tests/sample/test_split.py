@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from clusterscan import sky
 from clusterscan.config.sample import SplitSettings
-from clusterscan.sample.split import SkySplit, offset_position
+from clusterscan.core import sky
+from clusterscan.flow.sky_split import SkySplit, offset_position
 
 
 def split(**values):

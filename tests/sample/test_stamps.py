@@ -7,14 +7,14 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan import sky
 from clusterscan.config.sample import CellSplit, StampSampleSettings
-from clusterscan.errors import CatalogueError, ImageError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError, ImageError
 from clusterscan.fetch.stamps import Stamps
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import read_examples, write_examples
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.audit import find_leakage
-from clusterscan.sample.examples import read_examples, write_examples
-from clusterscan.sample.split import SkySplit
 from clusterscan.sample.stamps import central_crop, read_labels, reduce_stamp, sample_stamps
 
 ORDER, SCALE = 12, 1.0  # tiles of 52"

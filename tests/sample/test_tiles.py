@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan import sky
 from clusterscan.config.sample import CellSplit, FractionSplit, TileSampleSettings
-from clusterscan.errors import ProductError
-from clusterscan.fetch.planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.core import sky
+from clusterscan.core.errors import ProductError
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import read_examples, write_examples
+from clusterscan.formats.mask_planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.audit import assert_no_leakage, find_leakage
 from clusterscan.sample.crops import crop_start
-from clusterscan.sample.examples import read_examples, write_examples
-from clusterscan.sample.split import SkySplit
 from clusterscan.sample.tiles import as_objects, sample_tile
 
 ORDER, SCALE, SIZE = 6, 30.0, 16

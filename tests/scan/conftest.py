@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 import torch
 
-from clusterscan import sky
-from clusterscan.blocks import BlockJob, TileOutcome, run_block, tiles_of_block
 from clusterscan.config.detect import DetectSettings
 from clusterscan.config.networks import NetworkSettings
+from clusterscan.core import sky
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_of_block
+from clusterscan.flow.products import Products
+from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.networks.card import save_model
 from clusterscan.networks.registry import build
-from clusterscan.preprocess.tile_image import TileImage, write_tile
-from clusterscan.products import Products
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 SCALE_ARCSEC = 30.0

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clusterscan import sky
-from clusterscan.fetch.planes import EXCLUDED, LARGE_GALAXY
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.publish.hips import read_map_tile
+from clusterscan.core import sky
+from clusterscan.formats.map_tile import read_map_tile
+from clusterscan.formats.mask_planes import EXCLUDED, LARGE_GALAXY
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.scan.scanners import network_scanner
 
 ORDER = 7  # of the tiles

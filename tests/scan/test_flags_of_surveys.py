@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED, FLAGGED, POINT_SOURCE
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.core import sky
+from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED, FLAGGED, POINT_SOURCE
+from clusterscan.formats.tile_image import TileImage
 
 TILE, ORDER = 1000, 7
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from clusterscan import sky
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ImageError
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.networks.card import save_model
 from clusterscan.networks.registry import build
-from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.scan.cutting import cut
 from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
 from clusterscan.scan.scanners import fusion_scanner

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clusterscan import sky
-from clusterscan.errors import ClusterscanError
+from clusterscan.core import sky
+from clusterscan.core.errors import ClusterscanError
 from clusterscan.scan import read_ahead
 
 BLOCK = 4

@@ -4,8 +4,8 @@ import torch
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ConfigError, ImageError, ModelError
-from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED
+from clusterscan.core.errors import ConfigError, ImageError, ModelError
+from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED
 from clusterscan.networks.registry import build
 from clusterscan.scan.cutting import cut
 from clusterscan.scan.dense import dense_grid, grid_step

@@ -5,17 +5,17 @@ import pytest
 from astropy.wcs import WCS
 from scipy.special import ndtr
 
-from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.selection import GalaxiesSignal, InjectionGrid, SzSignal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
-from clusterscan.errors import ImageError
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.tile_image import TileImage
+from clusterscan.physics.pressure import shape_at
+from clusterscan.physics.spectra import sz_uk
 from clusterscan.selection import nulls
 from clusterscan.selection.injected import as_halos, injected_in
 from clusterscan.selection.signals import add_signal, galaxies_signal, sz_signal
-from clusterscan.simulate.pressure import shape_at
-from clusterscan.simulate.spectra import sz_uk
 
 GRID = InjectionGrid()
 SZ = SzSignal(kind="sz", frequencies_ghz=(97.8, 149.6), beam_fwhm_arcmin=(2.0, 1.4))

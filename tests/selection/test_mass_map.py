@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from clusterscan import sky
 from clusterscan.config.selection import InjectionGrid
+from clusterscan.core import sky
 from clusterscan.publish.mass_map_plot import mass_map_pictures, tile_image
 from clusterscan.publish.sky_frame import sky_frames
 from clusterscan.selection.completeness import Completeness

@@ -5,12 +5,12 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import chisquare, kstest
 
-from clusterscan import sky
 from clusterscan.config.selection import InjectionGrid, SelectionSettings
+from clusterscan.core import sky
+from clusterscan.physics.cosmology import HaloTable, halo_table
 from clusterscan.selection.completeness import Completeness
 from clusterscan.selection.expected import Expected, expected_of, mass_function
 from clusterscan.selection.randoms import follows_coverage, random_positions
-from clusterscan.simulate.cosmology import HaloTable, halo_table
 
 GRID = InjectionGrid()
 EVERY = Completeness(level=-30.0, slope=0.0, bend=0.0, width=0.3, ceiling=1.0)

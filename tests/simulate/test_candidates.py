@@ -6,27 +6,27 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan import sky
-from clusterscan.config.labels import ExpertLabels, VolunteerVotes
 from clusterscan.config.simulation_xray import VolunteerSettings
-from clusterscan.labels.volunteers import by_votes
-from clusterscan.labels.zooniverse import read_votes
-from clusterscan.simulate.candidates import (
+from clusterscan.core import sky
+from clusterscan_studies.config.labels import ExpertLabels, VolunteerVotes
+from clusterscan_studies.labels.volunteers import by_votes
+from clusterscan_studies.labels.zooniverse import read_votes
+from clusterscan_studies.simulate.candidates import (
     CLASSES,
     candidates_of_cell,
     candidates_table,
     part_inside,
 )
-from clusterscan.simulate.candidates_detect import PIXEL_ARCSEC, detect
-from clusterscan.simulate.candidates_fit import (
+from clusterscan_studies.simulate.candidates_detect import PIXEL_ARCSEC, detect
+from clusterscan_studies.simulate.candidates_fit import (
     ALL_CORES,
     CORES_PX,
     STAMP_PX,
     fit_sources,
     source_images,
 )
-from clusterscan.simulate.candidates_judged import with_votes
-from clusterscan.simulate.volunteers import (
+from clusterscan_studies.simulate.candidates_judged import with_votes
+from clusterscan_studies.simulate.volunteers import (
     _OTHERWISE,
     ANSWERS,
     CLUSTER_ANSWERS,
@@ -34,7 +34,7 @@ from clusterscan.simulate.volunteers import (
     volunteers,
     votes,
 )
-from clusterscan.simulate.volunteers_export import (
+from clusterscan_studies.simulate.volunteers_export import (
     CLUSTER_VALUES,
     SUBJECT_KEY,
     TASKS,
@@ -109,8 +109,8 @@ def test_light_within_a_circle_is_exact_at_its_centre_and_far_away():
 
 
 def test_bright_sources_are_detected_where_they_are(settings):
-    from clusterscan.simulate.xray_events import expected_counts, sources_near
-    from clusterscan.simulate.xray_pointings import pointing_of_cell
+    from clusterscan_studies.simulate.xray_events import expected_counts, sources_near
+    from clusterscan_studies.simulate.xray_pointings import pointing_of_cell
 
     cell = 70730
     pointing = pointing_of_cell(cell, SEED, settings.xray)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan import sky
 from clusterscan.config.simulation import HaloSettings, KnownSettings, SimulationSettings
-from clusterscan.errors import CatalogueError
-from clusterscan.simulate import cosmology
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
+from clusterscan.physics import cosmology
 from clusterscan.simulate.catalogues import known_of_cell, truth_of_cell
 
 SEED = 11

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.config.simulation import (
-    InfraredSettings,
-    MicrowaveSettings,
-    SimulationSettings,
-)
-from clusterscan.errors import ImageError
-from clusterscan.simulate import infrared, microwave, power, spectra
+from clusterscan.config.simulation import InfraredSettings, MicrowaveSettings, SimulationSettings
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.physics import spectra
+from clusterscan.physics.psf import PSFS
+from clusterscan.simulate import infrared, microwave, power
 from clusterscan.simulate.cells import Kind
 from clusterscan.simulate.deposit import convolve_gaussians, deposit
 from clusterscan.simulate.frame import Frame
@@ -21,7 +19,6 @@ from clusterscan.simulate.gaussian_sky import gaussian_sky
 from clusterscan.simulate.halos import halos_of_cell
 from clusterscan.simulate.infrared import render_infrared
 from clusterscan.simulate.microwave import render_microwave
-from clusterscan.simulate.psf import PSFS
 
 SEED = 11
 PLACES = [(150.0, 2.0), (0.0, -0.1), (40.0, 89.95), (210.0, -89.9)]

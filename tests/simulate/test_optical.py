@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan import sky
 from clusterscan.config.simulation import OpticalSettings, SimulationSettings
-from clusterscan.errors import ConfigError
-from clusterscan.simulate import optical_light
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError
 from clusterscan.simulate.galaxies import draw_field_galaxies, field_galaxies_of_cell
 from clusterscan.simulate.halos import halos_of_cell
 from clusterscan.simulate.members import members_of_cell
-from clusterscan.simulate.optical import pixel_noise, render_optical
-from clusterscan.simulate.optical_colours import characteristic_i, galaxy_colours
-from clusterscan.simulate.optical_light import OpticalPsf
-from clusterscan.simulate.optical_sources import (
+from clusterscan_studies.simulate import optical_light
+from clusterscan_studies.simulate.optical import pixel_noise, render_optical
+from clusterscan_studies.simulate.optical_colours import characteristic_i, galaxy_colours
+from clusterscan_studies.simulate.optical_light import OpticalPsf
+from clusterscan_studies.simulate.optical_sources import (
     OpticalGalaxies,
     field_of_cell,
     members_seen_of_cell,

@@ -7,19 +7,10 @@ from astropy.io import fits
 from astropy.table import Table
 
 from clusterscan.config.simulation import MicrowaveSettings
-from clusterscan.simulate import (
-    cosmology,
-    galaxies,
-    members,
-    point_sources,
-    power,
-    pressure,
-    richness,
-    spectra,
-    stars,
-)
+from clusterscan.physics import cosmology, pressure, richness, spectra
+from clusterscan.physics.psf import PSFS, wing_profile_r2
+from clusterscan.simulate import galaxies, members, point_sources, power, stars
 from clusterscan.simulate.cells import GENERATION_AREA_DEG2
-from clusterscan.simulate.psf import PSFS, wing_profile_r2
 
 Z = np.array([0.1, 0.5, 1.0, 1.8])
 

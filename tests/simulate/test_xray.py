@@ -4,16 +4,23 @@ import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM
 
-from clusterscan import sky
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.simulation_xray import XraySettings
-from clusterscan.errors import ImageError
-from clusterscan.simulate import cosmology, xray_emission, xray_events
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
+from clusterscan.physics import cosmology
 from clusterscan.simulate.halos import halos_of_cell
-from clusterscan.simulate.xray import render_xray
-from clusterscan.simulate.xray_instrument import INSTRUMENTS, ROSAT, XMM
-from clusterscan.simulate.xray_pointings import pointing_of_cell, pointings_around
-from clusterscan.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources, sources_of_cell
+from clusterscan_studies.simulate import xray_emission, xray_events
+from clusterscan_studies.simulate.xray import render_xray
+from clusterscan_studies.simulate.xray_instrument import INSTRUMENTS, ROSAT, XMM
+from clusterscan_studies.simulate.xray_pointings import pointing_of_cell, pointings_around
+from clusterscan_studies.simulate.xray_sources import (
+    AGN,
+    CLUSTER,
+    GALAXY,
+    XraySources,
+    sources_of_cell,
+)
 
 SEED = 11
 CELLS = range(17680, 17704)
@@ -90,7 +97,7 @@ def test_normal_galaxies_are_few_among_the_sources(sources):
 def test_two_gaussians_a_halo_whatever_the_scatter():
     still = SimulationSettings(xray=XraySettings(luminosity_scatter_ln=0.0))
     wide = SimulationSettings(xray=XraySettings(luminosity_scatter_ln=0.8))
-    from clusterscan.simulate.xray_sources import clusters_of_cell
+    from clusterscan_studies.simulate.xray_sources import clusters_of_cell
 
     a, b = (clusters_of_cell(17680, SEED, s) for s in (still, wide))
     both = np.intersect1d(a.index, b.index)

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from clusterscan.config.study import RunDataset
-from clusterscan.config.study_load import load_study
-from clusterscan.errors import ConfigError, ProductError
-from clusterscan.sample.examples import Examples, write_examples
-from clusterscan.study.base_run import base_config, base_runs
-from clusterscan.study.examples import read_dataset, write_dataset
-from clusterscan.study.sources import sync_study
+from clusterscan.core.errors import ConfigError, ProductError
+from clusterscan.formats.examples import Examples, write_examples
+from clusterscan_studies.base_run import base_config, base_runs
+from clusterscan_studies.config.load import load_study
+from clusterscan_studies.config.study import RunDataset
+from clusterscan_studies.examples import read_dataset, write_dataset
+from clusterscan_studies.sources import sync_study
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_surveys_are_stacked_in_their_order_and_kinds_chosen(tmp_path):
     files = {name: tmp_path / f"{name}.parquet" for name in ("zeta", "alpha")}
     shard(files["zeta"], "z")
     shard(files["alpha"], "a")
-    from clusterscan.provenance.fingerprint import file_sha256
+    from clusterscan.core.fingerprint import file_sha256
 
     source = {name: {str(file): file_sha256(file)} for name, file in files.items()}
     settings = RunDataset(

@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from clusterscan.errors import ProductError
-from clusterscan.study.experiment import RECORD, Job, run_experiment
-from clusterscan.study.results import Training
+from clusterscan.core.errors import ProductError
 from clusterscan.train import loop, products
+from clusterscan_studies.experiment import RECORD, Job, run_experiment
+from clusterscan_studies.results import Training
 
 
 def silent(done, total, text=""):

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.config.study_extras import ExtraSettings
+from clusterscan.core.atomic import write_json
 from clusterscan.networks.card import save_model
 from clusterscan.networks.normalise import Normalisation
 from clusterscan.networks.registry import build
-from clusterscan.provenance.atomic import write_json
-from clusterscan.study.extras.pages import PAGES
-from clusterscan.study.page import extra_section
+from clusterscan_studies.config.extras import ExtraSettings
+from clusterscan_studies.extras.pages import PAGES
+from clusterscan_studies.page import extra_section
 
 
 def test_there_is_a_page_for_every_extra():

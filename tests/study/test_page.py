@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from clusterscan.measure.table import Run, combined_table
-from clusterscan.study.document import document
-from clusterscan.study.figures import Drawn
-from clusterscan.study.measures import differences
-from clusterscan.study.report import Page, embedded, write_page
-from clusterscan.study.sections import gap_section, reduced_section
+from clusterscan_studies.document import document
+from clusterscan_studies.figures import Drawn
+from clusterscan_studies.measures import differences
+from clusterscan_studies.report import Page, embedded, write_page
+from clusterscan_studies.sections import gap_section, reduced_section
 
 
 def row(accuracies, published, half=0.03):

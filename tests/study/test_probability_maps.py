@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.config.study_extras import ProbabilityMapSettings
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.study.extras.maps_page import map_pictures
-from clusterscan.study.extras.probability_maps import (
+from clusterscan.core import sky
+from clusterscan.formats.tile_image import TileImage
+from clusterscan.train.examples import Examples, View
+from clusterscan_studies.config.extras import ProbabilityMapSettings
+from clusterscan_studies.extras.maps_page import map_pictures
+from clusterscan_studies.extras.probability_maps import (
     Field,
     choose_fields,
     grid,
@@ -18,7 +19,6 @@ from clusterscan.study.extras.probability_maps import (
     picture,
     probability_map,
 )
-from clusterscan.train.examples import Examples, View
 
 SETTINGS = ProbabilityMapSettings(
     experiments=("net",), clusters=3, random=2, stars=1, side_arcmin=10.0, cells=5
@@ -110,7 +110,7 @@ def test_the_picture_of_a_field_has_east_on_the_left_and_no_data_beyond_the_imag
 
 
 def test_every_kind_of_place_gets_a_figure_that_is_always_the_same(monkeypatch, tmp_path):
-    from clusterscan.study.extras import probability_maps
+    from clusterscan_studies.extras import probability_maps
 
     monkeypatch.setattr(
         probability_maps, "scanner", lambda folder: lambda image, x, y: np.full(x.shape, 0.5)

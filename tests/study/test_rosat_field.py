@@ -11,10 +11,10 @@ from astropy.wcs import WCS
 from pydantic import ValidationError
 
 from clusterscan.config.catalogs import PublishedCatalogue
-from clusterscan.config.study_rosat import RosatFieldSettings
-from clusterscan.errors import ImageError
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.study.extras.rosat_field import (
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.tile_image import TileImage
+from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan_studies.extras.rosat_field import (
     RosatField,
     judged_clusters,
     known_clusters,
@@ -22,7 +22,7 @@ from clusterscan.study.extras.rosat_field import (
     read_field,
     with_partners,
 )
-from clusterscan.study.extras.rosat_page import field_picture, field_rows, field_summary
+from clusterscan_studies.extras.rosat_page import field_picture, field_rows, field_summary
 
 DATA = Path(os.environ.get("CLUSTERSCAN_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 REAL = DATA / "images" / "rosat_a3158"

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clusterscan.errors import ProductError
-from clusterscan.study.select import concatenate, fold_parts, reclassed, take, with_test_of
+from clusterscan.core.errors import ProductError
 from clusterscan.train.examples import Examples, View
+from clusterscan_studies.select import concatenate, fold_parts, reclassed, take, with_test_of
 
 
 def examples(number: int = 60, classes=("elliptical", "spiral", "merger"), seed: int = 3):

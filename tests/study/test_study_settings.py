@@ -5,8 +5,14 @@ import re
 import pytest
 import yaml
 
-from clusterscan.config.paths import PROJECT_ROOT
-from clusterscan.config.study import (
+from clusterscan.core.data_paths import PROJECT_ROOT
+from clusterscan.core.errors import ConfigError
+from clusterscan.measure.table import TITLES
+from clusterscan_studies.base_run import base_runs
+from clusterscan_studies.config.extras import ProbabilityMapSettings
+from clusterscan_studies.config.load import find_study, load_study, shipped_studies
+from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan_studies.config.study import (
     MEASURES,
     ColourMagnitude,
     ExperimentSettings,
@@ -18,12 +24,6 @@ from clusterscan.config.study import (
     RunDataset,
     Study,
 )
-from clusterscan.config.study_extras import ProbabilityMapSettings
-from clusterscan.config.study_load import find_study, load_study, shipped_studies
-from clusterscan.config.study_rosat import RosatFieldSettings
-from clusterscan.errors import ConfigError
-from clusterscan.measure.table import TITLES
-from clusterscan.study.base_run import base_runs
 
 
 def said(file) -> str:

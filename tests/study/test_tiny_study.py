@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from clusterscan.cli import main
-from clusterscan.config.study_load import load_study
-from clusterscan.study.page import write_results
-from clusterscan.study.settings import StudySettings
+from clusterscan.commands.cli import main
+from clusterscan_studies.config.load import load_study
+from clusterscan_studies.page import write_results
+from clusterscan_studies.settings import StudySettings
 
 pytestmark = pytest.mark.chain
 

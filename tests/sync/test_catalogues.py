@@ -9,10 +9,10 @@ from astropy.table import Table
 from astroquery.vizier import VizierClass
 
 from clusterscan.catalogs.registry import LAYOUTS
-from clusterscan.cli import main
+from clusterscan.commands.cli import main
+from clusterscan.commands.sync.catalogues import fetch_catalogues
 from clusterscan.config.load import load_config
-from clusterscan.errors import SourceError
-from clusterscan.sync.catalogues import fetch_catalogues
+from clusterscan.core.errors import SourceError
 
 
 class Answer(list):

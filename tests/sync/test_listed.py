@@ -14,15 +14,15 @@ import yaml
 from astropy.io import fits
 from pydantic import TypeAdapter
 
+from clusterscan.commands.sync.listed import asks_servers, sync_listed
+from clusterscan.commands.sync.offline import sync_offline
+from clusterscan.commands.sync.sources import sync_sources
 from clusterscan.config.load import load_config
 from clusterscan.config.source import SourceSettings
-from clusterscan.config.stages import StageSettings
-from clusterscan.errors import ClusterscanError, SourceError
-from clusterscan.progress import Progress
-from clusterscan.sync.listed import asks_servers, sync_listed
-from clusterscan.sync.offline import sync_offline
-from clusterscan.sync.sources import sync_sources
-from clusterscan.workflow import Paths
+from clusterscan.core.errors import ClusterscanError, SourceError
+from clusterscan.core.progress import Progress
+from clusterscan.flow.paths import Paths
+from clusterscan.flow.stage_settings import StageSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 TILES = [17681, 17683]

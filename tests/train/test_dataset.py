@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.train.dataset import check, read_examples
 
 GOOD = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.train.epochs import epoch_rows, steps
 
 

@@ -7,7 +7,7 @@ import torch
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError, ModelError, ProductError
+from clusterscan.core.errors import ConfigError, ModelError, ProductError
 from clusterscan.networks.card import WEIGHTS, load_model, save_model
 from clusterscan.train.loop import train
 from clusterscan.train.products import write_model

@@ -5,7 +5,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.train.losses import class_probabilities, cross_entropy, example_weights
 
 LABEL = torch.tensor([0, 1, 1, 0, 1])

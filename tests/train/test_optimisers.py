@@ -6,7 +6,7 @@ import torch
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import Optimiser, TrainSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.networks.registry import build
 from clusterscan.train.optimisers import freeze, make_optimiser, still
 from clusterscan.train.plan import stages

@@ -4,7 +4,7 @@ import torch
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import RangeTestSettings, TrainSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.train import loop
 from clusterscan.train.range_test import choose, range_test
 

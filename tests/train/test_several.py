@@ -5,17 +5,11 @@ import pytest
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ModelError
-from clusterscan.provenance.atomic import write_json
+from clusterscan.core.atomic import write_json
+from clusterscan.core.errors import ModelError
 from clusterscan.train.loop import train
 from clusterscan.train.prepare import make_task
-from clusterscan.train.several import (
-    raise_fault,
-    read_result,
-    read_task,
-    write_result,
-    write_task,
-)
+from clusterscan.train.several import raise_fault, read_result, read_task, write_result, write_task
 
 NETWORK = NetworkSettings(size_px=16, window_px=8, output_stride=4)
 SETTINGS = TrainSettings(epochs=1, batch_size=16, learning_rate=1e-3, device="cpu", precision="32")

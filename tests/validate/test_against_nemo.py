@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "against_nemo"
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 
-from clusterscan import sky
 from clusterscan.config.validate import ValidateSettings
+from clusterscan.core import sky
 from clusterscan.publish.positions_section import positions_section
 from clusterscan.validate.positions import (
     edge_distance_arcmin,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from clusterscan.catalogs.reference import match_by_score
 from clusterscan.config.validate import Binning, ValidateSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 from clusterscan.validate import completeness_at_purity, recovery, validate
 from clusterscan.validate.breakdown import chance_rate, offsets, purity_in_bins, shifted
 from clusterscan.validate.intervals import wilson

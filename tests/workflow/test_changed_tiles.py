@@ -15,14 +15,14 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
+from clusterscan.commands.sync.offline import sync_offline
+from clusterscan.commands.sync.sources import sync_sources
 from clusterscan.config.load import load_config
-from clusterscan.config.stages import StageSettings
-from clusterscan.errors import SourceError
-from clusterscan.progress import Progress
-from clusterscan.sync.offline import sync_offline
-from clusterscan.sync.sources import sync_sources
-from clusterscan.workflow import Paths
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
+from clusterscan.flow.paths import Paths
+from clusterscan.flow.stage_settings import StageSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 TILES = (17680, 17681, 17683, 17684, 17686, 17687)  # the first and the last do not touch

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clusterscan.commands.run.runner import find_snakefile
+from clusterscan.commands.sync.offline import sync_offline
+from clusterscan.commands.sync.training_sets import made_for
 from clusterscan.config.load import load_config
-from clusterscan.config.stages import StageSettings
-from clusterscan.provenance.release import Release
-from clusterscan.run.runner import find_snakefile
-from clusterscan.sync.offline import sync_offline
-from clusterscan.sync.training_sets import made_for
-from clusterscan.workflow import Paths
+from clusterscan.flow.paths import Paths
+from clusterscan.flow.stage_settings import StageSettings
+from clusterscan.formats.training_set import Release
 
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCKS = ("o5-4420", "o5-4421")
@@ -190,7 +190,7 @@ def test_a_changed_setting_reruns_its_stage_and_later_ones_alone(declared, mini_
 def test_a_raised_stage_version_reruns_that_stage_and_later_ones(declared):
     # Another Python process reads versions.py: a sitecustomize raises the number in it alone.
     (declared.folder / "sitecustomize.py").write_text(
-        "from clusterscan.config.versions import STAGE_VERSIONS\nSTAGE_VERSIONS['detect'] += 1\n"
+        "from clusterscan.flow.versions import STAGE_VERSIONS\nSTAGE_VERSIONS['detect'] += 1\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         path = [str(declared.folder), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from clusterscan.publish.hips import read_map_tile
+from clusterscan.formats.map_tile import read_map_tile
 
 BRANCH = {"name": "baseline", "output_stride": 4, "size_px": 16, "window_px": 8}
 TRAINING = {

@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from clusterscan.provenance.fingerprint import file_sha256
+from clusterscan.core.fingerprint import file_sha256
 
 pytestmark = pytest.mark.chain
 

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from clusterscan.config.load import load_config
-from clusterscan.config.stages import StageSettings
-from clusterscan.errors import ClusterscanError
-from clusterscan.sync.offline import sync_offline
-from clusterscan.sync.training_sets import pinned_surveys
-from clusterscan.workflow import Paths
+from clusterscan.flow.stage_settings import StageSettings
+from clusterscan.core.errors import ClusterscanError
+from clusterscan.commands.sync.offline import sync_offline
+from clusterscan.commands.sync.training_sets import pinned_surveys
+from clusterscan.flow.paths import Paths
 
 # A configuration named on the command line stands alone: it is not laid over config.yaml.
 CONFIG_FILES = workflow.overwrite_configfiles or [

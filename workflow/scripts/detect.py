@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.detect import DetectSettings
+from clusterscan.core import sky
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import records_of
 from clusterscan.detect.peaks import find_peaks, mask_flags
-from clusterscan.progress import Progress
-from clusterscan.provenance.records import records_of
-from clusterscan.provenance.tables import write_table
-from clusterscan.publish.hips import read_map_flags, read_map_tile
-from clusterscan.stage import block_arguments, run_stage
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.flow.job import block_arguments, run_stage
+from clusterscan.formats.map_tile import read_map_flags, read_map_tile
+from clusterscan.formats.tables import write_table
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

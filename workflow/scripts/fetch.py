@@ -9,15 +9,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.config.source import SourceSettings
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, PreparedSource, Source
-from clusterscan.progress import Progress
-from clusterscan.stage import block_arguments, run_stage
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
+from clusterscan.flow.job import block_arguments, run_stage
 
 
 def fetch_tile(

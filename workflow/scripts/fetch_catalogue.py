@@ -7,13 +7,14 @@ import logging
 
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings
-from clusterscan.config.footprint import Footprint, footprint_tiles
+from clusterscan.config.footprint import Footprint
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.progress import Progress
-from clusterscan.provenance.tables import write_table
-from clusterscan.stage import arguments, run_stage
+from clusterscan.core.progress import Progress
+from clusterscan.flow.footprint import footprint_tiles
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.formats.tables import write_table
+from clusterscan.known.read import read_any_catalogue
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
             "simulation": SimulationSettings(**stage["simulation"]),
         }
     settings = TypeAdapter(CatalogueSettings).validate_python(stage["catalogue"])
-    result = read_catalogue(settings, **extra)
+    result = read_any_catalogue(settings, **extra)
     log.info("%s: %d rows", settings.name, len(result.table))
     write_table(args.output, result.table)
     progress(1, 1)

@@ -15,17 +15,17 @@ from clusterscan.catalogs.unite import MatchRule, match_known, unite_known
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER
 from clusterscan.config.sample import SplitSettings
+from clusterscan.core.atomic import write_json
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.flow.products import Products
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.tables import write_table
 from clusterscan.merge.base_rate import training_rate
 from clusterscan.merge.forced import forced
 from clusterscan.merge.forced_list import KNOWN, measure_list
 from clusterscan.merge.objects import Model, merge_candidates, model_tag, score_objects
 from clusterscan.merge.scoring import IsReal
-from clusterscan.products import Products
-from clusterscan.progress import Progress
-from clusterscan.provenance.atomic import write_json
-from clusterscan.provenance.tables import write_table
-from clusterscan.sample.split import SkySplit
-from clusterscan.stage import arguments, run_stage
 
 
 def united_objects(

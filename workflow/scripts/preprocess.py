@@ -6,14 +6,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import TileRecord, records_of
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.flow.job import block_arguments, run_stage
 from clusterscan.preprocess.mask_lists import MaskList, read_mask_list
 from clusterscan.preprocess.stage import preprocess_file
-from clusterscan.progress import Progress
-from clusterscan.provenance.records import TileRecord, records_of
-from clusterscan.stage import block_arguments, run_stage
 
 
 def preprocess_tile(

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.config.model import FUSION
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.progress import Progress
-from clusterscan.provenance.records import records_of
-from clusterscan.provenance.tables import write_table
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import records_of
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.flow.job import block_arguments, run_stage
+from clusterscan.flow.paths import SELECTION
+from clusterscan.formats.tables import write_table
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.scan.scanners import (
     FusionScanner,
     Scanner,
@@ -24,14 +26,13 @@ from clusterscan.scan.scanners import (
     model_identity,
     network_scanner,
 )
-from clusterscan.selection.probe import FOLDER, changed_tile, scanned_maps
-from clusterscan.stage import block_arguments, run_stage
+from clusterscan.selection.probe import changed_tile, scanned_maps
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:
     """Make and scan the probe that ``--key`` names, on the block's probed tiles."""
     stage = args.settings["stage"]
-    job = replace(BlockJob.of(args, "probe", "maps", ".parquet"), root=args.root / FOLDER)
+    job = replace(BlockJob.of(args, "probe", "maps", ".parquet"), root=args.root / SELECTION)
     surveys = sorted(stage["surveys"])
     records = {
         survey: records_of([manifest]) for survey, manifest in zip(surveys, args.tiles, strict=True)

@@ -12,18 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan import __version__, sky
+from clusterscan import __version__
 from clusterscan.config.model import FILTER, Config
+from clusterscan.core import sky
+from clusterscan.core.progress import Progress
+from clusterscan.flow.footprint import run_tiles
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.flow.products import Products
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.catalogue_columns import Column, catalogue_columns
+from clusterscan.formats.tables import read_table
 from clusterscan.merge.forced import forced
-from clusterscan.products import Products
-from clusterscan.progress import Progress
-from clusterscan.provenance.tables import read_table
 from clusterscan.publish.catalogue import build_catalogue
 from clusterscan.publish.citation import Citation
-from clusterscan.publish.columns import Column, catalogue_columns
 from clusterscan.publish.forced import write_forced
 from clusterscan.publish.hats_catalogue import write_hats
-from clusterscan.publish.hips import MapTitle, finish_hips, write_moc
+from clusterscan.formats.map_tile import MapTitle, finish_hips, write_moc
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.lists import write_csv, write_regions
 from clusterscan.publish.published import Contents, write_published
@@ -36,8 +40,6 @@ from clusterscan.publish.scores import read_scores
 from clusterscan.publish.summary import build_summary, read_costs, read_problems, write_summary
 from clusterscan.publish.tables import write_catalogue
 from clusterscan.publish.training_plots import write_networks_table
-from clusterscan.sample.split import SkySplit
-from clusterscan.stage import arguments, run_stage
 
 LIBRARIES = ("astropy", "healpy", "numpy", "pandas", "scipy", "snakemake", "timm", "torch")
 
@@ -197,7 +199,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
         config=stage,
         catalogue=catalogue,
         models=config.scanned(),
-        tiles=config.sky.tiles(),
+        tiles=run_tiles(config.sky),
         known=known,
         truth=truth,
         validation=validation,

@@ -6,11 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from clusterscan.progress import Progress
-from clusterscan.provenance.records import records_of
-from clusterscan.provenance.release import write_release
-from clusterscan.stage import arguments, run_stage
-from clusterscan.sync.training_sets import made_for
+from clusterscan.commands.sync.training_sets import made_for
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import records_of
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.formats.training_set import write_release
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.catalogs.unite import unite_known
 from clusterscan.config.sample import (
     SampleSettings,
@@ -17,18 +16,19 @@ from clusterscan.config.sample import (
     StampSampleSettings,
     TileSampleSettings,
 )
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
+from clusterscan.core.fingerprint import file_sha256
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import TileRecord, records_of
 from clusterscan.fetch.stamps import Stamps
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.progress import Progress
-from clusterscan.provenance.fingerprint import file_sha256
-from clusterscan.provenance.records import TileRecord, records_of
-from clusterscan.provenance.tables import read_table
-from clusterscan.sample.examples import write_examples
-from clusterscan.sample.split import SkySplit
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.flow.job import block_arguments, run_stage
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import write_examples
+from clusterscan.formats.tables import read_table
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.sample.stamps import read_labels, sample_stamps
 from clusterscan.sample.tiles import as_objects, sample_tile
-from clusterscan.stage import block_arguments, run_stage
 
 
 def compute(

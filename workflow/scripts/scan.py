@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
 from clusterscan.config.model import FUSION
-from clusterscan.preprocess.tile_image import TileImage, read_tile
-from clusterscan.progress import Progress
-from clusterscan.provenance.records import TileRecord, records_of
-from clusterscan.publish.hips import write_map_tile
+from clusterscan.core import sky
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import TileRecord, records_of
+from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute
+from clusterscan.flow.job import block_arguments, run_stage
+from clusterscan.formats.map_tile import write_map_tile
+from clusterscan.formats.tile_image import TileImage, read_tile
 from clusterscan.scan.read_ahead import ReadAhead
 from clusterscan.scan.scanners import (
     FusionScanner,
@@ -26,7 +27,6 @@ from clusterscan.scan.scanners import (
     network_scanner,
 )
 from clusterscan.scan.validity import flags_at
-from clusterscan.stage import block_arguments, run_stage
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

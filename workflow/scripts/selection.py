@@ -10,25 +10,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.config.detect import DetectSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.selection import INJECTED, SelectionSettings
+from clusterscan.core import sky
+from clusterscan.core.atomic import write_json
+from clusterscan.core.progress import Progress
+from clusterscan.core.records import records_of
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.flow.paths import SELECTION
+from clusterscan.flow.products import Products
+from clusterscan.formats.tables import read_table, write_table
 from clusterscan.measure.expected_purity import sample_thresholds
 from clusterscan.merge.objects import Model
-from clusterscan.products import Products
-from clusterscan.progress import Progress
-from clusterscan.provenance.atomic import write_json
-from clusterscan.provenance.records import records_of
-from clusterscan.provenance.tables import read_table, write_table
 from clusterscan.selection.expected import Expected, expected_of
 from clusterscan.selection.injected import injected_in
 from clusterscan.selection.mass_map import write_mass_map
-from clusterscan.selection.probe import FOLDER
 from clusterscan.selection.randoms import follows_coverage, random_positions, tile_weights
 from clusterscan.selection.report import injection_report, null_report, recovered
 from clusterscan.selection.search import alone, candidates_of, objects_of
-from clusterscan.stage import arguments, run_stage
 from clusterscan.validate.report import rounded
 
 Maps = dict[Model, dict[int, np.ndarray]]
@@ -38,7 +38,7 @@ OF_INJECTIONS = ("injected.parquet", "mass_limits.parquet", "mass_limits.fits")
 
 def maps_of(products: Products, probe: str, models: list[Model]) -> Maps:
     """Return every scanned network's maps of a probe, by tile."""
-    root = products.root / FOLDER
+    root = products.root / SELECTION
     folder = root / "manifests" / "probe" / probe
     records = records_of([p for p in sorted(folder.glob(f"o{products.block_order}-*.json"))])
     tables = {t: read_table(root / r.path) for t, r in records.items() if r.has_shard}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clusterscan.config.study import DatasetSettings
-from clusterscan.progress import Progress
-from clusterscan.stage import arguments, run_stage
-from clusterscan.study.examples import write_dataset
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan_studies.config.study import DatasetSettings
+from clusterscan_studies.examples import write_dataset
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from clusterscan.progress import Progress
-from clusterscan.stage import arguments, run_stage
-from clusterscan.study.examples import read_for_experiment, read_manifest
-from clusterscan.study.experiment import Job, run_experiment
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
 from clusterscan.train.examples import Examples
+from clusterscan_studies.examples import read_for_experiment, read_manifest
+from clusterscan_studies.experiment import Job, run_experiment
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from clusterscan.progress import Progress
-from clusterscan.provenance.atomic import write_json
-from clusterscan.stage import arguments, run_stage
-from clusterscan.study.extras.pages import PAGES
+from clusterscan.core.atomic import write_json
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan_studies.extras.pages import PAGES
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

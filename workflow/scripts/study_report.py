@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from clusterscan.progress import Progress
-from clusterscan.stage import arguments, run_stage
-from clusterscan.study.page import write_results
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan_studies.page import write_results
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
-from clusterscan.progress import Progress
-from clusterscan.provenance.release import read_release
-from clusterscan.stage import arguments, run_stage
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.formats.training_set import read_release
 from clusterscan.train.checkpoint import discard
 from clusterscan.train.dataset import Examples, join_views, read_examples, shown_by_all
 from clusterscan.train.loop import train

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan import sky
 from clusterscan.config.model import FILTER
 from clusterscan.config.sample import SplitSettings
 from clusterscan.config.validate import ValidateSettings
+from clusterscan.core import sky
+from clusterscan.core.atomic import write_json
+from clusterscan.core.progress import Progress
+from clusterscan.flow.job import arguments, run_stage
+from clusterscan.flow.products import Products
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.tables import read_table
+from clusterscan.formats.tile_image import read_tile
 from clusterscan.merge.forced import forced
-from clusterscan.preprocess.tile_image import read_tile
-from clusterscan.products import Products
-from clusterscan.progress import Progress
-from clusterscan.provenance.atomic import write_json
-from clusterscan.provenance.tables import read_table
-from clusterscan.sample.split import SkySplit
-from clusterscan.stage import arguments, run_stage
 from clusterscan.validate.positions import pixel_noise, position_report
 from clusterscan.validate.probability import probability_report
 from clusterscan.validate.recovery import recovery

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import along_the_sky, with_neighbour
+from clusterscan.core import sky
 
 _NEIGHBOURS = 10
 _SKY_DEG2 = 4 * np.pi * np.degrees(1) ** 2

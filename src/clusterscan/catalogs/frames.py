@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 _UNIT_FACTORS = {
     "deg": (1.0, 1.0),

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import pairs_within
+from clusterscan.core import sky
 
 _SMALLEST_ARCMIN = 1e-9
 

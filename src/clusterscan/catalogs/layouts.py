@@ -10,13 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clusterscan.config.catalogs import (
-    FileFormat,
-    Frame,
-    GenericCatalogue,
-    PositionUnit,
-    TableFile,
-)
+from clusterscan.config.catalogs import FileFormat, Frame, GenericCatalogue, PositionUnit, TableFile
 
 Column = str | int | tuple[str, ...]
 

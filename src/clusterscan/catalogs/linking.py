@@ -20,9 +20,9 @@ from functools import cache
 import numpy as np
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import MOST_PAIRS, arcmin_of_chord, count_pairs
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.cells import names_of, numbers_of, taken
 from clusterscan.catalogs.chance import (
     DIRECTIONS,
@@ -18,6 +17,7 @@ from clusterscan.catalogs.chance import (
     match_reliability,
 )
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within, with_neighbour
+from clusterscan.core import sky
 
 CENTRING_ARCMIN = 0.5
 _MOST_TRIALS = 100_000  # objects that estimate the part with a counterpart

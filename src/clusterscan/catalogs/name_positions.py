@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 _EQUATORIAL = (
     r"J\s?(?P<ra>\d{6}|\d{4})(?P<part>\.\d+)?(?P<sign>[+\-\u2212])(?P<dec>\d{6}|\d{4}|\d{2})"

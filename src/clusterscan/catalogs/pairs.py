@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 
 _MANY = 50_000  # rows that are worth a first look at which have neighbours at all
 _CHUNK = 1_000_000  # rows of one look: bounds the memory

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,54 +21,9 @@ from clusterscan.config.catalogs import (
     SimulatedCatalogue,
     TableFile,
 )
-from clusterscan.config.paths import expand_path
-from clusterscan.errors import CatalogueError, ConfigError, SourceError
-from clusterscan.provenance.fingerprint import file_sha256
-
-if TYPE_CHECKING:
-    from clusterscan.config.simulation import SimulationSettings
-
-
-def read_catalogue(
-    settings: CatalogueSettings,
-    *,
-    tiles: Sequence[int] = (),
-    tile_order: int = 0,
-    seed: int = 0,
-    simulation: SimulationSettings | None = None,
-) -> Validated:
-    """Read, check and clean a catalogue.
-
-    Parameters
-    ----------
-    settings : CatalogueSettings
-        The catalogue.
-    tiles, tile_order : sequence of int, int
-        The run's footprint; a simulated catalogue covers it and the tiles around it.
-    seed : int
-        The run's seed, for simulated catalogues.
-    simulation : SimulationSettings, optional
-        The simulated sky, for simulated catalogues.
-
-    Raises
-    ------
-    CatalogueError
-        If the file is no such table, or rows are impossible and `bad_rows` is "error".
-    SourceError
-        If there is no such file.
-    """
-    if isinstance(settings, SimulatedCatalogue):
-        if simulation is None:
-            raise ConfigError(
-                f"catalogue {settings.name}: kind `simulated` needs the section `simulation`"
-            )
-        from clusterscan.catalogs.simulated import simulated_table
-
-        table = simulated_table(
-            settings.selection, tiles, tile_order, seed=seed, settings=simulation
-        )
-        return validate(table, settings.name, default_name=settings.name)
-    return _read_file(settings)
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import CatalogueError, SourceError
+from clusterscan.core.fingerprint import file_sha256
 
 
 def catalogue_token(settings: CatalogueSettings) -> str:
@@ -117,7 +71,16 @@ def read_positions(settings: TableFile, path: Path) -> Validated:
     return validate(table, where, bad_rows=settings.bad_rows, z_unknown=layout.z_unknown)
 
 
-def _read_file(settings: PublishedCatalogue | GenericCatalogue) -> Validated:
+def read_catalogue(settings: PublishedCatalogue | GenericCatalogue) -> Validated:
+    """Read, check and clean the catalogue of a file.
+
+    Raises
+    ------
+    CatalogueError
+        If the file is no such table, or rows are impossible and `bad_rows` is "error".
+    SourceError
+        If there is no such file.
+    """
     if isinstance(settings, GenericCatalogue):
         layout = layout_of(settings)
     else:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
 from clusterscan.config.validate import Range
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 
 def match_by_score(

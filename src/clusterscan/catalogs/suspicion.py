@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.layouts import Layout
 from clusterscan.catalogs.name_positions import disagreement_deg
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 
 log = logging.getLogger(__name__)
 

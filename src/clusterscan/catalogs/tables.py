@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.layouts import Column, Layout
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 
 def read_table(path: Path, layout: Layout) -> pd.DataFrame:

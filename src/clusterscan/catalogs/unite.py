@@ -17,7 +17,7 @@ from clusterscan.catalogs.linking import Entries, Links, MatchRule, find_links, 
 from clusterscan.catalogs.match import match_known
 from clusterscan.catalogs.pairs import checked_vectors
 from clusterscan.catalogs.united_table import PROPERTIES, Conflict, united_table
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 __all__ = ["Conflict", "MatchRule", "match_known", "unite_known"]
 

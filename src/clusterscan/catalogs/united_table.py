@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.cells import names_of, numbers_of, taken, texts_of
 from clusterscan.catalogs.chance import chance_probability, local_density
 from clusterscan.catalogs.linking import MatchRule
+from clusterscan.core import sky
 
 PROPERTIES = ("z", "m500c_msun")
 

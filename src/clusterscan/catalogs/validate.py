@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 log = logging.getLogger(__name__)
 

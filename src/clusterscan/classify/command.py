@@ -15,8 +15,8 @@ from clusterscan.classify.positions import PositionRows, read_positions
 from clusterscan.classify.rows import OK, STATUSES, Output, Row, as_table, check_output, output
 from clusterscan.classify.stamps import StampReading, StampRows, names
 from clusterscan.classify.tiles import ViewTiles
-from clusterscan.errors import ConfigError
-from clusterscan.run.display import bar, clock
+from clusterscan.core.display import bar, clock
+from clusterscan.core.errors import ConfigError
 
 _ONLY_STAMPS = ("pixel_scale", "bands", "extensions", "resample")
 _ONLY_POSITIONS = ("columns", "surveys")

@@ -14,7 +14,7 @@ from clusterscan.catalogs.validate import validate
 from clusterscan.classify.rows import OK, Row
 from clusterscan.classify.tiles import ViewTiles
 from clusterscan.config.catalogs import FileFormat
-from clusterscan.errors import CatalogueError, ConfigError
+from clusterscan.core.errors import CatalogueError, ConfigError
 
 _ENDINGS: dict[str, tuple[FileFormat, str]] = {
     ".csv": ("csv", ","),

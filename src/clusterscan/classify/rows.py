@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clusterscan.errors import ConfigError
-from clusterscan.provenance.atomic import atomic_path, temporary_name
+from clusterscan.core.atomic import atomic_path, temporary_name
+from clusterscan.core.errors import ConfigError
 
 OK = "ok"
 STATUSES = {

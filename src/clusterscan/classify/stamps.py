@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clusterscan.classify.rows import Row
-from clusterscan.errors import ConfigError, ImageError, ModelError, SourceError
+from clusterscan.core.errors import ConfigError, ImageError, ModelError, SourceError
 from clusterscan.fetch.stamp_image import StampImage, decode, is_picture, stem
 from clusterscan.fetch.stamps import StampFiles
 from clusterscan.networks.card import check_fits

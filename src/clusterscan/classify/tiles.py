@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan import sky
 from clusterscan.classify.rows import OK
-from clusterscan.errors import ImageError, ProductError
-from clusterscan.fetch.planes import BAD_PLANES
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError, ProductError
+from clusterscan.formats.mask_planes import BAD_PLANES
+from clusterscan.formats.tile_image import TileImage, read_tile
 from clusterscan.networks.card import check_fits
-from clusterscan.preprocess.tile_image import TileImage, read_tile
 from clusterscan.sample.crops import crop_start, cut_crops, to_half
 from clusterscan.sample.stamp_fit import mean_of_bands
 

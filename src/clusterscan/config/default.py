@@ -13,11 +13,7 @@ from clusterscan.config.footprint import Cells
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import Config
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.config.preprocess import (
-    HighpassBackground,
-    MedianBackground,
-    PreprocessSettings,
-)
+from clusterscan.config.preprocess import HighpassBackground, MedianBackground, PreprocessSettings
 from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from clusterscan import sky
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import PublishedKind
 from clusterscan.config.map_file import Extension, HealpixColumn, HealpixFrame
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
 
 
 class Cells(Settings):
@@ -116,14 +115,8 @@ def reads_files(footprint: AnyFootprint) -> bool:
     return isinstance(footprint, MocFile | MaskFile | CatalogueCells)
 
 
-def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
-    """Return the sorted tiles of a footprint at an order.
-
-    Raises
-    ------
-    SourceError
-        If a file that it names is missing, or is not what it should be, or no tile is shared.
-    """
+def geometric_tiles(footprint: Cells | Cone | AllSky, order: int) -> list[int]:
+    """Return the sorted tiles of a footprint that is known without reading a file."""
     if isinstance(footprint, Cells):
         if footprint.order >= order:
             cells = {int(sky.ancestor(c, footprint.order, order)) for c in footprint.ipix}
@@ -135,17 +128,6 @@ def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     if isinstance(footprint, Cone):
         found = sky.cells_in_cone(footprint.ra_deg, footprint.dec_deg, footprint.radius_deg, order)
         return [int(t) for t in found]
-    if isinstance(footprint, Overlap):
-        shared = set.intersection(*(set(footprint_tiles(part, order)) for part in footprint.of))
-        if not shared:
-            raise SourceError(
-                "sky.footprint: its parts share no tile; correct one of the footprints in `of`"
-            )
-        return sorted(shared)
-    if isinstance(footprint, MocFile | MaskFile | CatalogueCells):
-        from clusterscan.footprint import tiles_of_file  # slow to import, and only needed here
-
-        return tiles_of_file(footprint, order)
     every = np.arange(12 * 4**order)
     latitude = sky.galactic_latitude_deg(*sky.cell_centres(every, order))
     return [int(t) for t in every[np.abs(latitude) >= footprint.min_galactic_latitude_deg]]

@@ -1,7 +1,7 @@
 """Settings of masks: which pixels of a tile image are spoilt, by what, and what that means.
 
 ``use: exclude`` makes the sky invalid for every scan and every example; ``use: flag`` leaves it in
-and gives candidates there a flag. The bits are those of `clusterscan.fetch.planes.PLANES`.
+and gives candidates there a flag. The bits are those of `clusterscan.formats.mask_planes.PLANES`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.map_file import (
-    Extension,
-    HealpixColumn,
-    HealpixFrame,
-    HealpixOrdering,
-)
+from clusterscan.config.map_file import Extension, HealpixColumn, HealpixFrame, HealpixOrdering
 from clusterscan.config.reference_tables import ReferenceTable, columns_of
 
 Use = Literal["exclude", "flag"]

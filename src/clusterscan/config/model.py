@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from clusterscan import sky
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.config.detect import DetectSettings
@@ -27,6 +26,7 @@ from clusterscan.config.survey import (
 )
 from clusterscan.config.train import TrainSettings
 from clusterscan.config.validate import ValidateSettings
+from clusterscan.core import sky
 
 __all__ = [
     "FILTER", "FUSION", "Config", "ExecutionSettings", "FusionModelSettings", "ModelSettings",
@@ -200,7 +200,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _columns_are_unique(self):
-        from clusterscan.publish.columns import catalogue_columns
+        from clusterscan.formats.catalogue_columns import catalogue_columns
 
         simulated = self.is_simulated and bool(self.catalogue_names("truth"))
         # Publishing would find it out as well, but last of all.

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 Root = type[BaseModel]

@@ -8,11 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.simulation_xray import (
-    CandidateSettings,
-    VolunteerSettings,
-    XraySettings,
-)
+from clusterscan.config.simulation_xray import CandidateSettings, VolunteerSettings, XraySettings
 
 __all__ = [
     "HaloSettings",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from clusterscan import sky
 from clusterscan.config.base import Settings
-from clusterscan.config.footprint import Footprint, footprint_tiles, reads_files
+from clusterscan.config.footprint import Footprint, Overlap, geometric_tiles, reads_files
 from clusterscan.config.sample import CellSplit, SplitSettings
+from clusterscan.core import sky
 
 
 class SkySettings(Settings):
@@ -46,7 +46,10 @@ class SkySettings(Settings):
         if not isinstance(self.regions, CellSplit) or reads_files(self.footprint):
             return self
         order = min(self.regions.order, self.tile_order)
-        searched = {int(sky.ancestor(t, self.tile_order, order)) for t in self.tiles()}
+        whole = self.footprint
+        parts = whole.of if isinstance(whole, Overlap) else (whole,)
+        tiles = set.intersection(*(set(geometric_tiles(p, self.tile_order)) for p in parts))
+        searched = {int(sky.ancestor(t, self.tile_order, order)) for t in tiles}
         for part in ("validation", "test"):
             cells = getattr(self.regions, part)
             if not any(int(sky.ancestor(c, self.regions.order, order)) in searched for c in cells):
@@ -55,13 +58,3 @@ class SkySettings(Settings):
                     "lies in the footprint; choose cells inside"
                 )
         return self
-
-    def tiles(self) -> list[int]:
-        """Return the sorted tiles of the footprint."""
-        return footprint_tiles(self.footprint, self.tile_order)
-
-    def blocks(self) -> list[int]:
-        """Return the sorted blocks that hold tiles of the footprint."""
-        return sorted(
-            {int(sky.ancestor(t, self.tile_order, self.block_order)) for t in self.tiles()}
-        )

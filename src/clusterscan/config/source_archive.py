@@ -13,12 +13,7 @@ from pydantic import (
 )
 
 from clusterscan.config.base import Settings
-from clusterscan.config.map_file import (
-    Extension,
-    HealpixColumn,
-    HealpixFrame,
-    HealpixOrdering,
-)
+from clusterscan.config.map_file import Extension, HealpixColumn, HealpixFrame, HealpixOrdering
 
 _PLACES = ("{tile}", "{tile3}", "{end3}")
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 CHUNK = 50_000  # pixels whose neighbours are held in memory at a time
 NEIGHBOURS = 9  # a pixel and the eight around it

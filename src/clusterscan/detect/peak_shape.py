@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.detect.map_points import MapPoints
 
 MAD_TO_SIGMA = 1.4826022185056018

@@ -12,11 +12,11 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.special import logit
 
-from clusterscan import sky
 from clusterscan.config.detect import DetectSettings
+from clusterscan.core import sky
+from clusterscan.core.errors import ProductError
 from clusterscan.detect import peak_shape
 from clusterscan.detect.map_points import MapPoints
-from clusterscan.errors import ProductError
 
 Scale = Literal["probability", "snr"]
 

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from clusterscan.provenance.atomic import write_json_if_changed
-from clusterscan.provenance.fingerprint import file_sha256, fingerprint
+from clusterscan.core.atomic import write_json_if_changed
+from clusterscan.core.fingerprint import file_sha256, fingerprint
 
 
 class FileTokens:

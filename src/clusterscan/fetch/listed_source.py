@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.blocks import TileOutcome
-from clusterscan.errors import ConfigError, SourceError
-from clusterscan.fetch.planes import NO_COVERAGE
-from clusterscan.fetch.raw import RawImage, covered_raw, write_raw
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError, SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, covered_raw, write_raw
 
 
 class ListedSource(ABC):

@@ -15,16 +15,16 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.blocks import TileOutcome
-from clusterscan.config.paths import expand_path
 from clusterscan.config.source import MosaicSource
-from clusterscan.errors import SourceError
-from clusterscan.fetch.celestial import celestial_wcs
-from clusterscan.fetch.planes import NO_COVERAGE
-from clusterscan.fetch.raw import RawImage, write_raw
+from clusterscan.core import sky
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import SourceError
+from clusterscan.core.fingerprint import file_sha256
 from clusterscan.fetch.source import ImageSpec, SourceObject
-from clusterscan.provenance.fingerprint import file_sha256
+from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, write_raw
 
 
 @dataclass(frozen=True)

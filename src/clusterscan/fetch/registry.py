@@ -14,7 +14,7 @@ from clusterscan.config.source import (
     SimulatedSource,
     SourceSettings,
 )
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec, Source
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.blocks import TileOutcome
 from clusterscan.config.source import SimulatedSource
-from clusterscan.errors import ConfigError
+from clusterscan.core import sky
+from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.source import ImageSpec, SourceObject
-from clusterscan.provenance.fingerprint import fingerprint
+from clusterscan.flow.blocks import TileOutcome
+from clusterscan.simulate.plugins import simulator
 
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings
@@ -56,7 +56,7 @@ class Simulated:
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
         """Render a tile's raw image and write it atomically."""
         # Listing objects, which every start of the workflow does, stays free of slow imports.
-        from clusterscan.fetch.raw import RawImage, write_raw
+        from clusterscan.formats.raw_image import RawImage, write_raw
 
         spec = self.spec
         wcs, shape = sky.tile_frame(
@@ -74,21 +74,9 @@ class Simulated:
             return render_infrared(
                 wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
             )
-        if self.settings.sky == "xray":
-            from clusterscan.simulate.xray import render_xray
-
-            self._check_xray()
-            return render_xray(wcs, shape, seed=self.seed, settings=self.simulation)
-        if self.settings.sky == "optical":
-            from clusterscan.simulate.optical import render_optical
-
-            return render_optical(
-                wcs,
-                shape,
-                bands=self.spec.bands,
-                seed=self.seed,
-                settings=self.simulation,
-                noise_key=key,
+        if self.settings.sky != "microwave":
+            return simulator("sky", self.settings.sky)(
+                wcs, shape, spec=self.spec, seed=self.seed, settings=self.simulation, noise_key=key
             )
         from clusterscan.simulate.microwave import render_microwave
 
@@ -96,13 +84,3 @@ class Simulated:
             wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
         )
         return image, np.zeros(shape, np.uint8)
-
-    def _check_xray(self) -> None:
-        from clusterscan.simulate.xray import UNITS
-
-        unit = UNITS[self.simulation.xray.exposure_corrected]
-        if len(self.spec.bands) != 1 or self.spec.unit != unit:
-            raise ConfigError(
-                f"survey {self.spec.survey}: the simulated X-ray sky has one band in {unit}, not "
-                f"bands = {list(self.spec.bands)} in {self.spec.unit!r}; correct bands and unit"
-            )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from clusterscan.blocks import TileOutcome
-from clusterscan.progress import Progress
+from clusterscan.core.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -228,7 +228,7 @@ def _on_the_sky(
     from astropy.wcs import WCS
     from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales
 
-    from clusterscan.fetch.celestial import celestial_wcs
+    from clusterscan.formats.celestial_wcs import celestial_wcs
 
     try:
         with _WARNINGS, warnings.catch_warnings():

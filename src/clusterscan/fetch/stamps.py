@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from clusterscan.config.paths import expand_path
 from clusterscan.config.source import StampsSource
-from clusterscan.errors import SourceError
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import SourceError
+from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.fetch.stamp_image import StampImage, decode, is_picture, is_stamp
-from clusterscan.provenance.fingerprint import file_sha256, fingerprint
 
 _MAX_RATIO = 200  # deflate reaches 1000 on a bomb of zeros, pictures are compressed already
 

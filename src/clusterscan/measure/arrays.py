@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 
 THRESHOLD = 0.5
 _SLACK = 1e-4  # by which float16 and float32 softmax rows may miss the sum of 1

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 LEAST_RISE = 0.01  # the order of the scores is kept, if only just
 _NAMES = ("slope", "offset", "low_rise", "high_rise", "constant")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.measure.arrays import THRESHOLD
 from clusterscan.measure.metrics import plain
 from clusterscan.measure.predictions import object_names, to_labelled

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.measure.beta import beta_logit
 from clusterscan.measure.isotonic import isotonic_logit
 

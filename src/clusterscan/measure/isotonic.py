@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 
 def fit_isotonic(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.measure.arrays import THRESHOLD, Labelled, labelled
 from clusterscan.measure.calibration import apply_to_probability
 from clusterscan.measure.metrics import metrics_of

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.errors import ProductError
+from clusterscan.core.atomic import atomic_path
+from clusterscan.core.errors import ProductError
+from clusterscan.formats.tables import write_table
 from clusterscan.measure.table_text import to_html, to_markdown
-from clusterscan.provenance.atomic import atomic_path
-from clusterscan.provenance.tables import write_table
 
 #: Measure -> heading of its columns.
 TITLES = {

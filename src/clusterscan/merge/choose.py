@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 Fit = Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]
 """Rows to learn from -> what gives the probabilities of rows."""

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from clusterscan.config.merge import MergeSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import checked_vectors
+from clusterscan.core import sky
 
 
 def forced(

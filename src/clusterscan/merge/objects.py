@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from clusterscan import sky
 from clusterscan.catalogs.groups import group, mean_position
 from clusterscan.catalogs.pairs import checked_vectors
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FUSION
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.detect.peak_shape import ra_dec
 from clusterscan.detect.peaks import SATURATION
-from clusterscan.errors import CatalogueError
 from clusterscan.merge.scoring import IsReal, fit_scores
 
 Model = tuple[str, str]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.network import Network
 

@@ -17,10 +17,10 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.atomic import atomic_path
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.network import Network
 from clusterscan.networks.registry import build
-from clusterscan.provenance.atomic import atomic_path
 
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"

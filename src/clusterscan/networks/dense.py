@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clusterscan.config.networks import HEAD_CELLS, RESNETS, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.baseline import WIDTHS, baseline_body
 from clusterscan.networks.borders import mirror_borders
 from clusterscan.networks.heads import MLP_WIDTHS, SpinalHead, mlp_head, vgg_head

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 import torch
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 

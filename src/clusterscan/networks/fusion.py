@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from clusterscan.config.networks import FusionSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.heads import linear_head
 from clusterscan.networks.layer_groups import Groups
 from clusterscan.networks.network import Network

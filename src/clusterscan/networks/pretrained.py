@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from clusterscan.config.paths import expand_path
-from clusterscan.errors import ModelError
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.torchvision_repair import import_timm
 
 State = dict[str, torch.Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.baseline import WIDTHS, baseline_body
 from clusterscan.networks.heads import MLP_WIDTHS, SpinalHead, linear_head, mlp_head, vgg_head
 from clusterscan.networks.names import PUBLISHED_DROPOUT, SPINAL_WIDTH, SPINAL_WIDTHS, TIMM_NAMES

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from clusterscan.config.networks import OWN_BODIES, FusionSettings, NetworkSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.dense import dense_network
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.network import Network

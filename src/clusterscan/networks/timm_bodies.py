@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.network import Kind
 from clusterscan.networks.packaged import PACKAGES, packaged_weights
 from clusterscan.networks.pretrained import (

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.pretrained import Copied, copy_weights
 from clusterscan.networks.whole import WholeNetwork

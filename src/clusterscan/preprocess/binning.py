@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import NO_COVERAGE
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.mask_planes import NO_COVERAGE
 
 
 def bin_image(

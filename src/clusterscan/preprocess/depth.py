@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.provenance.records import read_manifest
+from clusterscan.core import sky
+from clusterscan.core.records import read_manifest
+from clusterscan.formats.tile_image import TileImage
 
 
 def depths(tile: TileImage) -> dict[str, float | None]:

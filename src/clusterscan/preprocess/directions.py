@@ -15,7 +15,7 @@ from astropy.coordinates import ICRS
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 _TOLERANCE_RAD = 1e-9
 

@@ -9,10 +9,10 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
-from clusterscan import sky
 from clusterscan.config.masks import MapMask
-from clusterscan.errors import SourceError
-from clusterscan.fetch.archive.healpix_map import UNSEEN, of_logical
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.formats.healpix_map import UNSEEN, of_logical
 
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
 

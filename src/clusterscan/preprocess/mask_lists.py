@@ -1,4 +1,4 @@
-"""Read a block's mask list, as `clusterscan.sync.masks` writes it."""
+"""Read a block's mask list, as `clusterscan.commands.sync.masks` writes it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from clusterscan.config.masks import MapMask
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
+from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.tables import read_table
 from clusterscan.preprocess.masks import MapHere, TileMasks, listing_frame
 from clusterscan.preprocess.regions import COLUMNS, empty_regions
-from clusterscan.provenance.fingerprint import fingerprint
-from clusterscan.provenance.tables import read_table
 
 
 @dataclass(frozen=True)

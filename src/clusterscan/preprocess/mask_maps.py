@@ -18,12 +18,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from clusterscan import sky
 from clusterscan.config.masks import MapMask
-from clusterscan.errors import SourceError
-from clusterscan.fetch.archive.cut import read_window, window_of, window_wcs
-from clusterscan.fetch.celestial import celestial_wcs
-from clusterscan.fetch.moc_file import read_moc
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_window import read_window, window_of, window_wcs
+from clusterscan.formats.moc import read_moc
 from clusterscan.preprocess.directions import Box, Directions
 from clusterscan.preprocess.healpix_mask import read_part
 

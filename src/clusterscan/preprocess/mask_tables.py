@@ -13,8 +13,14 @@ from clusterscan.config.masks import (
     StarMask,
     TableMask,
 )
-from clusterscan.errors import CatalogueError
-from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED, FLAGGED, LARGE_GALAXY, POINT_SOURCE
+from clusterscan.core.errors import CatalogueError
+from clusterscan.formats.mask_planes import (
+    BRIGHT_STAR,
+    EXCLUDED,
+    FLAGGED,
+    LARGE_GALAXY,
+    POINT_SOURCE,
+)
 from clusterscan.preprocess.regions import COLUMNS, LARGEST_DEG
 
 _BITS = {"stars": BRIGHT_STAR, "galaxies": LARGE_GALAXY, "points": POINT_SOURCE}

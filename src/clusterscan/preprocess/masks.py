@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.config.masks import MapMask
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.errors import SourceError
-from clusterscan.fetch.planes import EXCLUDED, FLAGGED, PLANES, SATURATED
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, PLANES, SATURATED
 from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import digest, masked_pixels
 from clusterscan.preprocess.mask_tables import bits_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.preprocess.directions import Box, Directions
 
 COLUMNS = {

@@ -8,26 +8,17 @@ from typing import Any
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.blocks import TileOutcome
-from clusterscan.config.preprocess import (
-    HighpassBackground,
-    MedianBackground,
-    PreprocessSettings,
-)
-from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import EXCLUDED, FLAGGED, NO_COVERAGE
-from clusterscan.fetch.raw import RawImage, read_raw
+from clusterscan.config.preprocess import HighpassBackground, MedianBackground, PreprocessSettings
+from clusterscan.core.errors import ImageError
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, read_raw
+from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.preprocess.background import highpass, medians
 from clusterscan.preprocess.binning import bin_image, bin_ivar, bin_mask, bin_wcs
 from clusterscan.preprocess.depth import depths
 from clusterscan.preprocess.masks import TileMasks, mask_from_image
-from clusterscan.preprocess.tile_image import TileImage, write_tile
-
-
-def margin_arcmin(settings: PreprocessSettings) -> float:
-    """Return how much more sky than tile and halo the raw image must hold [arcmin]."""
-    return settings.margin_arcmin
 
 
 def preprocess_tile(

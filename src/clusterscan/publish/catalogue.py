@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
-from clusterscan.errors import CatalogueError
-from clusterscan.publish.columns import NULL_INTEGER, Column
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
+from clusterscan.formats.catalogue_columns import NULL_INTEGER, Column
 from clusterscan.publish.names import DEFAULT_FORMAT, GUARD_DEG, iau_names
 
 Arrays = dict[str, np.ndarray]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from clusterscan.publish.columns import (
+from clusterscan.formats.catalogue_columns import (
     CONFLICTS,
     FILTER,
     FLAGS,
@@ -27,7 +27,7 @@ INTRODUCTION = """\
 One row per object, also of those below the threshold. `clusters.fits`, `clusters.vot`,
 `clusters.parquet` and `clusters.csv` hold the same rows and columns, sorted by descending `prob`,
 then `name`; the same run always gives the same bytes. Positions are ICRS, HEALPix cells NESTED.
-This page is generated from the column specification in `clusterscan.publish.columns`.
+This page is generated from the column specification in `clusterscan.formats.catalogue_columns`.
 
 `clusters.reg` has a circle for each object, for DS9: coloured by `class`, dashed below the
 threshold. `hats/` is the same table as a HATS collection with a margin cache, for LSDB:

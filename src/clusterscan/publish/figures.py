@@ -9,9 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from clusterscan.measure import look
-from clusterscan.measure.look import COLOURS, GREY, INK, LINES
 from clusterscan.publish.inputs import Picture
+from clusterscan.report import look
+from clusterscan.report.look import COLOURS, GREY, INK, LINES
 
 __all__ = [
     "COLOURS", "FILTER_COLOUR", "GREY", "INK", "LINES", "MAP_COLOURS",

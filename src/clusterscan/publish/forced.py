@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clusterscan.formats.catalogue_columns import FILTER, Column, model_columns
 from clusterscan.publish.catalogue import Arrays, as_columns
-from clusterscan.publish.columns import FILTER, Column, model_columns
 from clusterscan.publish.release import Release
 from clusterscan.publish.tables import write_fits, write_parquet
 

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.errors import ClusterscanError
-from clusterscan.preprocess.tile_image import TileImage, read_tile
+from clusterscan.core import sky
+from clusterscan.core.errors import ClusterscanError
+from clusterscan.formats.catalogue_columns import FILTER
+from clusterscan.formats.map_tile import read_map_tile, tile_path
+from clusterscan.formats.tile_image import TileImage, read_tile
 from clusterscan.publish import figures
-from clusterscan.publish.columns import FILTER
-from clusterscan.publish.hips import read_map_tile, tile_path
 from clusterscan.publish.inputs import Card, Group, Picture, ReportInputs, Section
 from clusterscan.publish.scores import Scores
 

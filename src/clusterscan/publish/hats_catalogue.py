@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.provenance.atomic import atomic_folder
-from clusterscan.publish.columns import Arrays, Column
+from clusterscan.core import sky
+from clusterscan.core.atomic import atomic_folder
+from clusterscan.formats.catalogue_columns import Arrays, Column
 from clusterscan.publish.release import Release
 from clusterscan.publish.tables import arrow_table
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.provenance.atomic import atomic_path
-from clusterscan.publish.columns import Arrays, Column
+from clusterscan.core.atomic import atomic_path
+from clusterscan.formats.catalogue_columns import Arrays, Column
 from clusterscan.publish.release import Release
 
 #: Colour of each class in DS9; told apart by colour-blind eyes too, on dark and light images.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.publish import figures
 from clusterscan.publish.inputs import Picture
 from clusterscan.publish.sky_frame import SkyFrame, sky_frames

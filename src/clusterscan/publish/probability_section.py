@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan.measure.plots import draw_reliability
 from clusterscan.publish import figures
 from clusterscan.publish.inputs import Picture, Section, Table
+from clusterscan.report.plots import draw_reliability
 
 Measured = Mapping[str, Any]
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from clusterscan.provenance.atomic import atomic_folder, to_json
-from clusterscan.provenance.checksums import CHECKSUMS, FOLDER, checksums_text
-from clusterscan.provenance.fingerprint import file_sha256
+from clusterscan.core.atomic import atomic_folder, to_json
+from clusterscan.core.checksums import CHECKSUMS, FOLDER, checksums_text
+from clusterscan.core.fingerprint import file_sha256
+from clusterscan.formats.catalogue_columns import Column
 from clusterscan.publish.citation import Citation, cff_text, datacite
-from clusterscan.publish.columns import Column
 from clusterscan.publish.crate import FileFact, Source, crate_json
 from clusterscan.publish.readme import readme_text
 

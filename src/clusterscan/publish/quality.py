@@ -9,12 +9,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.config.paths import expand_path
-from clusterscan.errors import ConfigError, ImageError, SourceError
-from clusterscan.fetch.moc_file import read_moc
-from clusterscan.fetch.planes import BAD_PLANES, BRIGHT_STAR
-from clusterscan.publish.columns import FLAGS, MASK_PLANES
+from clusterscan.core import sky
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import ConfigError, ImageError, SourceError
+from clusterscan.formats.catalogue_columns import FLAGS, MASK_PLANES
+from clusterscan.formats.mask_planes import BAD_PLANES, BRIGHT_STAR
+from clusterscan.formats.moc import read_moc
 
 NO_COVERAGE = MASK_PLANES["incomplete"]
 UNUSABLE = BAD_PLANES | BRIGHT_STAR
@@ -65,7 +65,7 @@ def image_quality(
     Returns
     -------
     flags : int32 ndarray, shape (n,)
-        Bits of `clusterscan.publish.columns.FLAGS`, of all surveys together.
+        Bits of `clusterscan.formats.catalogue_columns.FLAGS`, of all surveys together.
     masked_fraction : float64 ndarray, shape (n,)
         Share of pixels that are masked or not covered, in the survey where it is largest: 1
         where a survey has no image.

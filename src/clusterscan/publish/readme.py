@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 
+from clusterscan.formats.catalogue_columns import FLAGS, Column
 from clusterscan.publish.citation import Citation, citation_line
-from clusterscan.publish.columns import FLAGS, Column
 from clusterscan.publish.crate import Source
 
 FILES = {

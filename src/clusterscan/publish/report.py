@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from clusterscan.provenance.atomic import atomic_path
+from clusterscan.core.atomic import atomic_path
 from clusterscan.publish.finding_plots import finding_section
 from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.inputs import ReportInputs, Section, Table

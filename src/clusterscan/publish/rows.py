@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.catalogs.chance import chance_probability, local_density
 from clusterscan.catalogs.reference import match_by_score, passes
 from clusterscan.config.validate import Range
+from clusterscan.core import sky
+from clusterscan.formats.catalogue_columns import FILTER, column_part
 from clusterscan.measure.expected_purity import expected_purity, purest_sample
-from clusterscan.publish.columns import FILTER, column_part
 
 
 def catalogue_rows(

@@ -7,8 +7,8 @@ from typing import Any
 
 from clusterscan.catalogs.registry import LAYOUTS
 from clusterscan.config.model import Config
-from clusterscan.products import Products
-from clusterscan.provenance.fingerprint import file_sha256, fingerprint
+from clusterscan.core.fingerprint import file_sha256, fingerprint
+from clusterscan.flow.products import Products
 from clusterscan.publish.crate import Source
 
 

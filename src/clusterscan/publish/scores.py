@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clusterscan.publish.columns import FILTER
+from clusterscan.formats.catalogue_columns import FILTER
 
 Kind = Literal["combined", "network", "filter"]
 

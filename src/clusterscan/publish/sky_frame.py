@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.publish.hips import read_map_tile, tile_path, tiles_on_disk
+from clusterscan.core import sky
+from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from clusterscan import sky
+from clusterscan.core import sky
+from clusterscan.formats.catalogue_columns import FILTER
+from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
 from clusterscan.publish import figures
-from clusterscan.publish.columns import FILTER
-from clusterscan.publish.hips import read_map_tile, tile_path, tiles_on_disk
 from clusterscan.publish.inputs import Picture, ReportInputs, Section
 from clusterscan.publish.scores import Scores
 from clusterscan.publish.sky_frame import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan.provenance.atomic import write_json
+from clusterscan.core.atomic import write_json
 from clusterscan.publish.release import Release
 from clusterscan.publish.scores import AtPurity, Binned, Finder, Scores
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterscan.provenance.atomic import atomic_path
-from clusterscan.publish.columns import FLAGS, Arrays, Column
+from clusterscan.core.atomic import atomic_path
+from clusterscan.formats.catalogue_columns import FLAGS, Arrays, Column
 from clusterscan.publish.release import Release
 
 if TYPE_CHECKING:

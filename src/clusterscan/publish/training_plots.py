@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clusterscan.measure.plots import (
-    draw_precision_recall,
-    draw_recall,
-    draw_reliability,
-    draw_roc,
-)
+from clusterscan.formats.catalogue_columns import FILTER
 from clusterscan.measure.table import Run, write_combined_table
-from clusterscan.measure.training_plots import as_range_tests, draw_losses, draw_range_test
 from clusterscan.publish import figures
-from clusterscan.publish.columns import FILTER
 from clusterscan.publish.inputs import Picture, ReportInputs, Section, Table
+from clusterscan.report.plots import draw_precision_recall, draw_recall, draw_reliability, draw_roc
+from clusterscan.report.training_plots import as_range_tests, draw_losses, draw_range_test
 
 Tests = Mapping[str, Mapping[str, Any]]
 """Measures on the test region's examples by the network's title."""

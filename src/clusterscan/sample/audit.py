@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
-from clusterscan.errors import ProductError
+from clusterscan.core import sky
+from clusterscan.core.errors import ProductError
 
 _SHOWN = 5
 

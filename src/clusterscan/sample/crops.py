@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.fetch.planes import BAD_PLANES
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.formats.mask_planes import BAD_PLANES
+from clusterscan.formats.tile_image import TileImage
 
 HALF_MAX = float(np.finfo(np.float16).max)
 

@@ -14,9 +14,9 @@ import pandas as pd
 
 from clusterscan.config.sample import InjectionSettings
 from clusterscan.config.selection import SzSignal
-from clusterscan.scan.sz_template import beam_window, template_window
-from clusterscan.simulate import cosmology, pressure
-from clusterscan.simulate.spectra import sz_uk
+from clusterscan.physics import cosmology, pressure
+from clusterscan.physics.spectra import sz_uk
+from clusterscan.physics.sz_template import beam_window, template_window
 
 _PADDING = 3  # the transform's side in crops: profiles reach far beyond a crop
 _KEY = 17  # keeps these draws apart from those of positions

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import pairs_within
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 
 _FIELD_BITS = 16  # the last 16 bits of an SDSS objID count the objects of a field
 

@@ -13,12 +13,12 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.config.sample import InjectionSettings, ListedSettings
-from clusterscan.errors import CatalogueError
-from clusterscan.fetch.planes import BRIGHT_STAR
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.sample.split import offset_position
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
+from clusterscan.flow.sky_split import offset_position
+from clusterscan.formats.mask_planes import BRIGHT_STAR
+from clusterscan.formats.tile_image import TileImage
 
 _RANDOM_KEY, _STAR_KEY, _OFFSET_KEY, _JITTER_KEY, _INJECTION_KEY = range(5)
 

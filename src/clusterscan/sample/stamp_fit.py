@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.errors import ImageError
+from clusterscan.core.errors import ImageError
 
 
 class StampTooSmallError(ImageError):

@@ -13,20 +13,20 @@ from scipy import ndimage
 from clusterscan.catalogs.layouts import Layout
 from clusterscan.catalogs.tables import read_table
 from clusterscan.catalogs.validate import validate
-from clusterscan.config.paths import expand_path
 from clusterscan.config.sample import StampSampleSettings
-from clusterscan.errors import CatalogueError, ImageError
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import CatalogueError, ImageError
 from clusterscan.fetch.stamps import Stamps
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import Examples, count_examples
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.crops import crop_start, to_half
-from clusterscan.sample.examples import Examples, count_examples
 from clusterscan.sample.positions import (
     near_tile,
     pixels_as_stars,
     random_positions,
     separation_arcmin,
 )
-from clusterscan.sample.split import SkySplit
 from clusterscan.sample.tiles import cut_examples, offsets, owned, place
 
 _STAR_SMOOTHING_PX = 1.0

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.config.sample import InjectionSettings, TileSampleSettings
-from clusterscan.preprocess.tile_image import TileImage
+from clusterscan.core import sky
+from clusterscan.flow.sky_split import SkySplit
+from clusterscan.formats.examples import Examples, count_examples
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.crops import crop_start, cut_crops, to_half
-from clusterscan.sample.examples import Examples, count_examples
 from clusterscan.sample.inject import decrement_uk, draw_clusters
 from clusterscan.sample.positions import (
     injected_positions,
@@ -23,7 +24,6 @@ from clusterscan.sample.positions import (
     separation_arcmin,
     star_positions,
 )
-from clusterscan.sample.split import SkySplit
 
 
 def sample_tile(

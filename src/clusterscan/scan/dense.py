@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import binary_dilation
 
 from clusterscan.config.scan import Precision
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.networks.device import features_in
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.scan.chunks import chunks

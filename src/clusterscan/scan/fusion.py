@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ImageError
+from clusterscan.core.errors import ImageError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map

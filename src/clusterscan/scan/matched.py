@@ -10,11 +10,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from clusterscan.config.filter import MatchedFilterSettings
-from clusterscan.errors import ImageError
+from clusterscan.core.errors import ImageError
+from clusterscan.physics.sz_template import beam_window, sz_response_uk, template_window
 from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers
 from clusterscan.scan.point_sources import subtract_point_sources
 from clusterscan.scan.significance import local_significance
-from clusterscan.scan.sz_template import beam_window, sz_response_uk, template_window
 
 
 def matched_filter(

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from clusterscan.config.filter import MultiscaleFilterSettings
-from clusterscan.errors import ImageError
+from clusterscan.core.errors import ImageError
 from clusterscan.scan.significance import MAD_TO_SIGMA, local_significance
 
 PIXELS_PER_SIGMA = 4  # blocks this much finer than the smallest core lose nothing

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
-from clusterscan.errors import ImageError
-from clusterscan.fetch.planes import BRIGHT_STAR, EXCLUDED, SATURATED
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED, SATURATED
 from clusterscan.scan.matched import matched_filter
 from clusterscan.scan.multiscale import multiscale_filter
 from clusterscan.scan.validity import (
@@ -39,7 +39,7 @@ def filter_tile(
     image : float ndarray, shape (bands, ny, nx)
         The tile's image; NaN counts as no coverage.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.fetch.planes.PLANES`; bright stars are always left out, for a
+        Bit planes (`clusterscan.formats.mask_planes.PLANES`); bright stars are left out, for a
         filter answers to their wings as to a cluster.
     pixel_scale_arcsec : float
         Pixel size [arcsec].

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import maximum_filter
 
+from clusterscan.physics.sz_template import beam_window
 from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers
 from clusterscan.scan.significance import MAD_TO_SIGMA
-from clusterscan.scan.sz_template import beam_window
 
 PASSES = 5  # each finds what brighter sources nearby hid before
 RING_FWHM = 5.0  # how far the filter's ringing reaches

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 
 from clusterscan.config.filter import FilterSettings
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ModelError
-from clusterscan.preprocess.tile_image import TileImage
-from clusterscan.provenance.fingerprint import fingerprint
+from clusterscan.core.errors import ModelError
+from clusterscan.core.fingerprint import fingerprint
+from clusterscan.formats.tile_image import TileImage
 
 Values = tuple[np.ndarray, np.ndarray]
 """Value and reason at each map pixel."""

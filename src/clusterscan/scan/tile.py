@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from clusterscan.config.scan import ScanSettings
-from clusterscan.errors import ImageError, ModelError
-from clusterscan.fetch.planes import BAD_PLANES
+from clusterscan.core.errors import ImageError, ModelError
+from clusterscan.formats.mask_planes import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
@@ -97,7 +97,7 @@ def prepare_tile(
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.fetch.planes.PLANES`; pixels of `BAD_PLANES` are left out.
+        Bit planes, `clusterscan.formats.mask_planes.PLANES`; pixels of `BAD_PLANES` are left out.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels in the image [px].
     settings : ScanSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.fetch.planes import (
+from clusterscan.formats.mask_planes import (
     BRIGHT_STAR,
     EXCLUDED,
     FLAGGED,
@@ -36,7 +36,7 @@ def reasons(
     bad : bool ndarray, shape (ny, nx)
         Pixels without a usable value.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.fetch.planes.PLANES`.
+        Bit planes, `clusterscan.formats.mask_planes.PLANES`.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels [px].
     window_px : int

@@ -1,6 +1,6 @@
 """What a stated mass function and the measured completeness lead one to expect on each tile.
 
-The mass function is Tinker et al. 2008 in Planck 2018 cosmology (`clusterscan.simulate.cosmology`),
+The mass function is Tinker et al. 2008 in Planck 2018 cosmology (`clusterscan.physics.cosmology`),
 between the lightest and the heaviest injected mass and over the injected redshifts: of clusters
 beyond them the injections say nothing. Nothing here enters the catalogue.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from clusterscan.config.selection import InjectionGrid
+from clusterscan.physics.cosmology import HaloTable, halo_table
 from clusterscan.selection.completeness import Completeness
-from clusterscan.simulate.cosmology import HaloTable, halo_table
 
 
 @dataclass(frozen=True)

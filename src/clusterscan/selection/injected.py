@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.config.selection import InjectionGrid
 from clusterscan.config.simulation import HaloSettings
+from clusterscan.core import sky
 from clusterscan.simulate.halos import Halos, make_halos
 
 _KEY = 23  # keeps these draws apart from all others of a seed

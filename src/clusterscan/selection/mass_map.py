@@ -15,14 +15,8 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.config.selection import InjectionGrid
-from clusterscan.provenance.atomic import atomic_path
-from clusterscan.selection.completeness import (
-    LIMITS,
-    PIVOT_Z,
-    TILE_WIDTH,
-    Completeness,
-    tile_shift,
-)
+from clusterscan.core.atomic import atomic_path
+from clusterscan.selection.completeness import LIMITS, PIVOT_Z, TILE_WIDTH, Completeness, tile_shift
 from clusterscan.validate.intervals import wilson
 
 #: column of the FITS file: column of the table, unit, meaning

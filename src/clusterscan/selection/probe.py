@@ -11,24 +11,21 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan import sky
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.selection import INJECTED, InjectionGrid, Signal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
 from clusterscan.config.source import SimulatedSource
-from clusterscan.errors import ConfigError
-from clusterscan.fetch.planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
+from clusterscan.formats.tile_image import TileImage
 from clusterscan.preprocess.stage import preprocess_tile
-from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.scan.scanners import FusionScanner, Scanner
 from clusterscan.selection import nulls
 from clusterscan.selection.injected import as_halos, injected_in
 from clusterscan.selection.signals import add_signal
-
-FOLDER = "selection"
-"""The folder of a run below which all that probes make lies."""
 
 _KEY = 31
 
@@ -53,7 +50,7 @@ def changed_tile(
     image : TileImage
         The run's own.
     settings : mapping
-        The probe's settings as `clusterscan.config.stages.StageSettings.probe` writes them.
+        The probe's settings as `clusterscan.flow.stage_settings.StageSettings.probe` writes them.
     scratch : Path
         A file that may be written for a moment.
 

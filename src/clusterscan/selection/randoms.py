@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.selection.expected import Expected
 
 _KEY = 37

@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import checked_vectors, pairs_within
 from clusterscan.catalogs.reference import match_by_score
 from clusterscan.config.selection import SelectionSettings
+from clusterscan.core import sky
 from clusterscan.measure.offsets import fit_offsets
-from clusterscan.selection.completeness import (
-    binned,
-    fit_completeness,
-    limits,
-    resampled_fits,
-)
+from clusterscan.selection.completeness import binned, fit_completeness, limits, resampled_fits
 from clusterscan.selection.mass_map import for_the_report, tile_limits
 
 _KEY = 41

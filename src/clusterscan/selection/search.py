@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.config.detect import DetectSettings
 from clusterscan.config.merge import MergeSettings
+from clusterscan.core import sky
 from clusterscan.detect.peaks import find_peaks
 from clusterscan.merge.calibrate import ProbabilityModel, calibrated
 from clusterscan.merge.forced import forced

@@ -13,16 +13,16 @@ from astropy.wcs import WCS
 
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.selection import GalaxiesSignal, SzSignal
-from clusterscan.errors import ImageError
+from clusterscan.core.errors import ImageError
+from clusterscan.formats.tile_image import TileImage
+from clusterscan.physics.psf import PSFS
 from clusterscan.preprocess.binning import bin_image
-from clusterscan.preprocess.tile_image import TileImage
 from clusterscan.sample.inject import decrement_uk
 from clusterscan.simulate.deposit import convolve_gaussians, deposit
 from clusterscan.simulate.frame import Frame
 from clusterscan.simulate.halos import Halos
 from clusterscan.simulate.infrared import flux_nanomaggies
 from clusterscan.simulate.members import draw_members
-from clusterscan.simulate.psf import PSFS
 
 _KEY = 29
 _SZ_REACH_ARCMIN = 20.0  # beyond, the high-passed signal is below 1e-3 of its centre

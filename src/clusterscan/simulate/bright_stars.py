@@ -11,13 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterscan.physics.psf import NATIVE_SCALE_ARCSEC, WING_AT_45_PX, Psf, wing_profile_r2
 from clusterscan.simulate.frame import Frame
-from clusterscan.simulate.psf import (
-    NATIVE_SCALE_ARCSEC,
-    WING_AT_45_PX,
-    Psf,
-    wing_profile_r2,
-)
 
 REACH_ARCMIN = 40.0
 """Stars further than this outside an image leave no light in it."""

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.simulate.cells import GENERATION_ORDER
 from clusterscan.simulate.detection import expected_snr
 from clusterscan.simulate.halos import Halos, halos_of_cell

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 GENERATION_ORDER = 6
 """HEALPix order of the cells that objects are drawn in (0.84 deg2 each)."""

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import j0
 
 from clusterscan.config.simulation import MicrowaveSettings
-from clusterscan.simulate import power, pressure, spectra
+from clusterscan.physics import pressure, spectra
+from clusterscan.simulate import power
 from clusterscan.simulate.point_sources import unresolved_power
 
 _ARCMIN = np.pi / 180 / 60

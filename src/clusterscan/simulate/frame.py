@@ -8,8 +8,8 @@ import numpy as np
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from clusterscan import sky
-from clusterscan.errors import ImageError
+from clusterscan.core import sky
+from clusterscan.core.errors import ImageError
 from clusterscan.simulate.cells import GENERATION_ORDER
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.simulate import cosmology
+from clusterscan.physics import cosmology
 from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 
 # Differential counts, log10(N / mag / deg2), against 3.6 um Vega magnitude.

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, ndimage
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.simulate import power
 from clusterscan.simulate.cells import Kind, generator
 

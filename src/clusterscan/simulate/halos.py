@@ -8,14 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from clusterscan.config.simulation import HaloSettings
-from clusterscan.simulate import cosmology, pressure
-from clusterscan.simulate.cells import (
-    GENERATION_AREA_DEG2,
-    Kind,
-    generator,
-    uniform_positions,
-)
-from clusterscan.simulate.richness import mean_richness
+from clusterscan.physics import cosmology, pressure
+from clusterscan.physics.richness import mean_richness
+from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 
 
 @dataclass(frozen=True)

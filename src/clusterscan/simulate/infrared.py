@@ -8,6 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
+from clusterscan.physics.psf import PSFS
 from clusterscan.simulate import bright_stars
 from clusterscan.simulate.bright_stars import BrightStars
 from clusterscan.simulate.cells import Kind, generator
@@ -15,7 +16,6 @@ from clusterscan.simulate.deposit import convolve_gaussians, deposit
 from clusterscan.simulate.frame import Frame
 from clusterscan.simulate.galaxies import field_galaxies_of_cell
 from clusterscan.simulate.members import members_of_cell
-from clusterscan.simulate.psf import PSFS
 from clusterscan.simulate.stars import bright_stars_of_cell, faint_stars_of_cell
 
 BANDS = ("W1", "W2")

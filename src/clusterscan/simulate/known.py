@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.simulate import cosmology, pressure
+from clusterscan.physics import cosmology, pressure
+from clusterscan.physics.richness import mass_of_richness
 from clusterscan.simulate.cells import (
     GENERATION_AREA_DEG2,
     Kind,
@@ -22,7 +23,6 @@ from clusterscan.simulate.cells import (
 )
 from clusterscan.simulate.detection import expected_snr
 from clusterscan.simulate.halos import Halos, halos_of_cell
-from clusterscan.simulate.richness import mass_of_richness
 
 _POSITION_BOOST = 2.0
 _SPECTROSCOPIC_ERROR = 0.0005

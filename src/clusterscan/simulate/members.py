@@ -17,11 +17,11 @@ import numpy as np
 from scipy.special import gammaincc, gammaln
 
 from clusterscan.config.simulation import HaloSettings
-from clusterscan.simulate import cosmology
+from clusterscan.physics import cosmology
+from clusterscan.physics.richness import mean_richness
 from clusterscan.simulate.cells import Kind, generator, offset_positions
 from clusterscan.simulate.galaxies import characteristic_w1, mean_colour
 from clusterscan.simulate.halos import Halos, halos_of_cell
-from clusterscan.simulate.richness import mean_richness
 
 ALPHA = -0.8
 """Faint-end slope of cluster members; above -1, so the numbers have a closed form."""

@@ -9,8 +9,9 @@ from astropy.wcs import WCS
 from scipy import fft
 
 from clusterscan.config.simulation import MicrowaveSettings, SimulationSettings
-from clusterscan.errors import ImageError
-from clusterscan.simulate import power, pressure, spectra
+from clusterscan.core.errors import ImageError
+from clusterscan.physics import pressure, spectra
+from clusterscan.simulate import power
 from clusterscan.simulate.cells import Kind, generator
 from clusterscan.simulate.deposit import convolve_gaussians, deposit
 from clusterscan.simulate.frame import Frame

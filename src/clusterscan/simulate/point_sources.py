@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from clusterscan.config.simulation import MicrowaveSettings
-from clusterscan.simulate import spectra
+from clusterscan.physics import spectra
 from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 
 _SR_PER_DEG2 = (np.pi / 180) ** 2

@@ -16,7 +16,7 @@ from importlib import resources
 import numpy as np
 
 from clusterscan.config.simulation import MicrowaveSettings
-from clusterscan.simulate import spectra
+from clusterscan.physics import spectra
 
 _ARCMIN = np.pi / 180 / 60
 # Planck at 100, 143 and 217 GHz supplies the large scales of the combined maps (Table 4).

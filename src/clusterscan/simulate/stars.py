@@ -15,8 +15,8 @@ import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 
-from clusterscan import sky
 from clusterscan.config.simulation import InfraredSettings
+from clusterscan.core import sky
 from clusterscan.simulate.cells import (
     GENERATION_AREA_DEG2,
     GENERATION_ORDER,

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from clusterscan.provenance.atomic import atomic_path
+from clusterscan.core.atomic import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 
 from clusterscan import __version__
-from clusterscan.config.versions import STAGE_VERSIONS
+from clusterscan.core.fingerprint import fingerprint
+from clusterscan.flow.versions import STAGE_VERSIONS
 from clusterscan.measure.predictions import prediction_metrics
 from clusterscan.networks.card import read_card
-from clusterscan.provenance.fingerprint import fingerprint
 from clusterscan.train.plan import stages
 from clusterscan.train.prepare import Prepared, Task
 from clusterscan.train.validation import score

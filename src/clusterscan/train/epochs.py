@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.train.examples import Examples
 
 

@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.network import Network
 from clusterscan.train.batches import Crops, PlainBatches, TrainBatches
 from clusterscan.train.callbacks import SafeTensorsIO, Tell, watchers

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 
 
 def cross_entropy(

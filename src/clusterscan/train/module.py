@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 from clusterscan.networks.network import Network
 from clusterscan.train.batches import Batch
 from clusterscan.train.losses import cross_entropy

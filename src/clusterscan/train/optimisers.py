@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from clusterscan.errors import ConfigError
+from clusterscan.core.errors import ConfigError
 from clusterscan.networks.network import Network
 from clusterscan.train.plan import Stage
 

@@ -10,7 +10,7 @@ import torch
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
-from clusterscan.errors import ConfigError, ProductError
+from clusterscan.core.errors import ConfigError, ProductError
 from clusterscan.networks.card import load_model
 from clusterscan.networks.device import channels_last, choose_device
 from clusterscan.networks.network import Network

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from clusterscan.measure import plots
+from clusterscan.core.atomic import write_json
+from clusterscan.formats.tables import write_table
 from clusterscan.measure.breakdown import recall_by_redshift
 from clusterscan.measure.predictions import calibrated, class_probability, prediction_metrics
 from clusterscan.networks.card import save_model
-from clusterscan.provenance.atomic import write_json
-from clusterscan.provenance.tables import write_table
+from clusterscan.report import plots
 from clusterscan.train.loop import TrainResult
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from clusterscan.config.train import RangeTestSettings
-from clusterscan.errors import ModelError
+from clusterscan.core.errors import ModelError
 
 _SMOOTHING = 0.9
 _DIVERGED = 4.0  # times the lowest loss

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan import errors
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
+from clusterscan.core import errors
+from clusterscan.core.atomic import write_json
+from clusterscan.formats.tables import read_table, write_table
 from clusterscan.networks.card import load_model, save_model
-from clusterscan.provenance.atomic import write_json
-from clusterscan.provenance.tables import read_table, write_table
 from clusterscan.train.examples import Examples, View
 from clusterscan.train.loop import Progress, TrainResult, train_here
 from clusterscan.train.prepare import Task

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.train.examples import CLASSES, Examples, View
 from clusterscan.train.soundness import check
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.train.examples import SPLITS, Examples
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan.errors import ProductError
+from clusterscan.core.errors import ProductError
 from clusterscan.train.examples import Examples, View
 from clusterscan.train.soundness import check
 

@@ -10,14 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from clusterscan import sky
 from clusterscan.catalogs.pairs import checked_vectors, pairs_within
-from clusterscan.measure.offsets import (
-    FEWEST,
-    MEDIAN_OF_RAYLEIGH,
-    core_and_tail,
-    fit_offsets,
-)
+from clusterscan.core import sky
+from clusterscan.measure.offsets import FEWEST, MEDIAN_OF_RAYLEIGH, core_and_tail, fit_offsets
 from clusterscan.validate.recovery import Recovery
 
 PARTS = 3  # bins of equal numbers: a few dozen clusters carry no more

@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from clusterscan import sky
 from clusterscan.catalogs.reference import match_by_score, passes
 from clusterscan.config.validate import ValidateSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core import sky
+from clusterscan.core.errors import CatalogueError
 from clusterscan.validate.intervals import wilson
 
 Region = Callable[[np.ndarray, np.ndarray], np.ndarray]

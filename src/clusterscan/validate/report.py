@@ -11,17 +11,11 @@ import pandas as pd
 
 from clusterscan.catalogs.reference import passes
 from clusterscan.config.validate import ValidateSettings
-from clusterscan.errors import CatalogueError
+from clusterscan.core.errors import CatalogueError
 from clusterscan.validate import breakdown
 from clusterscan.validate.bootstrap import compare
 from clusterscan.validate.intervals import fraction
-from clusterscan.validate.recovery import (
-    Curve,
-    Recovery,
-    Region,
-    completeness_at_purity,
-    recovery,
-)
+from clusterscan.validate.recovery import Curve, Recovery, Region, completeness_at_purity, recovery
 
 DIGITS = 6
 

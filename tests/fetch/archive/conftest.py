@@ -7,13 +7,13 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan import sky
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.core import sky
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats.raw_image import read_raw
 
 ORDER, SCALE = 4, 300.0
 

@@ -8,9 +8,9 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from clusterscan import sky
 from clusterscan.config.source_archive import AtlasSettings
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive import places
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.source import tokens_by_tile

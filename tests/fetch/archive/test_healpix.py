@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from reproject import reproject_from_healpix
 
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 
 PLACES = {
     "equator": (100.0, 1.0),

@@ -11,13 +11,13 @@ from astropy.table import Table
 
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.source_archive import ArchiveSource
-from clusterscan.errors import SourceError
-from clusterscan.fetch.archive import healpix_map
-from clusterscan.fetch.archive.healpix_map import HealpixMap
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.raw import read_raw
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.formats import healpix_map
+from clusterscan.formats.healpix_map import HealpixMap
+from clusterscan.formats.raw_image import read_raw
 
 NSIDE = 128
 CENTRE = (83.0, -55.0)  # in the map's frame [deg]

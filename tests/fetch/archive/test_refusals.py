@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from clusterscan.config.source_archive import ArchiveSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 
 
 def test_files_that_do_not_belong_together_are_named(tmp_path, tile_at, archive, fetch, coadd):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive.units import factor
 
 

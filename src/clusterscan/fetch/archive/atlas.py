@@ -13,9 +13,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
-from clusterscan import sky
 from clusterscan.config.source_archive import AtlasSettings
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.local.image_file import outline, reaches
 
 _NAME = re.compile(r"^[\w.+-]+$")

@@ -15,11 +15,11 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
 from clusterscan.config.source_archive import ArchiveBand
-from clusterscan.errors import SourceError
-from clusterscan.fetch.archive.cut import Window, read_window, window_of, window_wcs
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive.places import open_whole
-from clusterscan.fetch.celestial import celestial_wcs
 from clusterscan.fetch.coadd import Cut
+from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_window import Window, read_window, window_of, window_wcs
 
 Frame = tuple[WCS, tuple[int, int]]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from clusterscan.config.source_archive import ArchiveBand
-from clusterscan.errors import SourceError
-from clusterscan.fetch.archive.cut import read_window, window_of, window_wcs
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive.image_set import Frame, _Image
 from clusterscan.fetch.coadd import Cut, coadd
-from clusterscan.fetch.planes import PLANES
+from clusterscan.formats.fits_window import read_window, window_of, window_wcs
+from clusterscan.formats.mask_planes import PLANES
 
 
 def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
@@ -32,7 +32,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
     Returns
     -------
     uint8 ndarray, shape (ny, nx)
-        Of `clusterscan.fetch.planes.PLANES`; 0 beyond the file's border.
+        Of `clusterscan.formats.mask_planes.PLANES`; 0 beyond the file's border.
 
     Raises
     ------

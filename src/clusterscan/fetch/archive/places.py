@@ -12,15 +12,15 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from clusterscan.config.paths import expand_path
-from clusterscan.errors import SourceError
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_checked, probe_all
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.file_tokens import FileTokens
-from clusterscan.progress import Progress
 
 RELEASED = "weak released"
 """The token of a file whose address names a release: nobody is asked whether it changed."""

@@ -11,11 +11,10 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.archive.atlas import Atlas
-from clusterscan.fetch.archive.healpix_map import HealpixMap
 from clusterscan.fetch.archive.image_set import read_cut
 from clusterscan.fetch.archive.mask_bits import mask_planes
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
@@ -25,7 +24,8 @@ from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.healpix_map import HealpixMap
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import re
 
 from astropy import units as u
 
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 
 MJY_SR_PER_K_CMB = {
     "HFI100": 244.1,

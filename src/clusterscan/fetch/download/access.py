@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterscan.config.download import DownloadSettings
-from clusterscan.config.paths import expand_path
+from clusterscan.core.data_paths import expand_path
 from clusterscan.fetch.download.store import Store
 
 

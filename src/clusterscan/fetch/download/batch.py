@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from clusterscan.config.download import DownloadSettings
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.client import Client
 from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.download.store import Store
 from clusterscan.fetch.download.transport import Transport
-from clusterscan.progress import Progress
 
 _MOST_COMPARED_BYTES = 1_000_000_000
 _S_BETWEEN_TELLINGS = 0.2

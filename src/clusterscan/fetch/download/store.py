@@ -20,10 +20,10 @@ from urllib.parse import quote, urlsplit
 
 import xxhash
 
+from clusterscan.core.atomic import hidden_name
+from clusterscan.core.fingerprint import fingerprint
+from clusterscan.core.sweep import sweep
 from clusterscan.fetch.download.item import Item, Outcome, Version
-from clusterscan.provenance.atomic import hidden_name
-from clusterscan.provenance.fingerprint import fingerprint
-from clusterscan.provenance.sweep import sweep
 
 _BUFFER = 64 * 1024
 _KEPT = "/@+,=-_.~"

@@ -18,7 +18,7 @@ import numpy as np
 from astropy.coordinates import ICRS, Galactic, SkyCoord
 from astropy.wcs import WCS
 
-from clusterscan import sky
+from clusterscan.core import sky
 
 Frame = Literal["icrs", "galactic"]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan import sky
+from clusterscan.core import sky
 from clusterscan.fetch.coadd import Cut, Resampling, coadd
 from clusterscan.fetch.hips.geometry import (
     Frame,

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
 
 _FRAMES = {"equatorial": "icrs", "galactic": "galactic", "C": "icrs", "G": "galactic"}
 _DEFAULT_WIDTH = 512

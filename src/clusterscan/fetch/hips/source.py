@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.blocks import TileOutcome
 from clusterscan.config.source import HipsSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.item import Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.hips.tree import Tree
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 
-from clusterscan import sky
-from clusterscan.errors import SourceError
-from clusterscan.fetch.celestial import celestial_wcs
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import Head, check_fits
 from clusterscan.fetch.hips.geometry import Frame, to_frame
+from clusterscan.formats.celestial_wcs import celestial_wcs
 
 _BLOCK = 2880
 

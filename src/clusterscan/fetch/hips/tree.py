@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan import sky
-from clusterscan.config.paths import expand_path
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, probe_all
 from clusterscan.fetch.download.faults import ContentError
@@ -19,7 +20,6 @@ from clusterscan.fetch.download.item import Item, Outcome
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.hips.properties import Properties, parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile
-from clusterscan.progress import Progress
 
 UNKNOWN = "unknown"
 """The token of a tile whose version the server would not tell: fetch still tries."""

@@ -10,11 +10,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from clusterscan import sky
-from clusterscan.errors import SourceError
-from clusterscan.fetch.celestial import celestial_wcs
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
+from clusterscan.formats.celestial_wcs import celestial_wcs
 
 _SMALL_DEG = 20.0
 _EDGE_POINTS = 17

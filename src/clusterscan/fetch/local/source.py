@@ -10,17 +10,17 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.blocks import TileOutcome
-from clusterscan.config.paths import expand_path
 from clusterscan.config.source import LocalSource
-from clusterscan.errors import SourceError
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.local.image_file import ImageFile, outline, reaches
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
 
 
 @dataclass(frozen=True)

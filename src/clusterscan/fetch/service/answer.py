@@ -8,10 +8,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.errors import SourceError
-from clusterscan.fetch.celestial import celestial_wcs
+from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
+from clusterscan.formats.celestial_wcs import celestial_wcs
 
 _TOLERANCE_PX = 0.1
 

@@ -17,10 +17,10 @@ from urllib.parse import urlencode
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan import sky
-from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_service import CutoutsSource
-from clusterscan.errors import SourceError
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_checked
@@ -29,7 +29,7 @@ from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
 
 _OVERLAP_PX = 4
 _TOKEN = "weak unversioned"  # noqa: S105 (a version, no secret)

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from clusterscan.blocks import TileOutcome
 from clusterscan.config.source_service import Hips2fitsSource
-from clusterscan.errors import SourceError
+from clusterscan.core.errors import SourceError
+from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, download_checked
 from clusterscan.fetch.download.item import Item, Outcome
@@ -23,7 +23,7 @@ from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
-from clusterscan.progress import Progress
+from clusterscan.flow.blocks import TileOutcome
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a user calls: run, sync, plan, status, verify."""

@@ -1,0 +1,183 @@
+"""The command ``clusterscan``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from clusterscan import __version__
+from clusterscan.commands.plan.options import cores
+from clusterscan.core.errors import ClusterscanError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 1 and a clear message after a mendable error."""
+    parser = _parser()
+    args, extra = parser.parse_known_args(argv)
+    if extra and not getattr(args, "takes_more", False):
+        parser.error(f"unrecognised arguments: {' '.join(extra)}")
+    args.extra = extra
+    try:
+        args.act(args)
+    except ClusterscanError as error:
+        sys.exit(f"\nclusterscan {args.command}: {error}")
+    except OSError as error:  # a file that a user named, a folder without rights, a full disk
+        if error.filename is None:
+            raise
+        sys.exit(
+            f"\nclusterscan {args.command}: {error.filename}: cannot be read or written "
+            f"({error.strerror}); name another file or folder, or mend its rights or its disk"
+        )
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. What was computed is kept: run again to go on from there.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clusterscan", description="From sky surveys to a catalogue of galaxy clusters."
+    )
+    parser.add_argument("--version", action="version", version=f"clusterscan {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, act, text in (
+        ("run", _run, "sync the sources and run the workflow (further arguments go to Snakemake)"),
+        ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
+        ("verify", _verify, "find files that are missing or damaged"),
+        ("release", _release, "unpin the training sets: the next run trains on what there is now"),
+        ("status", _status, "say what has been computed, and what failed"),
+        (
+            "plan",
+            _plan,
+            "say what a run takes: jobs, disk, download, hours; after it, what it took",
+        ),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "config", nargs="?", type=Path, default=Path("config.yaml"), help="configuration file"
+        )
+        command.set_defaults(act=act)
+        if name == "run":
+            command.set_defaults(takes_more=True)
+            command.add_argument("--cores", type=cores, default=len(os.sched_getaffinity(0)))
+        if name == "plan":
+            from clusterscan.commands.plan.options import add_arguments
+
+            add_arguments(command)
+        if name == "verify":
+            command.add_argument(
+                "--forget", action="store_true", help="have the next run make bad files anew"
+            )
+    _add_download(commands)
+    _add_classify(commands)
+    for plugin in entry_points(group="clusterscan.commands"):  # such as `study`
+        plugin.load()(commands)
+    return parser
+
+
+def _add_download(commands: argparse._SubParsersAction) -> None:
+    text = "fetch published catalogues, each once, for runs that name them without a file"
+    command = commands.add_parser("download", help=text, description=text)
+    command.add_argument("kind", nargs="*", help="kinds of docs/catalogues.md, such as act_dr6")
+    command.add_argument("--folder", type=Path, help="where to; default: where runs look")
+    command.add_argument(
+        "--config", type=Path, help="fetch the tables of stars and galaxies that its masks name"
+    )
+    command.set_defaults(act=_download)
+
+
+def _add_classify(commands: argparse._SubParsersAction) -> None:
+    from clusterscan.classify.options import add_arguments
+
+    text = "give stamps, or positions in a run's images, a probability of each class"
+    command = commands.add_parser("classify", help=text, description=text)
+    add_arguments(command)
+    command.set_defaults(act=_classify)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from clusterscan.commands.run.closing import closing_text
+    from clusterscan.commands.run.runner import run_workflow
+    from clusterscan.commands.sync.sources import sync_sources
+    from clusterscan.commands.sync.training_sets import changes_since
+    from clusterscan.config.load import load_config
+    from clusterscan.fetch.download.access import Access
+
+    # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    config = load_config([args.config])
+    root = Path(config.output)
+    print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
+    print(f"sources: {sync_sources(config)}", flush=True)
+    Access.of(config.execution.download, root).store.sweep()
+    did_something = run_workflow(root, [args.config], args.cores, args.extra)
+    print(closing_text(root, did_something, time.monotonic() - started))
+    for line in changes_since(config):
+        print(f"  {line}")
+
+
+def _classify(args: argparse.Namespace) -> None:
+    from clusterscan.classify.command import run
+
+    run(args)
+
+
+def _download(args: argparse.Namespace) -> None:
+    from clusterscan.commands.download import run
+
+    run(args)
+
+
+def _sync(args: argparse.Namespace) -> None:
+    from clusterscan.commands.sync.sources import sync_sources
+    from clusterscan.config.load import load_config
+
+    print(sync_sources(load_config([args.config])))
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from clusterscan.commands.verify import forget, verify
+    from clusterscan.config.load import load_config
+
+    root = Path(load_config([args.config]).output)
+    checked, bad = verify(root)
+    for fault in bad:
+        print(f"{fault.problem}: {fault.path} ({fault.owner})")
+    print(f"{checked} files checked, {len(bad)} missing or damaged")
+    if bad and args.forget:
+        forget(bad)
+        print("Forgotten: the next run computes them anew.")
+    elif bad:
+        sys.exit("Run again with --forget, then make run, to have them computed anew.")
+
+
+def _plan(args: argparse.Namespace) -> None:
+    from clusterscan.commands.plan.command import run
+
+    run(args)
+
+
+def _release(args: argparse.Namespace) -> None:
+    from clusterscan.commands.run.runner import only_run
+    from clusterscan.commands.sync.training_sets import drop_training_sets
+    from clusterscan.config.load import load_config
+
+    config = load_config([args.config])
+    with only_run(Path(config.output)):
+        dropped = drop_training_sets(config)
+    if dropped:
+        print(f"Unpinned: {', '.join(dropped)}. The next run makes new training sets and trains.")
+    else:
+        print("No training set is pinned: the next run makes them in any case.")
+
+
+def _status(args: argparse.Namespace) -> None:
+    from clusterscan.commands.status import status_text
+    from clusterscan.config.load import load_config
+
+    print(status_text(Path(load_config([args.config]).output)))

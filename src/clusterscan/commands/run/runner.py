@@ -1,0 +1,258 @@
+"""Run Snakemake as a child, follow its jobs, and say what failed and how to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from clusterscan.commands.run.events import (
+    EventReader,
+    JobCounts,
+    JobFinished,
+    JobStarted,
+    NothingToDo,
+)
+from clusterscan.commands.run.forecast import Forecast
+from clusterscan.core.data_paths import PROJECT_ROOT
+from clusterscan.core.display import Display
+from clusterscan.core.errors import ClusterscanError
+from clusterscan.core.sweep import sweep
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_END = 5.0
+_RULES = {"catalogue": "fetch_catalogue"}  # where a rule is not named as its stage
+
+
+@contextmanager
+def only_run(root: Path) -> Iterator[int]:
+    """Hold the run's folder for this process and its child; give the lock's descriptor.
+
+    The lock goes with the process, however it ends, so a killed run never blocks the next.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ClusterscanError(
+            f"another run is at work in {root}; wait for it, or end it (pgrep -f snakemake)"
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def find_snakefile() -> Path:
+    """Return the workflow's Snakefile: in this folder, or beside the installed sources."""
+    checkout = PROJECT_ROOT
+    for folder in (Path.cwd(), checkout):
+        if (folder / "Snakefile").is_file() and (folder / "workflow" / "rules").is_dir():
+            return folder / "Snakefile"
+    raise ClusterscanError(
+        "no Snakefile here; run this in clusterscan's folder (git clone it if need be)"
+    )
+
+
+def run_workflow(
+    root: Path, config_files: Sequence[Path], cores: int, extra: Sequence[str] = ()
+) -> bool:
+    """Run the workflow; return whether there was anything to do.
+
+    Parameters
+    ----------
+    root : Path
+        The run's folder.
+    config_files : sequence of Path
+        The configuration.
+    cores : int
+        Cores for local jobs.
+    extra : sequence of str
+        Further arguments for Snakemake, such as a profile.
+
+    Raises
+    ------
+    ClusterscanError
+        If a job failed, with each failure's message.
+    """
+    with only_run(root) as lock:
+        # Only now: another run's files are not ours to remove.
+        shutil.rmtree(root / ".progress", ignore_errors=True)
+        shutil.rmtree(root / "failures", ignore_errors=True)
+        sweep(root)
+        log_path = root / "logs" / "snakemake.log"
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        follower = _Follower(root, cores)
+        try:
+            with log_path.open("w", encoding="utf-8") as log_file:
+                code = _follow(_command(config_files, cores, extra), lock, follower, log_file)
+        except OSError as error:
+            raise ClusterscanError(
+                f"{root}: the run cannot be followed ({error}); see that the folder is writable "
+                "and its disk not full, and run again: what was computed is kept"
+            ) from error
+    if code != 0:
+        raise ClusterscanError(_failure_text(root, log_path, code))
+    return not follower.nothing_to_do
+
+
+def _command(config_files: Sequence[Path], cores: int, extra: Sequence[str]) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
+    command += ["--cores", str(cores), "--nocolor", "--nolock"]  # only_run() is the lock
+    return [*command, "--configfile", *map(str, config_files), *extra]
+
+
+def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int:
+    # Scripts are started as `python`: that of this environment comes first.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PATH": path},
+        pass_fds=(lock,),
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True).start()
+    try:
+        while (line := _next(lines)) is not None:
+            if line:
+                log_file.write(line)
+                log_file.flush()
+            follower.take(line)
+    except BaseException:  # whatever ends this process must not leave Snakemake behind
+        _end(child)
+        follower.end()
+        raise
+    follower.end()
+    return child.wait()
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Wait until Snakemake and its jobs have ended; see to it where they were not told.
+
+    Ctrl-C in a terminal reaches them all, a signal to this process alone reaches none of them.
+    """
+    for number in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in _family(child.pid) if number else []:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        try:
+            child.wait(timeout=_SECONDS_TO_END)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and all below it, leaves first: a shell must not outlive its job."""
+    try:
+        process = psutil.Process(pid)
+        return [*reversed(process.children(recursive=True)), process]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _pump(stream, lines: queue.Queue) -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _next(lines: queue.Queue) -> str | None:
+    """Return the next line, an empty text where none came in time, None at the end."""
+    try:
+        return lines.get(timeout=_SECONDS_BETWEEN_LOOKS)
+    except queue.Empty:
+        return ""
+
+
+class _Follower:
+    """Keep count of the jobs and draw the progress line."""
+
+    def __init__(self, root: Path, cores: int):
+        self._root = root
+        self._cores = cores
+        self._events = EventReader()
+        self._display = Display(sys.stdout, root / ".progress")
+        self._forecast: Forecast | None = None
+        self._running: dict[int, tuple[str, float]] = {}
+        self._done = 0
+        self._total = 0
+        self.nothing_to_do = False
+
+    def take(self, line: str) -> None:
+        """Count what a line of Snakemake's says, if anything, and draw the progress anew."""
+        event = self._events.read(line) if line else None
+        now = time.monotonic()
+        if isinstance(event, JobCounts):
+            counts = {rule: n for rule, n in event.counts.items() if rule != "all"}
+            self._total = sum(counts.values())
+            self._forecast = Forecast(counts, self._cores, earlier_costs(self._root))
+        elif isinstance(event, JobStarted) and event.rule != "all":
+            self._running[event.jobid] = (event.rule, now)
+        elif isinstance(event, JobFinished) and event.jobid in self._running:
+            rule, started = self._running.pop(event.jobid)
+            self._done += 1
+            if self._forecast:
+                self._forecast.finished(rule, now - started)
+        elif isinstance(event, NothingToDo):
+            self.nothing_to_do = True
+        if self._total:
+            self._display.show(self._done, self._total, self._seconds_left(now))
+
+    def _seconds_left(self, now: float) -> float | None:
+        if self._forecast is None:
+            return None
+        running: dict[str, list[float]] = {}
+        for rule, started in self._running.values():
+            running.setdefault(rule, []).append(now - started)
+        return self._forecast.seconds_left(running)
+
+    def end(self) -> None:
+        """Draw the last count, whatever the time since the one before, and leave the line."""
+        if self._total:
+            self._display.show(self._done, self._total, None, now=True)
+        self._display.clear()
+
+
+def earlier_costs(root: Path) -> dict[str, float]:
+    """Return the mean seconds of each rule's jobs in earlier runs in this folder."""
+    seen: dict[str, list[float]] = {}
+    for path in sorted((root / "costs").glob("*.json")):
+        try:
+            cost = json.loads(path.read_text(encoding="utf-8"))
+            rule = _RULES.get(cost["stage"], cost["stage"])
+            seen.setdefault(rule, []).append(float(cost["wall_s"]))
+        except (OSError, ValueError, KeyError):
+            continue
+    return {rule: sum(values) / len(values) for rule, values in seen.items()}
+
+
+def _failure_text(root: Path, log_path: Path, code: int) -> str:
+    failures = [path.read_text(encoding="utf-8") for path in sorted(root.glob("failures/*.txt"))]
+    if not failures:
+        lines = [line for line in log_path.read_text(encoding="utf-8").splitlines() if line]
+        failures = ["Snakemake said at last:\n" + "\n".join(lines[-15:])]
+    count = f"{len(failures)} jobs" if len(failures) > 1 else "a job"
+    return (
+        f"{count} failed (Snakemake ended with {code}).\n\n"
+        + "\n\n".join(failures)
+        + f"\n\nWhat was computed is kept; mend the cause and run again.\nFull log: {log_path}"
+    )

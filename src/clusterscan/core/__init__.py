@@ -1,0 +1,1 @@
+"""What every room stands on: sky geometry, errors, atomic writes, fingerprints, records."""

@@ -1,0 +1,49 @@
+"""Where data named in a config lie: ${CLUSTERSCAN_DATA} and paths relative to the project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from clusterscan.core.errors import SourceError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
+_VARIABLE = "${CLUSTERSCAN_DATA}"
+
+
+def data_root() -> Path:
+    """Return the folder of reference data: $CLUSTERSCAN_DATA, else ../shared/data."""
+    return Path(os.environ.get("CLUSTERSCAN_DATA") or PROJECT_ROOT.parent / "shared" / "data")
+
+
+def expand_path(text: str, *, must_exist: bool = True) -> Path:
+    """Return the file or folder that a config names.
+
+    Parameters
+    ----------
+    text : str
+        A path; may begin with ``${CLUSTERSCAN_DATA}``; else, if relative, it starts at the
+        project's folder.
+    must_exist : bool
+        Whether there must be something.
+
+    Raises
+    ------
+    SourceError
+        If nothing is there but must be, saying how to say where it is, or ``~user`` names nobody.
+    """
+    if text.startswith(_VARIABLE):
+        path = data_root() / text[len(_VARIABLE) :].lstrip("/")
+        hint = (
+            f"the reference data are looked for in {data_root()}; if they lie elsewhere, "
+            "set the environment variable CLUSTERSCAN_DATA to their folder"
+        )
+    else:
+        hint = "correct the path in the config"
+        try:
+            path = PROJECT_ROOT / Path(text).expanduser()
+        except RuntimeError as error:
+            raise SourceError(f"{text}: no such user's home; {hint}") from error
+    if must_exist and not path.exists():
+        raise SourceError(f"{text}: there is no {path}; {hint}")
+    return path

@@ -1,0 +1,131 @@
+"""The edge that every stage script shares: arguments, log file, progress, time, memory, errors.
+
+A script is ``python workflow/scripts/<stage>.py --settings JSON --log FILE ...``; it runs with or
+without Snakemake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clusterscan import __version__
+from clusterscan.core.atomic import atomic_path, write_json
+from clusterscan.core.errors import ClusterscanError
+from clusterscan.core.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def arguments(stage: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every stage script."""
+    parser = argparse.ArgumentParser(prog=f"{stage}.py", description=description)
+    parser.add_argument("--root", type=Path, required=True, help="the run's output folder")
+    parser.add_argument("--settings", type=json.loads, required=True, help="settings as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="the file to write last")
+    parser.add_argument("--log", type=Path, required=True, help="the job's log file")
+    parser.add_argument("--key", default="", help="what is computed, such as unwise/resnet18")
+    parser.add_argument("--workers", type=int, default=1, help="Dask worker processes")
+    return parser
+
+
+def block_arguments(stage: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser for a stage that works on blocks."""
+    parser = arguments(stage, description)
+    parser.add_argument("--block", type=int, required=True, help="NESTED index of the block")
+    parser.add_argument(
+        "--max-failed-fraction",
+        type=float,
+        default=0.0,
+        help="the job fails where more of its tiles fail",
+    )
+    return parser
+
+
+Main = Callable[[argparse.Namespace, Progress], None]
+
+
+def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | None = None) -> None:
+    """Run a stage script; exit with 1 and a clear message after a mendable error."""
+    args = parser.parse_args(argv)
+    stage = parser.prog.removesuffix(".py")
+    _log_to(args.log)
+    name = "-".join(str(x) for x in (stage, args.key.replace("/", "-"), getattr(args, "block", "")))
+    progress = Progress(args.root / ".progress" / f"{name}.json", _title(stage, args))
+    started = time.monotonic()
+    progress(0, 1)
+    try:
+        main(args, progress)
+    except ClusterscanError as error:
+        log.error("%s", error)
+        sys.exit(_note_failure(args, stage, name, str(error)))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            log.error("%s", error)
+            hint = "make room on that disk (df -h), or name another folder as `output`"
+            sys.exit(_note_failure(args, stage, name, f"{args.root}: {error}; {hint}"))
+        log.exception("a bug, or something unforeseen")
+        _note_failure(args, stage, name, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        progress.close()
+    _failure_path(args, name).unlink(missing_ok=True)  # a retry mended it
+    _note_cost(args, stage, name, time.monotonic() - started)
+
+
+def _title(stage: str, args: argparse.Namespace) -> str:
+    block = getattr(args, "block", None)
+    parts = [stage, args.key, "" if block is None else f"block {block}"]
+    return " ".join(part for part in parts if part)
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path,
+        filemode="w",
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    logging.captureWarnings(True)
+    log.info("clusterscan %s: %s", __version__, " ".join(sys.argv))
+
+
+def _note_failure(args: argparse.Namespace, stage: str, name: str, message: str) -> str:
+    """Leave the message where `clusterscan run` and `status` find it, and return it."""
+    text = f"{_title(stage, args)} failed:\n{message}\nThe job's log: {args.log}"
+    try:
+        with atomic_path(_failure_path(args, name)) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    except OSError:
+        pass  # a full disk: the message still goes to the terminal
+    return text
+
+
+def _failure_path(args: argparse.Namespace, name: str) -> Path:
+    return args.root / "failures" / f"{name}.txt"
+
+
+def _note_cost(args: argparse.Namespace, stage: str, name: str, seconds: float) -> None:
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cost: dict[str, Any] = {
+        "stage": stage,
+        "key": args.key,
+        "block": getattr(args, "block", None),
+        "wall_s": round(seconds, 2),
+        "cpu_s": round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
+        "peak_mib": round(max(u.ru_maxrss for u in usage) / 1024, 1),  # Linux counts in KiB
+    }
+    write_json(args.root / "costs" / f"{name}.json", cost)
+    log.info("done: %s", cost)

@@ -1,0 +1,98 @@
+"""A mask of the sky in a file, looked up at positions: an image, or a HEALPix map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from clusterscan.config.footprint import MaskFile
+from clusterscan.core import sky
+from clusterscan.core.errors import SourceError
+from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_window import column_period
+from clusterscan.formats.healpix_map import HealpixMap
+
+REACH_ORDER = 3
+_GRID = 65  # at most 5.5 degrees apart, less than the cells' 7.3
+
+Inside = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Of (ra_deg, dec_deg), ICRS, shape (n,): whether each position is inside, bool."""
+
+
+def open_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
+    """Return a mask's lookup, and the cells of `REACH_ORDER` outside of which nothing is inside.
+
+    Raises
+    ------
+    SourceError
+        If the file holds no such mask.
+    """
+    if _is_healpix(path, mask.extension):
+        return _healpix_mask(mask, path), np.arange(12 * 4**REACH_ORDER)
+    return _image_mask(mask, path)
+
+
+def _is_healpix(path: Path, extension: str | int | None) -> bool:
+    try:
+        with fits.open(path) as hdus:
+            chosen = [hdus[extension]] if extension is not None else hdus
+            return any(hdu.header.get("NSIDE") is not None for hdu in chosen)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise SourceError(f"{path}: no mask ({error}); correct sky.footprint") from error
+
+
+def _healpix_mask(mask: MaskFile, path: Path) -> Inside:
+    healpix = HealpixMap(path, mask.extension, mask.column, mask.frame)
+
+    def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        """Whether the pixel that holds a position is above the threshold; NaN is not."""
+        values, _ = healpix.at(SkyCoord(ra_deg, dec_deg, unit="deg"), nearest=True)
+        with np.errstate(invalid="ignore"):
+            return values > mask.above
+
+    return inside
+
+
+def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
+    with fits.open(path) as hdus:
+        hdu = (
+            hdus[mask.extension]
+            if mask.extension is not None
+            else next((h for h in hdus if h.is_image and len(h.shape) == 2), None)
+        )
+        if hdu is None or not hdu.is_image or len(hdu.shape) != 2:
+            raise SourceError(f"{path}: no image of two axes; correct sky.footprint.extension")
+        wcs = celestial_wcs(hdu.header, str(path), "correct sky.footprint").celestial
+        good = np.asarray(hdu.data) > mask.above
+    ny, nx = good.shape
+    period = column_period(wcs)
+
+    def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        """Whether the pixel that holds a position is above the threshold; off the image: no."""
+        x, y = wcs.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg"))
+        if period is not None:
+            x = (x + 0.5) % period - 0.5
+        found = np.zeros(np.shape(x), dtype=bool)
+        seen = np.isfinite(x) & np.isfinite(y)
+        i, j = (np.round(v[seen]).astype(np.int64) for v in (x, y))
+        on = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
+        found[np.flatnonzero(seen)[on]] = good[j[on], i[on]]
+        return found
+
+    return inside, _reach(wcs, good.shape)
+
+
+def _reach(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
+    """Return the cells that an image may reach into: those on it and all around them."""
+    y, x = np.meshgrid(*(np.linspace(-0.5, side - 0.5, _GRID) for side in shape), indexing="ij")
+    there = wcs.pixel_to_world(x.ravel(), y.ravel()).icrs
+    ra, dec = there.ra.deg, there.dec.deg
+    seen = np.isfinite(ra) & np.isfinite(dec)
+    cells = np.unique(sky.owning_cell(ra[seen], dec[seen], REACH_ORDER))
+    around = [sky.neighbours(int(cell), REACH_ORDER) for cell in cells]
+    return np.unique(np.concatenate([cells, *around]))

@@ -1,0 +1,219 @@
+"""Where the workflow's files lie, and which jobs need which: no science, no reading."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from clusterscan.config.model import FILTER, Config
+from clusterscan.core import sky
+from clusterscan.core.data_paths import expand_path
+from clusterscan.flow.footprint import run_blocks
+from clusterscan.flow.stage_settings import probe_surveys, probe_tiles, probes
+
+PRODUCTS = (
+    "catalogue/clusters.fits",
+    "catalogue/clusters.vot",
+    "catalogue/clusters.parquet",
+    "catalogue/clusters.csv",
+    "catalogue/clusters.reg",
+    "catalogue/hats/collection.properties",
+    "catalogue/forced.fits",
+    "catalogue/forced.parquet",
+    "models/networks.parquet",
+    "models/networks.csv",
+    "catalogue/searched_moc.fits",
+    "published/SHA256SUMS",
+    "report.html",
+    "summary.json",
+)
+
+
+BLOCK_STAGES = ("fetch", "preprocess", "sample", "scan", "detect")
+"""The stages that work block by block and leave block manifests."""
+
+
+SELECTION = "selection"
+"""The folder of a run below which all that the selection function makes lies."""
+
+
+class Paths:
+    """Paths of one run, below its output folder."""
+
+    def __init__(self, config: Config):
+        self._config = config
+        self._root = config.output
+        self._order = config.sky.block_order
+        self._blocks = run_blocks(config.sky)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The names of the footprint's blocks, such as ``o3-57``."""
+        return [self.block_name(block) for block in self._blocks]
+
+    def block_name(self, block: int) -> str:
+        """Return a block's name, which holds its order: manifests of two orders never mix."""
+        return f"o{self._order}-{block}"
+
+    def sources(self, survey: str, block: str) -> str:
+        """Return the source manifest of a survey and block (written by sync)."""
+        return f"{self._root}/sources/{survey}/{block}.json"
+
+    def masks(self, survey: str, block: str) -> str:
+        """Return the mask list of a survey and block (written by sync)."""
+        return f"{self._root}/sources/masks/{survey}/{block}.json"
+
+    def mask_lists(self, survey: str, block: str) -> list[str]:
+        """Return what a block's tile images depend on besides raw images: its masks, if any."""
+        listed = self._config.surveys[survey].preprocess.listed_masks
+        return [self.masks(survey, block)] if listed else []
+
+    def catalogue_source(self, name: str) -> str:
+        """Return the source manifest of a catalogue (written by sync)."""
+        return f"{self._root}/sources/catalogues/{name}.json"
+
+    def stamps_source(self, survey: str) -> str:
+        """Return the source manifest of a survey's labelled stamps (written by sync)."""
+        return f"{self._root}/sources/stamps/{survey}.json"
+
+    def stamps(self, survey: str) -> list[str]:
+        """Return what examples depend on besides tiles: the labelled stamps, if any."""
+        uses_stamps = self._config.surveys[survey].sample.kind == "stamps"
+        return [self.stamps_source(survey)] if uses_stamps else []
+
+    def manifest(self, stage: str, key: str, block: str) -> str:
+        """Return the manifest of a stage for a survey (or survey/model) and block."""
+        return f"{self._root}/manifests/{stage}/{key}/{block}.json"
+
+    def manifests(self, stage: str, key: str) -> list[str]:
+        """Return the manifests of a stage for all blocks."""
+        return [self.manifest(stage, key, block) for block in self.blocks]
+
+    def survey_manifests(self, stage: str) -> list[str]:
+        """Return the manifests of a stage for all surveys and blocks."""
+        return [path for survey in self._config.surveys for path in self.manifests(stage, survey)]
+
+    def all_manifests(self, stage: str) -> list[str]:
+        """Return the manifests of a stage for all surveys, models and blocks."""
+        keys = [f"{survey}/{model}" for survey, model in self._config.scanned()]
+        return [path for key in keys for path in self.manifests(stage, key)]
+
+    def touching(self, stage: str, key: str, block: str) -> list[str]:
+        """Return the manifests of the footprint's blocks that touch a block."""
+        around = sky.neighbours(int(block.partition("-")[2]), self._order)
+        present = sorted(set(self._blocks) & {int(b) for b in around})
+        return [self.manifest(stage, key, self.block_name(b)) for b in present]
+
+    def release(self, survey: str) -> str:
+        """Return the training set of a survey."""
+        return f"{self._root}/releases/{survey}.json"
+
+    def catalogue(self, name: str) -> str:
+        """Return a reference catalogue's table."""
+        return f"{self._root}/catalogs/{name}.parquet"
+
+    def known_catalogues(self) -> list[str]:
+        """Return the catalogues of known clusters."""
+        return [self.catalogue(name) for name in self._config.catalogue_names("known")]
+
+    def merged_catalogues(self) -> list[str]:
+        """Return the catalogues that the merge reads: known, further lists, and what is real."""
+        listed = (
+            *self._config.catalogue_names("known"),
+            *self._config.catalogue_names("reference"),
+        )
+        names = {*listed, *self._config.reference_catalogues()}
+        return [self.catalogue(name) for name in sorted(names)]
+
+    def all_catalogues(self) -> list[str]:
+        """Return all reference catalogues."""
+        return [self.catalogue(name) for name in sorted(c.name for c in self._config.catalogs)]
+
+    def model(self, survey: str, model: str) -> str:
+        """Return a trained network's card."""
+        return f"{self._root}/models/{survey}-{model}/model.json"
+
+    def images(self, survey: str, model: str, block: str) -> list[str]:
+        """Return the manifests of the images that a scan reads: several for a fusion."""
+        surveys = self._config.surveys_of(survey, model)
+        return [self.manifest("preprocess", name, block) for name in surveys]
+
+    def training_sets(self, survey: str, model: str) -> list[str]:
+        """Return the training sets that a network learns from: several for a fusion."""
+        return [self.release(name) for name in self._config.surveys_of(survey, model)]
+
+    def trained(self, survey: str, model: str) -> list[str]:
+        """Return what a scan needs besides tiles: the network's card, nothing for a filter."""
+        return [] if model == FILTER else [self.model(survey, model)]
+
+    def all_models(self) -> list[str]:
+        """Return the cards of all networks."""
+        return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER]
+
+    def objects(self) -> str:
+        """Return the merged objects."""
+        return f"{self._root}/merged/objects.parquet"
+
+    def validation(self) -> str:
+        """Return the validation's numbers."""
+        return f"{self._root}/validation/validation.json"
+
+    def probe(self, probe: str, block: str) -> str:
+        """Return the manifest of a probe's block, apart from the run's own manifests."""
+        return f"{self._root}/{SELECTION}/manifests/probe/{probe}/{block}.json"
+
+    def probe_images(self, probe: str, block: str) -> list[str]:
+        """Return the manifests of the images that a probe changes, by survey in order."""
+        surveys = probe_surveys(self._config, probe)
+        return [self.manifest("preprocess", survey, block) for survey in surveys]
+
+    def probe_models(self, probe: str) -> list[str]:
+        """Return the cards of the networks that scan a probe."""
+        seen = set(probe_surveys(self._config, probe))
+        return [
+            self.model(s, m)
+            for s, m in self._config.scanned()
+            if m != FILTER and set(self._config.surveys_of(s, m)) <= seen
+        ]
+
+    def all_probes(self) -> list[str]:
+        """Return the manifests of all probes: of blocks that hold tiles of theirs."""
+        order = self._config.sky.tile_order
+        found = []
+        for probe in probes(self._config):
+            tiles = probe_tiles(self._config, probe)
+            blocks = sorted({int(sky.ancestor(t, order, self._order)) for t in tiles})
+            found += [self.probe(probe, self.block_name(block)) for block in blocks]
+        return found
+
+    def selection(self) -> str:
+        """Return the selection function's numbers."""
+        return f"{self._root}/{SELECTION}/selection.json"
+
+    def flag_mocs(self) -> list[str]:
+        """Return the MOCs that set flags of the catalogue."""
+        named = self._config.publish.flag_mocs.values()
+        return sorted(str(expand_path(path, must_exist=False)) for path in named)
+
+    def products(self) -> list[str]:
+        """Return the final products."""
+        return [f"{self._root}/{name}" for name in PRODUCTS]
+
+    def everything(self, pinned: Collection[str] = ()) -> list[str]:
+        """Return all that a finished run declares.
+
+        Surveys whose training sets are ``pinned`` need no examples: nobody would read them.
+
+        Snakemake does not miss a file in the middle while what comes after it is there, so a
+        run asks for all of them: a manifest that was forgotten or removed is made anew.
+        """
+        by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]
+        for survey in sorted(set(self._config.surveys) - set(pinned)):
+            by_survey += [*self.manifests("sample", survey), self.release(survey)]
+        by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
+        late = [self.objects(), self.validation(), self.selection(), *self.products()]
+        late += self.all_probes()
+        return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
+
+    def log(self, stage: str, key: str, block: str) -> str:
+        """Return a job's log file."""
+        return f"{self._root}/logs/{stage}/{key}/{block}.log"

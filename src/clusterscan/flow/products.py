@@ -1,0 +1,81 @@
+"""A run's finished products, read back for the stages that look at the whole sky."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.core.records import TileRecord, records_of
+from clusterscan.formats.tables import read_table
+
+
+@dataclass(frozen=True)
+class Products:
+    """What the blocks of a run have left.
+
+    Attributes
+    ----------
+    root : Path
+        The run's folder.
+    blocks : tuple of int
+        The footprint's blocks.
+    block_order, tile_order, map_order : int
+        The sky.
+    """
+
+    root: Path
+    blocks: tuple[int, ...]
+    block_order: int
+    tile_order: int
+    map_order: int
+
+    @classmethod
+    def of(cls, args: Namespace) -> Products:
+        """Return the products of the run that a stage script's arguments name."""
+        sky = args.settings["sky"]
+        return cls(
+            args.root, tuple(sky["blocks"]), sky["block_order"], sky["tile_order"], sky["map_order"]
+        )
+
+    def records(self, stage: str, key: str) -> dict[int, TileRecord]:
+        """Return the records of a stage, by tile in order."""
+        folder = self.root / "manifests" / stage / key
+        return records_of([folder / f"o{self.block_order}-{b}.json" for b in self.blocks])
+
+    def table(self, stage: str, key: str) -> pd.DataFrame:
+        """Return the rows of all shards of a stage, tile by tile.
+
+        Raises
+        ------
+        ProductError
+            If a shard is missing or damaged.
+        """
+        records = self.records(stage, key).values()
+        parts = [read_table(r.checked_shard(self.root)) for r in records if r.has_shard]
+        filled = [part for part in parts if len(part)] or parts[:1]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+    def catalogue(self, name: str) -> pd.DataFrame:
+        """Return a reference catalogue."""
+        return read_table(self.root / "catalogs" / f"{name}.parquet")
+
+    def map_values(self, key: str) -> Callable[[int], np.ndarray | None]:
+        """Return what gives a map's values of a tile in nested order, or None without a map."""
+        from clusterscan.formats.map_tile import read_map_tile
+
+        records = self.records("scan", key)
+
+        @lru_cache(maxsize=4)
+        def values(tile: int) -> np.ndarray | None:
+            record = records.get(tile)
+            if record is None or not record.has_shard:
+                return None
+            return read_map_tile(record.checked_shard(self.root))
+
+        return values

@@ -1,0 +1,1 @@
+"""One owner for each file that more than one stage touches."""

@@ -1,0 +1,187 @@
+"""Labelled examples as Parquet shards.
+
+The images are float16 bytes in C order, bands × N × N; what they are stands in the schema's
+metadata under the key ``clusterscan``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clusterscan.core.atomic import atomic_path
+from clusterscan.core.errors import ProductError
+from clusterscan.formats.sky_parts import PARTS
+
+KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
+_COLUMNS = [
+    ("example_id", pa.string()),
+    ("object_id", pa.string()),
+    ("ra_deg", pa.float64()),
+    ("dec_deg", pa.float64()),
+    ("label", pa.int8()),
+    ("split", pa.string()),
+    ("kind", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples of one tile.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row an example: example_id, object_id, ra_deg, dec_deg, label, split, kind, extras.
+    images : float16 ndarray, shape (n, bands, N, N)
+        Their images.
+    bands : tuple of str
+        Bands, in the order of the planes.
+    size_px : int
+        N.
+    pixel_scale_arcsec : float
+        Pixel size [arcsec].
+    counts : dict
+        What was drawn, and what was dropped and why.
+    """
+
+    table: pd.DataFrame
+    images: np.ndarray
+    bands: tuple[str, ...]
+    size_px: int
+    pixel_scale_arcsec: float
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the table with images and metadata."""
+        table = _columns(self.table).append_column("image", _blobs(self.images))
+        return table.replace_schema_metadata(
+            _metadata(self.bands, self.size_px, self.pixel_scale_arcsec)
+        )
+
+
+def _columns(table: pd.DataFrame) -> pa.Table:
+    """Return all columns but the images: those of every table of examples, then the others."""
+    arrays = [pa.array(table[name].to_numpy(), kind) for name, kind in _COLUMNS]
+    names = [name for name, _ in _COLUMNS]
+    for name in table.columns.difference(names, sort=False):
+        arrays.append(_extra(table[name]))
+        names.append(name)
+    return pa.table(arrays, names)
+
+
+def _extra(column: pd.Series) -> pa.Array:
+    values = column.to_numpy()
+    if values.dtype.kind != "O":
+        return pa.array(values)
+    missing = column.isna().to_numpy()
+    if not any(isinstance(v, str) for v in values):
+        return pa.array(values, mask=missing)
+    return pa.array([None if m else str(v) for v, m in zip(values, missing, strict=True)])
+
+
+def _blobs(images: np.ndarray) -> pa.Array:
+    return pa.array([np.ascontiguousarray(image).tobytes() for image in images], pa.binary())
+
+
+def _metadata(
+    bands: Sequence[str], size_px: int, pixel_scale_arcsec: float, **more: Any
+) -> dict[str, str]:
+    meta = {"bands": list(bands), "size_px": size_px, "pixel_scale_arcsec": pixel_scale_arcsec}
+    return {"clusterscan": json.dumps({**meta, **more}, sort_keys=True)}
+
+
+def write_example_chunks(
+    path: Path,
+    table: pd.DataFrame,
+    chunks: Iterable[np.ndarray],
+    *,
+    bands: Sequence[str],
+    size_px: int,
+    pixel_scale_arcsec: float,
+    classes: Sequence[str],
+    unit: str,
+) -> None:
+    """Write examples atomically without having all images in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    table : DataFrame
+        All rows, as of `Examples`.
+    chunks : iterable of float16 ndarray, shape (k, bands, size_px, size_px)
+        Their images, in the rows' order.
+    bands, size_px, pixel_scale_arcsec : sequence of str, int, float
+        What the images are.
+    classes : sequence of str
+        Names of labels 0, 1, ...
+    unit : str
+        Unit of a pixel's value.
+    """
+    columns = _columns(table)
+    schema = columns.schema.append(pa.field("image", pa.binary())).with_metadata(
+        _metadata(bands, size_px, pixel_scale_arcsec, classes=list(classes), unit=unit)
+    )
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="lz4") as writer,
+    ):
+        start = 0
+        for images in chunks:
+            rows = columns.slice(start, len(images)).append_column("image", _blobs(images))
+            writer.write_table(rows.cast(schema))
+            start += len(images)
+        assert start == len(table)
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Write a tile's examples atomically; the same examples always give the same bytes."""
+    with atomic_path(path) as temporary:
+        # Noisy half-precision pixels hardly compress: the fast codec loses nothing.
+        pq.write_table(examples.to_arrow(), temporary, compression="lz4")
+
+
+def read_examples(path: Path) -> Examples:
+    """Read a tile's examples (counts are not kept).
+
+    Raises
+    ------
+    ProductError
+        If the file is missing, damaged or no table of examples.
+    """
+    try:
+        table = pq.read_table(path)
+        meta: dict[str, Any] = json.loads(table.schema.metadata[b"clusterscan"])
+        shape = (len(meta["bands"]), meta["size_px"], meta["size_px"])
+        blobs = table.column("image").to_pylist()
+        images = np.empty((len(blobs), *shape), np.float16)
+        for image, blob in zip(images, blobs, strict=True):
+            image[:] = np.frombuffer(blob, np.float16).reshape(shape)
+        frame = table.drop_columns(["image"]).to_pandas()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProductError(
+            f"{path}: not a table of examples ({error}); delete it and run again"
+        ) from error
+    return Examples(
+        frame, images, tuple(meta["bands"]), meta["size_px"], meta["pixel_scale_arcsec"]
+    )
+
+
+def count_examples(table: pd.DataFrame) -> dict[str, int]:
+    """Return how many examples there are of each part and kind."""
+    grouped = table.groupby(["split", "kind"]).size()
+    return {
+        f"{part}_{kind}": int(grouped[part, kind])
+        for part in PARTS
+        for kind in KINDS
+        if (part, kind) in grouped
+    }

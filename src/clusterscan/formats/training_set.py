@@ -1,0 +1,155 @@
+"""The training set of a survey, pinned: which examples, of which bytes, and made from what.
+
+Sky, images and catalogues go on changing; a network that followed each change would be trained
+again, and the whole sky be scanned again, for one new tile. So the examples are released once:
+they are linked (or copied) aside, and networks are trained on the release until another one is
+asked for, or the settings that make examples change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clusterscan.core.atomic import atomic_path, write_json
+from clusterscan.core.errors import ProductError
+from clusterscan.core.fingerprint import file_sha256
+from clusterscan.core.records import TileRecord
+
+
+@dataclass(frozen=True)
+class Release:
+    """A survey's training set.
+
+    Attributes
+    ----------
+    survey : str
+        The survey.
+    made_for : str
+        Fingerprint of all settings that determine examples.
+    examples : dict of str to str
+        sha256 of each tile's examples, by path relative to the run's folder, in tile order.
+    images : dict of str to str
+        What the examples were cut from: each tile image's sha256 (or status), by tile.
+    catalogues : dict of str to str
+        sha256 of the reference catalogues that labelled them, by name.
+    """
+
+    survey: str
+    made_for: str
+    examples: dict[str, str]
+    images: dict[str, str]
+    catalogues: dict[str, str]
+
+    def shards(self, root: Path) -> Iterator[tuple[Path, str]]:
+        """Yield each file of examples with its sha256."""
+        for path, sha256 in self.examples.items():
+            yield root / path, sha256
+
+    def checked_shards(self, root: Path) -> list[Path]:
+        """Return the files of examples, after comparing their bytes.
+
+        Raises
+        ------
+        ProductError
+            If one is gone or holds other bytes.
+        """
+        paths = []
+        for path, sha256 in self.shards(root):
+            if not path.is_file() or file_sha256(path) != sha256:
+                raise ProductError(
+                    f"{path}: examples of the training set of {self.survey} are missing or "
+                    "damaged; `clusterscan verify --forget`, then run again: the training set is "
+                    "made anew from present images and catalogues"
+                )
+            paths.append(path)
+        return paths
+
+
+def release_folder(root: Path, survey: str) -> Path:
+    """Return where the examples of a survey's training set lie."""
+    return root / "releases" / survey
+
+
+def write_release(
+    path: Path,
+    root: Path,
+    survey: str,
+    made_for: str,
+    samples: Mapping[int, TileRecord],
+    images: Mapping[int, TileRecord],
+    catalogues: Iterable[Path],
+) -> Release:
+    """Put present examples aside and write the release that names them.
+
+    Parameters
+    ----------
+    path : Path
+        The release; written last.
+    root : Path
+        The run's folder.
+    survey, made_for : str, str
+        See `Release`.
+    samples, images : mapping of int to TileRecord
+        Outcomes of `sample` and `preprocess`, by tile.
+    catalogues : iterable of Path
+        The tables that labelled the examples.
+
+    Raises
+    ------
+    ProductError
+        If examples are missing or damaged.
+    """
+    folder = release_folder(root, survey)
+    examples: dict[str, str] = {}
+    for _, record in sorted(samples.items()):
+        if record.has_shard:
+            shard = record.checked_shard(root)
+            target = folder / shard.relative_to(root / "samples" / survey)
+            _link(shard, target)
+            examples[target.relative_to(root).as_posix()] = record.sha256
+    release = Release(
+        survey,
+        made_for,
+        examples,
+        {str(tile): record.identity for tile, record in sorted(images.items())},
+        {table.stem: file_sha256(table) for table in sorted(catalogues)},
+    )
+    write_json(path, asdict(release))
+    for old in set(folder.rglob("*.parquet")) - {root / name for name in examples}:
+        old.unlink()  # of an earlier release
+    return release
+
+
+def read_release(path: Path) -> Release:
+    """Read a release.
+
+    Raises
+    ------
+    ProductError
+        If there is none, or it is damaged or leads out of its folder.
+    """
+    try:
+        release = Release(**json.loads(path.read_text(encoding="utf-8")))
+        names = [Path(name) for name in release.examples]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ProductError(
+            f"{path}: no training set can be read ({error}); delete the file and run again, it is "
+            "made anew from present images and catalogues"
+        ) from error
+    if any(name.is_absolute() or ".." in name.parts for name in names):
+        raise ProductError(f"{path}: names files outside of the run's folder; delete it")
+    return release
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name: examples are replaced, never changed, so the bytes stay."""
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)

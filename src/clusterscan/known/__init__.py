@@ -1,0 +1,1 @@
+"""Stage known: read the reference catalogues and unite them."""

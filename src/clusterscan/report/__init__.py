@@ -1,0 +1,1 @@
+"""Figures, galleries and page sections that runs and studies share."""

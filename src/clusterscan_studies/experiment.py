@@ -1,0 +1,204 @@
+"""All trainings of one experiment: each in a folder of its own, none of them twice.
+
+A folder's ``record.json`` is written last and holds the fingerprint of all that the training
+depends on, so what is finished is skipped and what was killed goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clusterscan.config.networks import FusionSettings, NetworkSettings
+from clusterscan.config.train import TrainSettings
+from clusterscan.core.atomic import write_json
+from clusterscan.core.fingerprint import file_sha256
+from clusterscan.train.examples import Examples
+from clusterscan_studies.machine import machine
+from clusterscan_studies.plan import Repeat, repeat_fingerprint
+from clusterscan_studies.select import fold_parts
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float, float, str], None]
+RECORD = "record.json"
+MANIFEST = "experiment.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One experiment.
+
+    Attributes
+    ----------
+    folder : Path
+        Where its repeats lie.
+    settings : dict
+        From `StudySettings.experiment`.
+    inputs : dict
+        Hashes of the examples and the test examples.
+    start_from : Path or None
+        The folder of the experiment whose weights it starts from.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    start_from: Path | None = None
+
+    @property
+    def stage(self) -> dict[str, Any]:
+        """What determines the result, besides its data."""
+        return self.settings["stage"]
+
+    @property
+    def repeats(self) -> list[Repeat]:
+        """The trainings, in order."""
+        return [Repeat(*pair) for pair in self.stage["repeats"]]
+
+    def start_of(self, repeat: Repeat) -> Path | None:
+        """Return the model folder that a repeat starts from.
+
+        The same number of repeat and the same fold, unless it has none; an experiment with fewer
+        repeats gives them in turn.
+        """
+        if self.start_from is None:
+            return None
+        listed = json.loads((self.start_from / MANIFEST).read_text(encoding="utf-8"))["repeats"]
+        same_fold = [one["name"] for one in listed if one["fold"] in (repeat.fold, None)]
+        number = [one for one in self.repeats if one.fold == repeat.fold].index(repeat)
+        return self.start_from / same_fold[number % len(same_fold)]
+
+    def fingerprint(self, repeat: Repeat) -> str:
+        """Return the hash of all that determines a repeat."""
+        inputs = dict(self.inputs)
+        start = self.start_of(repeat)
+        if start is not None:
+            inputs["start_from"] = file_sha256(start / "weights.safetensors")
+        return repeat_fingerprint(self.settings, repeat, inputs)
+
+
+def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progress) -> None:
+    """Train what is not trained yet, and write the experiment's manifest.
+
+    Parameters
+    ----------
+    job : Job
+        What to train.
+    examples : callable
+        Reads the examples; called only where there is something to train.
+    progress : callable
+        Told (done, total, text).
+    """
+    marks = {repeat: job.fingerprint(repeat) for repeat in job.repeats}
+    todo = [repeat for repeat, mark in marks.items() if not is_done(job.folder / repeat.name, mark)]
+    log.info("%d of %d trainings to do", len(todo), len(marks))
+    if todo:
+        data = examples()
+        for number, repeat in enumerate(todo):
+            step = _Step(progress, number, len(todo), repeat.name)
+            train_repeat(job, repeat, marks[repeat], data, step)
+    done = [_done(job.folder / repeat.name, repeat, mark) for repeat, mark in marks.items()]
+    write_json(job.folder / MANIFEST, {"repeats": done})
+
+
+def is_done(folder: Path, mark: str) -> bool:
+    """Whether a folder holds the finished training of a fingerprint, unharmed."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return record["fingerprint"] == mark and all(
+            (folder / name).stat().st_size == size for name, size in record["sizes"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def train_repeat(
+    job: Job, repeat: Repeat, mark: str, examples: Examples, progress: Progress
+) -> None:
+    """Train once and leave the folder with its record."""
+    from clusterscan.train.loop import train
+    from clusterscan.train.products import write_model
+
+    folder = job.folder / repeat.name
+    (folder / RECORD).unlink(missing_ok=True)
+    checkpoint = _checkpoint(job.folder, repeat, mark)
+    started = time.monotonic()
+    result = train(
+        parted(examples, job.stage, repeat),
+        network_settings(job.stage),
+        TrainSettings(**{**job.stage["train"], "seed": repeat.seed}),
+        progress=progress,
+        start_from=job.start_of(repeat),
+        checkpoint=checkpoint,
+    )
+    card = write_model(folder, result)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    kept = ("weights.safetensors", "model.json", "predictions.parquet", "history.json")
+    record = {
+        "fingerprint": mark,
+        "sizes": {name: (folder / name).stat().st_size for name in kept},
+        "seconds": round(time.monotonic() - started, 1),
+        "machine": machine(card["training"]["device"]),
+    }
+    write_json(folder / RECORD, record)
+
+
+def parted(examples: Examples, stage: dict[str, Any], repeat: Repeat) -> Examples:
+    """Return the examples in the parts that a repeat trains, validates and tests on."""
+    if repeat.fold is None:
+        return examples
+    parts = fold_parts(
+        examples,
+        stage["folds"]["folds"],
+        repeat.fold,
+        radius_arcmin=stage["folds"]["radius_arcmin"],
+        order=stage["folds"]["order"],
+        seed=repeat.seed,
+    )
+    return replace(examples, split=parts)
+
+
+def network_settings(stage: dict[str, Any]) -> NetworkSettings | FusionSettings:
+    """Return the network's settings from the experiment's."""
+    return (
+        FusionSettings(**stage["network"])
+        if stage["fusion"]
+        else NetworkSettings(**stage["network"])
+    )
+
+
+def _checkpoint(folder: Path, repeat: Repeat, mark: str) -> Path:
+    """Return where a training's checkpoints lie; those of other settings are removed."""
+    mine = folder / ".checkpoints" / f"{repeat.name}-{mark[:16]}"
+    for other in folder.glob(f".checkpoints/{repeat.name}-*"):
+        if other != mine and other.name.rpartition("-")[0] == repeat.name:
+            shutil.rmtree(other, ignore_errors=True)
+    return mine
+
+
+def _done(folder: Path, repeat: Repeat, mark: str) -> dict[str, Any]:
+    return {
+        "name": repeat.name,
+        "seed": repeat.seed,
+        "fold": repeat.fold,
+        "fingerprint": mark,
+        "weights": file_sha256(folder / "weights.safetensors"),
+    }
+
+
+class _Step:
+    """Progress of one training as a part of the job's."""
+
+    def __init__(self, tell: Progress, number: int, total: int, name: str):
+        self._tell, self._number, self._total, self._name = tell, number, total, name
+
+    def __call__(self, done: float, total: float, text: str = "") -> None:
+        share = self._number + done / max(total, 1e-9)
+        self._tell(share, self._total, f"{self._name} {text}".strip())

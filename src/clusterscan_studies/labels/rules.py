@@ -1,0 +1,152 @@
+"""What gives each object its class: a class map, redshift windows, a catalogue, volunteers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
+from clusterscan.catalogs.read import read_catalogue
+from clusterscan.core.errors import CatalogueError
+from clusterscan_studies.config.labels import CatalogueMatch, ClassMap, LabelRule, RedshiftWindows
+from clusterscan_studies.labels.cuts import numbers
+from clusterscan_studies.labels.values import (
+    NO_LABEL,
+    as_text,
+    column_text,
+    map_values,
+    named_row,
+    no_column,
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a table's rows.
+
+    Attributes
+    ----------
+    label : int64 ndarray, shape (n,)
+        0 to K - 1; -1: left out.
+    classes : tuple of str
+        Names of labels 0 to K - 1.
+    counts : dict
+        Rows left out, and why.
+    columns : dict
+        Further columns that the rule brings, such as fractions of votes.
+    """
+
+    label: np.ndarray
+    classes: tuple[str, ...]
+    counts: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def give_labels(table: pd.DataFrame, rule: LabelRule, where: str) -> Labels:
+    """Label a table's rows by a rule.
+
+    Parameters
+    ----------
+    table : DataFrame
+        object_id, the columns that the rule names, and ra_deg and dec_deg for a match.
+    rule : LabelRule
+        The rule.
+    where : str
+        The table, for messages.
+
+    Raises
+    ------
+    CatalogueError
+        If a value fits no class, or a file that the rule needs is not what it should be.
+    """
+    if isinstance(rule, ClassMap):
+        return by_classes(table, rule, where)
+    if isinstance(rule, RedshiftWindows):
+        return by_redshift(table, rule, where)
+    if isinstance(rule, CatalogueMatch):
+        return by_match(table, rule, where)
+    from clusterscan_studies.labels.volunteers import by_votes
+
+    return by_votes(table, rule, where)
+
+
+def by_classes(table: pd.DataFrame, rule: ClassMap, where: str) -> Labels:
+    """Map a column's classes to ours."""
+    values = column_text(table, rule.column, where)
+    label = map_values(values, rule.classes)
+    dropped = np.isin(values, [as_text(v) for v in rule.dropped])
+    others = (label == NO_LABEL) & ~dropped
+    if others.any() and rule.others == "error":
+        row = int(np.flatnonzero(others)[0])
+        listed = [as_text(v) for known in (*rule.classes.values(), rule.dropped) for v in known]
+        raise CatalogueError(
+            f"{where}: {named_row(table, row)}, column {rule.column}: {values[row]!r} is none of "
+            f"the classes {', '.join(listed)} ({int(others.sum())} such rows); add it to classes "
+            "or dropped, or set others: drop"
+        )
+    counts = {"class_dropped": int(dropped.sum()), "class_unknown": int(others.sum())}
+    return Labels(label, tuple(rule.classes), counts)
+
+
+def by_redshift(table: pd.DataFrame, rule: RedshiftWindows, where: str) -> Labels:
+    """Label by redshift windows, closed below and open above."""
+    if rule.column not in table:
+        raise no_column(table, rule.column, where)
+    z = numbers(table, rule.column, where)
+    z = np.where(np.isin(z, rule.unknown), np.nan, z)
+    names = np.full(len(z), "", dtype=object)
+    for name, (low, high) in rule.windows.items():
+        above = np.ones(len(z), bool) if low is None else z >= low
+        below = np.ones(len(z), bool) if high is None else z < high
+        names[above & below & ~np.isnan(z)] = name
+    classes = rule.classes or {name: [name] for name in rule.windows}
+    label = map_values(names, classes)
+    unknown = np.isnan(z)
+    counts = {
+        "redshift_unknown": int(unknown.sum()),
+        "redshift_outside": int(((label == NO_LABEL) & ~unknown).sum()),
+    }
+    return Labels(label, tuple(classes), counts)
+
+
+def by_match(table: pd.DataFrame, rule: CatalogueMatch, where: str) -> Labels:
+    """Label by whether a catalogue has an entry nearby."""
+    entries = read_catalogue(rule.catalogue).table
+    _, _, matched = nearest_entries(table, entries, rule.radius_arcsec, where, rule.one_to_one)
+    counts = {"matched": int(matched.sum()), "catalogue_entries": len(entries)}
+    return Labels(matched.astype(np.int64), (rule.others, rule.matched), counts)
+
+
+def nearest_entries(
+    table: pd.DataFrame,
+    entries: pd.DataFrame,
+    radius_arcsec: float,
+    where: str,
+    single: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each row's nearest entry, the separation [arcsec] (NaN: none), and whether any.
+
+    ``single``: an entry goes to one row only, the closest pairs first.
+    """
+    if "ra_deg" not in table:
+        raise CatalogueError(
+            f"{where}: a match by position needs ra_deg and dec_deg; map them in labels.columns"
+        )
+    i, j, separation = pairs_within(
+        checked_vectors(table["ra_deg"], table["dec_deg"], where),
+        checked_vectors(entries["ra_deg"], entries["dec_deg"], "the catalogue"),
+        radius_arcsec / 60.0,
+    )
+    if single:
+        kept = one_to_one(i, j, separation)
+    else:
+        kept = np.zeros(len(i), dtype=bool)
+        order = np.lexsort((j, separation, i))
+        kept[order[np.unique(i[order], return_index=True)[1]]] = True
+    entry = np.full(len(table), -1, dtype=np.int64)
+    entry[i[kept]] = j[kept]
+    distance = np.full(len(table), np.nan)
+    distance[i[kept]] = 60.0 * separation[kept]
+    return entry, distance, entry >= 0

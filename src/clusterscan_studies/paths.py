@@ -1,0 +1,82 @@
+"""Where a study's files lie, and which jobs need which."""
+
+from __future__ import annotations
+
+from clusterscan_studies.config.load import StudyForm
+
+PRODUCTS = (
+    "table.parquet",
+    "table.csv",
+    "table.md",
+    "table_runs.parquet",
+    "table_runs.csv",
+    "report.html",
+    "report.md",
+    "summary.json",
+)
+
+
+class StudyPaths:
+    """Paths of one form of a study, below its folder."""
+
+    def __init__(self, form: StudyForm):
+        self._form = form
+        self._root = form.root.as_posix()
+
+    def source(self, dataset: str) -> str:
+        """Return the source manifest of a data set (written before the workflow starts)."""
+        return f"{self._root}/sources/{dataset}.json"
+
+    def examples(self, dataset: str) -> str:
+        """Return the manifest of a data set's examples."""
+        return f"{self._root}/examples/{dataset}.json"
+
+    def experiment(self, key: str) -> str:
+        """Return the manifest of an experiment's repeats."""
+        return f"{self._root}/models/{key}/experiment.json"
+
+    def needs(self, key: str) -> dict[str, list[str]]:
+        """Return what an experiment is made from, by name of input."""
+        experiment = self._form.study.experiments[key]
+        return {
+            "examples": [self.examples(experiment.dataset)],
+            "test": [self.examples(experiment.test_on)] if experiment.test_on else [],
+            "start": [self.experiment(experiment.start_from)] if experiment.start_from else [],
+        }
+
+    def all_experiments(self) -> list[str]:
+        """Return the manifests of all experiments."""
+        return [self.experiment(key) for key in self._form.study.experiments]
+
+    def all_examples(self) -> list[str]:
+        """Return the manifests of all data sets that an experiment uses."""
+        used = (self.needs(key) for key in self._form.study.experiments)
+        return sorted({path for need in used for path in (*need["examples"], *need["test"])})
+
+    def extra_page(self, name: str) -> str:
+        """Return an extra's page."""
+        return f"{self._root}/extras/{name}.json"
+
+    def all_extras(self) -> list[str]:
+        """Return the pages of all extras that the study asks for."""
+        return [self.extra_page(name) for name in self._form.study.extras.names()]
+
+    def extra_needs(self, name: str) -> list[str]:
+        """Return what an extra is made from."""
+        extras = self._form.study.extras
+        datasets = extras.probability_maps if name == "probability_maps" else ()
+        keys = extras.experiments(name)
+        return [*map(self.examples, datasets), *map(self.experiment, keys)]
+
+    def products(self) -> list[str]:
+        """Return the final products."""
+        return [f"{self._root}/{name}" for name in PRODUCTS]
+
+    def everything(self) -> list[str]:
+        """Return all that a finished study declares, so that a removed file is made anew."""
+        made = [*self.all_examples(), *self.all_experiments(), *self.all_extras()]
+        return [*made, *self.products()]
+
+    def log(self, stage: str, key: str) -> str:
+        """Return a job's log file."""
+        return f"{self._root}/logs/{stage}/{key}.log"

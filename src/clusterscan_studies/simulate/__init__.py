@@ -1,0 +1,1 @@
+"""Simulated X-ray and optical skies, and the volunteers who judge them."""

@@ -1,0 +1,214 @@
+"""The X-ray survey's candidates for clusters: extended detections, and what each truly is.
+
+As in X-CLASS (Clerc et al. 2012, MNRAS 423, 3561; Koulouridis et al. 2021, A&A 652, A12), a
+candidate is a detection whose extent is more likely than not; many are no clusters.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.core import sky
+from clusterscan.simulate.halos import halos_of_cell
+from clusterscan_studies.simulate.candidates_detect import PIXEL_ARCSEC, Detections, detect
+from clusterscan_studies.simulate.xray_emission import beta_part
+from clusterscan_studies.simulate.xray_events import expected_counts, sources_near
+from clusterscan_studies.simulate.xray_pointings import Pointing, pointing_of_cell, pointings_around
+from clusterscan_studies.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources
+
+CLASSES = ("cluster", "nearby_galaxy", "agn", "blend", "artefact", "fluctuation")
+"""What a candidate can be; `expert` is 1 for the first alone."""
+
+_DUPLICATE_ARCSEC = 60.0
+_EXPLAINED = 0.4  # real sources give at least this part of the counts, or there is none
+_BLEND = 0.25  # the second brightest point over the brightest
+
+
+def candidates_of_cell(
+    ipix: int, order: int, *, seed: int, settings: SimulationSettings
+) -> pd.DataFrame:
+    """Return the candidates that lie in a HEALPix cell.
+
+    Parameters
+    ----------
+    ipix, order : int
+        The cell (NESTED) at any order.
+    seed : int
+        The sky's seed, >= 0.
+    settings : SimulationSettings
+        The sky's settings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns: name; ra_deg, dec_deg (detected position); z, m500c_msun (of the cluster, NaN
+        where there is none); class (of `CLASSES`), expert (1 for clusters, else 0); counts,
+        snr, extent_arcsec, extent_likelihood, off_axis_arcmin, exposure_ks (as measured);
+        cluster_counts (expected of the cluster in the aperture); truth_name (its halo, or "").
+    """
+    outline = sky.outline_vectors(ipix, order)
+    ra, dec = (float(v) for v in sky.cell_centres(np.array(ipix), order))
+    centre = sky.unit_vectors(np.array([ra]), np.array([dec]))[0]
+    radius = float(np.degrees(np.arccos(np.clip(outline @ centre, -1, 1))).max())
+    # A duplicate may lie across the border: look a little further.
+    near = pointings_around(ra, dec, radius + _DUPLICATE_ARCSEC / 3600, seed, settings.xray)
+    parts = [candidates_of_pointing(p.cell, seed, settings) for p in near]
+    table = pd.concat(parts, ignore_index=True) if parts else candidates_table([])
+    table = table[~_seen_better(table)]
+    owner = sky.owning_cell(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy(), order)
+    return table[owner == ipix].sort_values("name", ignore_index=True)
+
+
+@lru_cache(maxsize=8192)
+def candidates_of_pointing(cell: int, seed: int, settings: SimulationSettings) -> pd.DataFrame:
+    """Return the candidates of one pointing (cached: do not change them)."""
+    pointing = pointing_of_cell(cell, seed, settings.xray)
+    found = detect(cell, seed, settings)
+    rows = _extended(found, settings)
+    sources = sources_near(pointing, seed, settings)
+    x, y = pointing.to_detector(sky.unit_vectors(sources.ra_deg, sources.dec_deg))
+    counts = expected_counts(pointing, sources) * pointing.instrument.vignetting(np.hypot(x, y))
+    truths = [_truth(found, row, sources, (x, y), counts, settings) for row in rows]
+    return _table(pointing, found, rows, truths, sources, seed, settings)
+
+
+def _extended(found: Detections, settings: SimulationSettings) -> np.ndarray:
+    """Return the rows of extended detections, the most likely of close ones, brightest first."""
+    limits = settings.candidates
+    pixel = PIXEL_ARCSEC[settings.xray.instrument]
+    fits = found.fits
+    good = (
+        (fits.likelihood >= limits.detection_likelihood)
+        & (fits.extent_likelihood >= limits.extent_likelihood)
+        & (fits.extent_px * pixel >= limits.extent_arcsec)
+        & (np.hypot(found.x, found.y) <= limits.off_axis_arcmin)
+    )
+    rows = np.flatnonzero(good)
+    rows = rows[np.argsort(-fits.likelihood[rows], kind="stable")]
+    kept: list[int] = []
+    for row in rows:
+        away = [np.hypot(found.x[row] - found.x[k], found.y[row] - found.y[k]) for k in kept]
+        reach = [max(_DUPLICATE_ARCSEC, 2 * fits.extent_px[k] * pixel) / 60.0 for k in kept]
+        if all(a > r for a, r in zip(away, reach, strict=True)):
+            kept.append(int(row))
+    return np.array(kept, dtype=np.int64)
+
+
+def _truth(
+    found: Detections,
+    row: int,
+    sources: XraySources,
+    places: tuple[np.ndarray, np.ndarray],
+    counts: np.ndarray,
+    settings: SimulationSettings,
+) -> tuple[str, int, float]:
+    """Return a detection's class, the row of its cluster (-1: none) and that one's counts."""
+    limits = settings.candidates
+    aperture = limits.aperture_arcsec
+    distance = 60 * np.hypot(places[0] - found.x[row], places[1] - found.y[row])
+    inside = counts * part_inside(distance, sources.core_arcsec, aperture)
+    total = inside.sum()
+    extent = found.fits.extent_px[row] * PIXEL_ARCSEC[settings.xray.instrument]
+    measured = found.fits.counts[row] * beta_part(aperture / extent)
+    if total < _EXPLAINED * measured:
+        return ("artefact" if found.edge[row] else "fluctuation"), -1, 0.0
+    gas = np.where(sources.kind == CLUSTER, inside, 0.0)
+    best = int(gas.argmax())
+    if gas[best] >= max(limits.cluster_part * total, limits.cluster_counts):
+        return "cluster", best, float(gas[best])
+    if sources.kind[inside.argmax()] == GALAXY:
+        return "nearby_galaxy", -1, 0.0
+    points = np.sort(np.where(sources.kind == AGN, inside, 0.0))[::-1]
+    blended = len(points) > 1 and points[1] > _BLEND * points[0]
+    return ("blend" if blended else "agn"), -1, 0.0
+
+
+def part_inside(distance: np.ndarray, core: np.ndarray, radius: float) -> np.ndarray:
+    """Return the part of sources' light within a circle, by their distance from its centre.
+
+    Points count wholly or not at all; of beta models the mean of the light within the circle's
+    near and far side, which is exact at the centre and far away.
+    """
+    safe = np.maximum(core, 1e-6)
+    far = beta_part((radius + distance) / safe)
+    near = beta_part(np.abs(radius - distance) / safe)
+    gas = np.where(
+        distance < radius, (far + near) / 2, (far - near) / 2 * radius / (2 * distance + 1e-9)
+    )
+    return np.where(core > 0, gas, distance < radius)
+
+
+def _table(
+    pointing: Pointing,
+    found: Detections,
+    rows: np.ndarray,
+    truths: list[tuple[str, int, float]],
+    sources: XraySources,
+    seed: int,
+    settings: SimulationSettings,
+) -> pd.DataFrame:
+    pixel = PIXEL_ARCSEC[settings.xray.instrument]
+    ra, dec = pointing.to_sky(found.x[rows], found.y[rows])
+    prefix = f"SIMX{seed}-{pointing.cell}"
+    records = []
+    for number, (row, (kind, source, gas)) in enumerate(zip(rows, truths, strict=True)):
+        z, mass, truth = np.nan, np.nan, ""
+        if source >= 0:
+            cell, index = int(sources.cell[source]), int(sources.index[source])
+            halos = halos_of_cell(cell, seed, settings.halos)
+            z, mass = float(halos.z[index]), float(halos.m500c_msun[index])
+            truth = f"SIM{seed}-{cell}-{index}"
+        records.append(
+            {
+                "name": f"{prefix}-{number}",
+                "ra_deg": ra[number],
+                "dec_deg": dec[number],
+                "z": z,
+                "m500c_msun": mass,
+                "class": kind,
+                "expert": int(kind == "cluster"),
+                "counts": found.fits.counts[row],
+                "snr": found.snr[row],
+                "extent_arcsec": found.fits.extent_px[row] * pixel,
+                "extent_likelihood": found.fits.extent_likelihood[row],
+                "off_axis_arcmin": float(np.hypot(found.x[row], found.y[row])),
+                "exposure_ks": pointing.exposure_s * found.seen[row] / 1e3,
+                "cluster_counts": gas,
+                "truth_name": truth,
+            }
+        )
+    return candidates_table(records)
+
+
+def candidates_table(records: list[dict]) -> pd.DataFrame:
+    """Return records as a table of fixed column types, empty or not."""
+    text, whole = ("name", "class", "truth_name"), ("expert",)
+    columns = (
+        "name", "ra_deg", "dec_deg", "z", "m500c_msun", "class", "expert", "counts", "snr",
+        "extent_arcsec", "extent_likelihood", "off_axis_arcmin", "exposure_ks",
+        "cluster_counts", "truth_name",
+    )  # fmt: skip
+    table = pd.DataFrame(records, columns=list(columns))
+    kinds = {c: "str" if c in text else "int64" if c in whole else "float64" for c in columns}
+    return table.astype(kinds)
+
+
+def _seen_better(table: pd.DataFrame) -> np.ndarray:
+    """Say which rows another pointing shows better, within a minute of arc: at more exposure."""
+    if len(table) < 2:
+        return np.zeros(len(table), dtype=bool)
+    from scipy.spatial import cKDTree
+
+    vectors = sky.unit_vectors(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    chord = sky.chord(_DUPLICATE_ARCSEC / 3600)
+    pairs = cKDTree(vectors).query_pairs(chord, output_type="ndarray")
+    exposure, name = table["exposure_ks"].to_numpy(), table["name"].to_numpy(dtype=object)
+    worse = np.zeros(len(table), dtype=bool)
+    for i, j in pairs:
+        loser = i if (exposure[i], name[i]) < (exposure[j], name[j]) else j
+        worse[loser] = True
+    return worse

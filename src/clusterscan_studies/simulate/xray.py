@@ -1,0 +1,135 @@
+"""Images of the simulated X-ray sky: the photons of all pointings that reach a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.simulate.deposit import convolve_gaussians
+from clusterscan.simulate.frame import Frame
+from clusterscan_studies.simulate.xray_events import photons_of_pointing
+from clusterscan_studies.simulate.xray_pointings import Pointing, pointings_around
+
+BANDS = ("soft",)
+UNITS = ("ct/arcmin2", "ct/s/arcmin2")
+"""Units of the image: counts, or with `exposure_corrected` rates."""
+
+NO_COVERAGE = 1
+_GRID_STEP_PX = 16  # detector coordinates are smooth: interpolated between so many pixels
+_REACH_FWHM = 2.0
+
+__all__ = ["BANDS", "render_xray"]
+
+
+def render_xray(
+    wcs: WCS, shape: tuple[int, int], *, seed: int, settings: SimulationSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render an image of the simulated X-ray sky in 0.5-2 keV.
+
+    Photons belong to the pointing that detected them, not to the image: overlapping images show
+    the same photons, so there is no noise of the image's own.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Equatorial (ICRS) celestial WCS.
+    shape : (ny, nx)
+        Image shape [pixels].
+    seed : int
+        The sky's seed, >= 0.
+    settings : SimulationSettings
+        The sky's settings.
+
+    Returns
+    -------
+    image : float32 ndarray, shape (1, ny, nx)
+        Counts [ct/arcmin2], or with `exposure_corrected` rates [ct/s/arcmin2], smoothed; 0 where
+        nothing was observed.
+    mask : uint8 ndarray, shape (ny, nx)
+        1 where nothing was observed.
+
+    Raises
+    ------
+    ImageError
+        If the WCS is not equatorial.
+    """
+    scale = Frame(wcs, shape, 0).scale_arcsec
+    fwhm_px = settings.xray.smoothing_fwhm_arcsec / scale
+    frame = Frame(wcs, shape, int(np.ceil(_REACH_FWHM * fwhm_px)))
+    pointings = pointings_around(*frame.cone, seed, settings.xray)
+    counts = np.zeros(frame.wide_shape, dtype=np.float32)
+    exposure = np.zeros(frame.wide_shape, dtype=np.float32)
+    vectors = frame.pixel_vectors(_GRID_STEP_PX)
+    for pointing in pointings:
+        _add_photons(counts, frame, pointing, seed, settings)
+        _add_exposure(exposure, vectors, pointing)
+    seen = exposure > 0
+    counts[~seen] = 0.0
+    image = _smoothed(counts, fwhm_px)
+    if settings.xray.exposure_corrected:
+        image /= np.maximum(_smoothed(exposure, fwhm_px), 1.0)
+    image *= (60.0 / scale) ** 2
+    image[~seen] = 0.0
+    mask = np.where(frame.inner(seen), 0, NO_COVERAGE).astype(np.uint8)
+    return np.ascontiguousarray(frame.inner(image))[None], mask
+
+
+def _smoothed(plane: np.ndarray, fwhm_px: float) -> np.ndarray:
+    if fwhm_px == 0:
+        return plane.copy()
+    variance = (fwhm_px / np.sqrt(8 * np.log(2))) ** 2
+    # Convolved sums of counts are never negative; what is, is rounding.
+    return np.maximum(convolve_gaussians(plane, [1.0], [variance], spline=False), 0.0)
+
+
+def _add_photons(
+    counts: np.ndarray, frame: Frame, pointing: Pointing, seed: int, settings: SimulationSettings
+) -> None:
+    photons = photons_of_pointing(pointing.cell, seed, settings)
+    x, y = frame.to_pixel(*pointing.to_sky(photons.x.astype(float), photons.y.astype(float)))
+    near = frame.inside(x, y)
+    ix, iy = np.rint(x[near]).astype(np.int64), np.rint(y[near]).astype(np.int64)
+    ny, nx = counts.shape
+    good = (ix >= 0) & (ix < nx) & (iy >= 0) & (iy < ny)
+    np.add.at(counts.reshape(-1), iy[good] * nx + ix[good], np.float32(1.0))
+
+
+def _add_exposure(exposure: np.ndarray, vectors: np.ndarray, pointing: Pointing) -> None:
+    """Add a pointing's exposure [s], in place; vectors are those of every 16th pixel."""
+    x, y = pointing.to_detector(vectors)
+    far = np.hypot(x, y) > pointing.instrument.field_radius_arcmin + _margin(x, y)
+    rows, columns = (np.flatnonzero(~np.all(far, axis=axis)) for axis in (1, 0))
+    if rows.size == 0 or columns.size == 0:
+        return
+    r0, r1 = max(rows[0] - 1, 0), min(rows[-1] + 2, x.shape[0])
+    c0, c1 = max(columns[0] - 1, 0), min(columns[-1] + 2, x.shape[1])
+    ny, nx = exposure.shape
+    top, left = r0 * _GRID_STEP_PX, c0 * _GRID_STEP_PX
+    bottom, right = min(r1 * _GRID_STEP_PX, ny), min(c1 * _GRID_STEP_PX, nx)
+    iy = np.arange(top, bottom) / _GRID_STEP_PX - r0
+    ix = np.arange(left, right) / _GRID_STEP_PX - c0
+    fine_x, fine_y = (_between(side[r0:r1, c0:c1], iy, ix) for side in (x, y))
+    exposure[top:bottom, left:right] += pointing.exposure(fine_x, fine_y).astype(np.float32)
+
+
+def _margin(x: np.ndarray, y: np.ndarray) -> float:
+    """Return a length no less than the spacing of a coarse grid [arcmin]."""
+    steps = [
+        np.nanmax(np.abs(np.diff(side, axis=a)), initial=0.0) for side in (x, y) for a in (0, 1)
+    ]
+    return 2 * float(max(steps))
+
+
+def _between(coarse: np.ndarray, iy: np.ndarray, ix: np.ndarray) -> np.ndarray:
+    """Interpolate a smooth grid linearly, and carry it on linearly beyond its last point."""
+    rows = _along(coarse, iy)
+    return _along(rows.T, ix).T
+
+
+def _along(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    if values.shape[0] == 1:
+        return np.repeat(values, len(at), axis=0)
+    low = np.clip(np.floor(at).astype(int), 0, values.shape[0] - 2)
+    part = (at - low)[:, None]
+    return values[low] * (1 - part) + values[low + 1] * part

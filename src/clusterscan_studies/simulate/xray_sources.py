@@ -1,0 +1,154 @@
+"""X-ray sources of a generation cell: the gas of halos, active galaxies, nearby galaxies.
+
+References
+----------
+Maccacaro et al. 1988, ApJ 326, 680: X-ray over optical flux, log fX + 0.4 R + 5.37.
+Georgakakis et al. 2004, MNRAS 354, 123: normal galaxies at log fX / fopt below -2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+
+from clusterscan.config.simulation import SimulationSettings
+from clusterscan.physics import cosmology
+from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
+from clusterscan.simulate.halos import halos_of_cell
+from clusterscan_studies.simulate import xray_emission
+from clusterscan_studies.simulate.optical_sources import field_of_cell
+
+CLUSTER, AGN, GALAXY = 0, 1, 2
+FAINTEST_FLUX = 1e-16
+"""Gas fainter than this is not drawn [erg/s/cm2]."""
+
+_FLUX_ZERO = 5.37
+_AGN_RATIO, _AGN_RATIO_SCATTER = 0.0, 0.45
+_RED_RATIO, _BLUE_RATIO, _GALAXY_RATIO_SCATTER = -3.2, -3.5, 0.45
+_RED_CORE_KPC, _BLUE_CORE_KPC, _GALAXY_CORE_SCATTER = 8.0, 4.0, 0.3
+_GALAXY_R_MAX = 16.5
+
+
+@dataclass(frozen=True)
+class XraySources:
+    """X-ray sources, each column of shape (n,).
+
+    Attributes
+    ----------
+    kind : int8
+        CLUSTER, AGN or GALAXY.
+    cell, index : int64
+        Generation cell and number there; of a cluster, its halo's in `halos_of_cell`.
+    ra_deg, dec_deg : float64
+        Position.
+    flux : float64
+        In 0.5-2 keV [erg/s/cm2].
+    core_arcsec : float64
+        Core radius of a beta model with beta = 2/3; 0: a point.
+    """
+
+    kind: np.ndarray
+    cell: np.ndarray
+    index: np.ndarray
+    ra_deg: np.ndarray
+    dec_deg: np.ndarray
+    flux: np.ndarray
+    core_arcsec: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def take(self, chosen: np.ndarray) -> XraySources:
+        """Return the chosen rows (mask or indices)."""
+        return XraySources(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    @staticmethod
+    def concatenate(parts: list[XraySources]) -> XraySources:
+        """Join the sources of several cells."""
+        return XraySources(
+            **{
+                f.name: np.concatenate([getattr(p, f.name) for p in parts])
+                for f in fields(XraySources)
+            }
+        )
+
+
+def _sources(kind: int, cell: int, index, ra, dec, flux, core) -> XraySources:
+    n = len(flux)
+    return XraySources(
+        np.full(n, kind, np.int8), np.full(n, cell, np.int64), np.asarray(index, np.int64),
+        ra, dec, flux, np.broadcast_to(core, n).astype(float),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def sources_of_cell(cell: int, seed: int, settings: SimulationSettings) -> XraySources:
+    """Return all X-ray sources centred in a generation cell."""
+    parts = [clusters_of_cell(cell, seed, settings)]
+    ra, dec, flux, _ = agn_of_cell(cell, seed, settings)
+    parts.append(_sources(AGN, cell, np.arange(len(flux)), ra, dec, flux, 0.0))
+    if settings.xray.galaxies:
+        parts.append(_galaxies(cell, seed, settings))
+    return XraySources.concatenate(parts)
+
+
+def clusters_of_cell(cell: int, seed: int, settings: SimulationSettings) -> XraySources:
+    """Return the gas of a cell's halos.
+
+    Two Gaussian numbers are drawn for every halo whatever the scatter.
+    """
+    halos = halos_of_cell(cell, seed, settings.halos)
+    bright, wide = generator(seed, Kind.XRAY_CLUSTERS, cell).standard_normal((2, len(halos)))
+    xray = settings.xray
+    # The relations are those of hydrostatic masses, as the pressure profile's are.
+    mass = settings.halos.hydrostatic_one_minus_b * halos.m500c_msun
+    luminosity = xray_emission.mean_luminosity(mass, halos.z)
+    luminosity = luminosity * np.exp(xray.luminosity_scatter_ln * bright)
+    flux = xray_emission.flux(luminosity, mass, halos.z)
+    core = 60 * halos.theta500_arcmin * xray.core_radius_r500
+    core = core * np.exp(xray.core_radius_scatter_ln * wide)
+    gas = _sources(CLUSTER, cell, halos.index, halos.ra_deg, halos.dec_deg, flux, core)
+    return gas.take(flux > FAINTEST_FLUX)
+
+
+@lru_cache(maxsize=256)
+def agn_of_cell(
+    cell: int, seed: int, settings: SimulationSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a cell's active galaxies.
+
+    Returns
+    -------
+    ra_deg, dec_deg : ndarray, shape (n,)
+    flux : ndarray, shape (n,)
+        In 0.5-2 keV [erg/s/cm2].
+    mag : ndarray, shape (3, n)
+        g, r, i of their counterparts [AB].
+    """
+    rng = generator(seed, Kind.XRAY_AGN, cell)
+    xray = settings.xray
+    per_deg2, parts, ln_flux = xray_emission.count_quantiles(xray.agn_flux_min)
+    n = rng.poisson(per_deg2 * xray.agn_counts * GENERATION_AREA_DEG2)
+    flux = np.exp(np.interp(rng.random(n), parts, ln_flux))
+    ra, dec = uniform_positions(rng, cell, n)
+    ratio = _AGN_RATIO + _AGN_RATIO_SCATTER * rng.standard_normal(n)
+    r = 2.5 * (ratio - np.log10(flux) - _FLUX_ZERO)
+    blue = rng.standard_normal((2, n))
+    return ra, dec, flux, np.stack([r + 0.2 + 0.2 * blue[0], r, r - 0.15 - 0.1 * blue[1]])
+
+
+def _galaxies(cell: int, seed: int, settings: SimulationSettings) -> XraySources:
+    """Return the hot gas of a cell's bright field galaxies."""
+    seen = field_of_cell(cell, seed, settings)
+    number = np.flatnonzero(seen.mag[1] < _GALAXY_R_MAX)
+    bright = seen.take(number)
+    noise = generator(seed, Kind.XRAY_GALAXIES, cell).standard_normal((2, len(number)))
+    log_flux = np.where(bright.red, _RED_RATIO, _BLUE_RATIO) - 0.4 * bright.mag[1] - _FLUX_ZERO
+    log_flux = log_flux + _GALAXY_RATIO_SCATTER * noise[0]
+    kpc = np.where(bright.red, _RED_CORE_KPC, _BLUE_CORE_KPC)
+    kpc = kpc * np.exp(_GALAXY_CORE_SCATTER * noise[1])
+    core = np.degrees(kpc / 1e3 / cosmology.angular_distance_mpc(bright.z)) * 3600
+    gas = _sources(GALAXY, cell, number, bright.ra_deg, bright.dec_deg, 10**log_flux, core)
+    return gas.take(gas.flux > FAINTEST_FLUX)

@@ -1,0 +1,225 @@
+"""A dataset of labelled stamps: images and labels brought together, split, and written.
+
+The result has the format of every other table of examples (`sample.examples`), with the classes'
+names in its metadata and the label table's own columns beside the images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterscan.core.errors import CatalogueError, ImageError, SourceError
+from clusterscan.fetch.stamps import Stamps
+from clusterscan.formats.examples import write_example_chunks
+from clusterscan.sample.audit import assert_no_leakage
+from clusterscan.sample.crops import to_half
+from clusterscan.sample.stamp_fit import fit_stamp, mean_of_bands
+from clusterscan_studies.config.stamp_data import ObjectSplit, StampDataset
+from clusterscan_studies.labels.table import LabelTable, read_label_table
+from clusterscan_studies.stamp_parts import give_parts
+
+log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 32_000_000
+_SHOWN = 3
+
+
+def make_dataset(
+    settings: StampDataset, path: Path, progress: Callable[[int, int], None] | None = None
+) -> dict[str, int]:
+    """Write a dataset's examples.
+
+    Parameters
+    ----------
+    settings : StampDataset
+        Images, labels, and how they are split.
+    path : Path
+        The Parquet file; written in one step.
+    progress : callable, optional
+        Told how many of how many stamps are done.
+
+    Returns
+    -------
+    counts : dict
+        Rows of the label table, what was left out and why, and examples of each class and part.
+
+    Raises
+    ------
+    SourceError, CatalogueError, ImageError
+        If an image or a label is not what it should be, is without its partner, or a class is
+        empty.
+    ProductError
+        If two parts of the split share an object, sky, or an image.
+    """
+    stamps = Stamps(settings.source)
+    labels = read_label_table(settings.labels)
+    table, missing = _with_images(labels, stamps, settings)
+    table, tinted = _without_tint(table, stamps, settings)
+    sha256 = _checksums(table, labels, stamps, settings)
+    _refuse_one_image_of_two_classes(table, sha256, labels.classes, stamps)
+    table, guarded = give_parts(table, labels.everything, sha256, settings)
+    counts = labels.counts | {"without_image": missing, "tinted": tinted, "guarded": guarded}
+    counts |= _members_of_each_part(table, labels.classes, settings)
+    assert_no_leakage(
+        table,
+        settings.join_radius_arcsec / 60.0,
+        str(path),
+        [sha256[member] for member in table["member"]],
+        mending="set join_radius_arcsec and guard_arcsec, or mend the column of the split",
+    )
+    write_example_chunks(
+        path,
+        table,
+        _chunks(table["member"].tolist(), stamps, settings, progress),
+        bands=settings.example_bands,
+        size_px=settings.size_px,
+        pixel_scale_arcsec=settings.example_scale_arcsec,
+        classes=labels.classes,
+        unit=settings.unit,
+    )
+    log.info("%s: %s", path, ", ".join(f"{n} {what}" for what, n in counts.items() if n))
+    return counts
+
+
+def _with_images(
+    labels: LabelTable, stamps: Stamps, settings: StampDataset
+) -> tuple[pd.DataFrame, int]:
+    """Return the rows that have an image, and how many have none."""
+    members = set(stamps.members())
+    unlabelled = sorted(members - labels.members)
+    if unlabelled and settings.unlabelled_images == "error":
+        raise CatalogueError(
+            f"{settings.labels.path}: {len(unlabelled)} of {len(members)} images in {stamps.path} "
+            f"have no row, the first is {_some(unlabelled)}; add them, or set "
+            "unlabelled_images: ignore"
+        )
+    table = labels.table
+    there = table["member"].isin(members)
+    lacking = table["member"][~there].tolist()
+    if lacking and (settings.missing_images == "error" or not there.any()):
+        raise SourceError(
+            f"{stamps.path}: {len(lacking)} of {len(table)} stamps that "
+            f"{settings.labels.path} labels are not there, the first is {_some(lacking)} (images "
+            f"there are called {_some(sorted(members))}); restore them, correct "
+            "labels.columns.member, or set missing_images: drop"
+        )
+    return table[there].reset_index(drop=True), len(lacking)
+
+
+def _without_tint(
+    table: pd.DataFrame, stamps: Stamps, settings: StampDataset
+) -> tuple[pd.DataFrame, int]:
+    """Return the rows whose stamps have a background of no colour, and how many have one."""
+    if settings.max_tint is None:
+        return table, 0
+    tint = np.array([background_tint(stamps.read(member)) for member in table["member"]])
+    stays = tint <= settings.max_tint
+    if not stays.any():
+        raise ImageError(
+            f"{stamps.path}: the background of every stamp is tinted by more than max_tint = "
+            f"{settings.max_tint} (the least by {tint.min():.3g}); raise it"
+        )
+    return table[stays].reset_index(drop=True), int((~stays).sum())
+
+
+def background_tint(planes: np.ndarray) -> float:
+    """Return by how much the background of the brightest band exceeds that of the next.
+
+    The background is the median of a band's finite pixels; planes is (bands, y, x).
+    """
+    background = np.sort(np.nanmedian(planes.reshape(len(planes), -1), axis=1))
+    return float(background[-1] - background[-2])
+
+
+def _checksums(
+    table: pd.DataFrame, labels: LabelTable, stamps: Stamps, settings: StampDataset
+) -> dict[str, str]:
+    """Return the sha256 of each stamp whose part is to be found."""
+    named = set(table["member"])
+    if isinstance(settings.split, ObjectSplit) and settings.split.strata is not None:
+        named |= set(labels.everything["member"]) & set(stamps.members())
+    return {m: hashlib.sha256(stamps.files.read_bytes(m)).hexdigest() for m in sorted(named)}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:_SHOWN]) or "(none)"
+
+
+def _refuse_one_image_of_two_classes(
+    table: pd.DataFrame, sha256: dict[str, str], classes: tuple[str, ...], stamps: Stamps
+) -> None:
+    image = table["member"].map(sha256)
+    number = table.groupby(image)["label"].nunique()
+    torn = number.index[number > 1]
+    if len(torn):
+        rows = table[image == torn[0]]
+        told = ", ".join(
+            f"{m}: {classes[k]}" for m, k in zip(rows["member"], rows["label"], strict=True)
+        )
+        raise CatalogueError(
+            f"{stamps.path}: {len(torn)} images stand under names of different classes, the first "
+            f"as {told}; correct their labels, or remove one"
+        )
+
+
+def _members_of_each_part(
+    table: pd.DataFrame, classes: tuple[str, ...], settings: StampDataset
+) -> dict[str, int]:
+    number = table.groupby(["split", "label"]).size()
+    parts = [part for part in ("train", "validation", "test") if (table["split"] == part).any()]
+    counts = {
+        f"{part}_{name}": int(number.get((part, label), 0))
+        for part in parts
+        for label, name in enumerate(classes)
+    }
+    needed = [f"{part}_{name}" for part in ("train", "validation") for name in classes]
+    empty = [key for key in needed if not counts.get(key)]
+    if empty:
+        raise CatalogueError(
+            f"{settings.labels.path}: no example for {', '.join(empty)} (counts: {counts}); change "
+            f"the split ({settings.split.kind}) or its seed, or lower guard_arcsec"
+        )
+    return counts
+
+
+def _chunks(
+    members: list[str],
+    stamps: Stamps,
+    settings: StampDataset,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[np.ndarray]:
+    shape = (len(settings.example_bands), settings.size_px, settings.size_px)
+    step = max(1, _CHUNK_BYTES // (2 * int(np.prod(shape))))
+    for start in range(0, len(members), step):
+        yield np.stack([_example(m, stamps, settings) for m in members[start : start + step]])
+        if progress is not None:
+            progress(min(start + step, len(members)), len(members))
+
+
+def _example(member: str, stamps: Stamps, settings: StampDataset) -> np.ndarray:
+    where = f"{stamps.path}: {member}"
+    planes = stamps.read(member)
+    if settings.grey:
+        planes = mean_of_bands(planes)
+    try:
+        image = fit_stamp(
+            planes,
+            settings.source.pixel_scale_arcsec,
+            settings.size_px,
+            settings.example_scale_arcsec,
+            resample=settings.resample,
+        )
+    except ImageError as error:
+        raise ImageError(f"{where} {error}") from error
+    if not np.isfinite(image).any():
+        raise ImageError(
+            f"{where} has no pixel with a value in its central {settings.size_px} px; remove it "
+            "from the label table"
+        )
+    return to_half(image)
