@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 from clusterscan.catalogs.layouts import Remote
 from clusterscan.catalogs.read import catalogue_token, read_catalogue
 from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.commands.cli import main
 from clusterscan.config.catalogs import DOWNLOADS, CatalogueSettings
 from clusterscan.core.errors import CatalogueError, SourceError
-from clusterscan.known import download as module
-from clusterscan.known.download import download, main
+from clusterscan.known.download import download
 
 REMOTE = sorted(kind for kind, layout in LAYOUTS.items() if layout.remote is not None)
 VIZIER = [kind for kind in REMOTE if LAYOUTS[kind].remote.table]
@@ -188,7 +188,7 @@ def test_a_table_without_a_declared_column_is_refused(tmp_path, monkeypatch):
 
 def test_the_command_puts_files_where_configurations_look(tmp_path, monkeypatch, server, capsys):
     served(server, monkeypatch, "act_dr6")
-    main(["act_dr6", "--folder", str(tmp_path / "here")])
+    main(["download", "act_dr6", "--folder", str(tmp_path / "here")])
     assert capsys.readouterr().out.strip() == str(tmp_path / "here" / "act_dr6")
     assert settings("act_dr6").path == f"{DOWNLOADS}/act_dr6"
 
@@ -197,7 +197,7 @@ def test_a_catalogue_not_downloaded_yet_says_how_to_get_it(monkeypatch, tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(SourceError, match="clusterscan download act_dr6"):
         read_catalogue(settings("act_dr6"))
-    assert module.DOWNLOADS.startswith("~")
+    assert DOWNLOADS.startswith("~")
 
 
 @pytest.mark.parametrize("kind", REMOTE)

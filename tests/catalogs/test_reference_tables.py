@@ -15,12 +15,12 @@ from astropy.table import Table
 from astroquery.vizier import VizierClass
 from pydantic import TypeAdapter
 
+from clusterscan.commands.cli import main
 from clusterscan.config.download import DownloadSettings
 from clusterscan.config.reference_tables import ReferenceTable
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.known import reference_tables
-from clusterscan.known.download import main
 from clusterscan.known.reference_tables import Sky, reference_files, reference_table
 
 QUICK = DownloadSettings(retries=1, backoff_s=0.01, stall_s=2.0)
@@ -250,6 +250,6 @@ def test_the_command_fetches_what_a_configuration_names(server, mini_text, tmp_p
     path = tmp_path / "c.yaml"
     text = mini_text(surveys__act__preprocess={"masks": [mask]}, output=str(tmp_path / "run"))
     path.write_text(text, encoding="utf-8")
-    main(["--config", str(path)])
+    main(["download", "--config", str(path)])
     assert re.search(r"act, stars: \d+ files in ", capsys.readouterr().out)
     assert list((tmp_path / "tables").glob("gaia-*/o3-*.parquet"))

@@ -13,7 +13,7 @@ from mocpy import MOC
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk, write_map_tile
-from clusterscan.formats.map_tile import MapTitle, cells_moc, finish_hips, parent_values
+from clusterscan.publish.hips import MapTitle, cells_moc, finish_hips, parent_values
 from clusterscan.publish.release import Release
 
 REAL = Path(os.environ.get("CLUSTERSCAN_DATA", "")) / "images" / "hips"

@@ -17,7 +17,7 @@ from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.publish.catalogue import build_catalogue, clean_text
 from clusterscan.publish.hats_catalogue import write_hats
-from clusterscan.formats.map_tile import MapTitle, properties_text
+from clusterscan.publish.hips import MapTitle, properties_text
 from clusterscan.publish.release import Release
 from clusterscan.publish.tables import write_catalogue
 

@@ -27,7 +27,7 @@ from clusterscan.publish.catalogue import build_catalogue
 from clusterscan.publish.citation import Citation
 from clusterscan.publish.forced import write_forced
 from clusterscan.publish.hats_catalogue import write_hats
-from clusterscan.formats.map_tile import MapTitle, finish_hips, write_moc
+from clusterscan.publish.hips import MapTitle, finish_hips, write_moc
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.lists import write_csv, write_regions
 from clusterscan.publish.published import Contents, write_published

@@ -115,7 +115,7 @@ def reads_files(footprint: AnyFootprint) -> bool:
     return isinstance(footprint, MocFile | MaskFile | CatalogueCells)
 
 
-def geometric_tiles(footprint: Cells | Cone | AllSky, order: int) -> list[int]:
+def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     """Return the sorted tiles of a footprint that is known without reading a file."""
     if isinstance(footprint, Cells):
         if footprint.order >= order:
@@ -128,6 +128,7 @@ def geometric_tiles(footprint: Cells | Cone | AllSky, order: int) -> list[int]:
     if isinstance(footprint, Cone):
         found = sky.cells_in_cone(footprint.ra_deg, footprint.dec_deg, footprint.radius_deg, order)
         return [int(t) for t in found]
+    assert isinstance(footprint, AllSky)
     every = np.arange(12 * 4**order)
     latitude = sky.galactic_latitude_deg(*sky.cell_centres(every, order))
     return [int(t) for t in every[np.abs(latitude) >= footprint.min_galactic_latitude_deg]]
