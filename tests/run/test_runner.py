@@ -21,41 +21,41 @@ from clusterscan.flow.job import block_arguments, run_stage
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
     with (
-        runner.only_run(tmp_path / "results"),
+        runner.hold_lock(tmp_path / "results"),
         pytest.raises(ClusterscanError, match=r"another run is at work in .*results; wait"),
-        runner.only_run(tmp_path / "results"),
+        runner.hold_lock(tmp_path / "results"),
     ):
         pass
-    with runner.only_run(tmp_path / "results"):
+    with runner.hold_lock(tmp_path / "results"):
         pass
 
 
 def test_a_killed_run_leaves_no_lock(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from clusterscan.commands.run.runner import only_run\n"
-        "with only_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "from clusterscan.flow.lock import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout.readline() == "held\n"
-    with pytest.raises(ClusterscanError, match="another run"), runner.only_run(tmp_path):
+    with pytest.raises(ClusterscanError, match="another run"), runner.hold_lock(tmp_path):
         pass
     child.kill()
     child.communicate()
-    with runner.only_run(tmp_path):
+    with runner.hold_lock(tmp_path):
         pass
 
 
 def test_the_lock_is_held_as_long_as_a_child_that_got_it_lives(tmp_path):
-    with runner.only_run(tmp_path) as lock:
+    with runner.hold_lock(tmp_path) as lock:
         child = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
-    with pytest.raises(ClusterscanError, match="another run"), runner.only_run(tmp_path):
+    with pytest.raises(ClusterscanError, match="another run"), runner.hold_lock(tmp_path):
         pass
     child.kill()
     child.wait()
-    with runner.only_run(tmp_path):
+    with runner.hold_lock(tmp_path):
         pass
 
 
@@ -74,7 +74,7 @@ def test_a_refused_run_leaves_the_first_ones_messages_alone(tmp_path, snakemake_
     (tmp_path / "failures").mkdir()
     (tmp_path / "failures/fetch.txt").write_text("of the first run")
     (tmp_path / ".progress").mkdir()
-    with runner.only_run(tmp_path), pytest.raises(ClusterscanError, match="another run"):
+    with runner.hold_lock(tmp_path), pytest.raises(ClusterscanError, match="another run"):
         runner.run_workflow(tmp_path, [], 1)
     assert (tmp_path / "failures/fetch.txt").exists()
     assert (tmp_path / ".progress").exists()

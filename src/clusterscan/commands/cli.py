@@ -163,12 +163,12 @@ def _plan(args: argparse.Namespace) -> None:
 
 
 def _release(args: argparse.Namespace) -> None:
-    from clusterscan.commands.run.runner import only_run
     from clusterscan.commands.sync.training_sets import drop_training_sets
     from clusterscan.config.load import load_config
+    from clusterscan.flow.lock import hold_lock
 
     config = load_config([args.config])
-    with only_run(Path(config.output)):
+    with hold_lock(Path(config.output)):
         dropped = drop_training_sets(config)
     if dropped:
         print(f"Unpinned: {', '.join(dropped)}. The next run makes new training sets and trains.")

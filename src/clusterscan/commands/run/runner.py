@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import queue
@@ -12,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -30,31 +29,11 @@ from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.display import Display
 from clusterscan.core.errors import ClusterscanError
 from clusterscan.core.sweep import sweep
+from clusterscan.flow.lock import hold_lock
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 5.0
 _RULES = {"catalogue": "fetch_catalogue"}  # where a rule is not named as its stage
-
-
-@contextmanager
-def only_run(root: Path) -> Iterator[int]:
-    """Hold the run's folder for this process and its child; give the lock's descriptor.
-
-    The lock goes with the process, however it ends, so a killed run never blocks the next.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ClusterscanError(
-            f"another run is at work in {root}; wait for it, or end it (pgrep -f snakemake)"
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def find_snakefile() -> Path:
@@ -89,7 +68,7 @@ def run_workflow(
     ClusterscanError
         If a job failed, with each failure's message.
     """
-    with only_run(root) as lock:
+    with hold_lock(root) as lock:
         # Only now: another run's files are not ours to remove.
         shutil.rmtree(root / ".progress", ignore_errors=True)
         shutil.rmtree(root / "failures", ignore_errors=True)
@@ -112,7 +91,7 @@ def run_workflow(
 
 def _command(config_files: Sequence[Path], cores: int, extra: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
-    command += ["--cores", str(cores), "--nocolor", "--nolock"]  # only_run() is the lock
+    command += ["--cores", str(cores), "--nocolor", "--nolock"]  # hold_lock() is the lock
     return [*command, "--configfile", *map(str, config_files), *extra]
 
 
