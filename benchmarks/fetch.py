@@ -31,7 +31,7 @@ import numpy as np
 from aiohttp import web
 from astropy.io import fits
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
 from clusterscan.fetch.download.item import Item
 from clusterscan.fetch.download.store import Store

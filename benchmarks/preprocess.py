@@ -40,9 +40,9 @@ from astropy.wcs import WCS
 from reproject import reproject_exact, reproject_interp
 from reproject.mosaicking import reproject_and_coadd
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.config.source_archive import ArchiveSource
 from clusterscan.core import sky
 from clusterscan.fetch.archive.atlas import Atlas
 from clusterscan.fetch.download.access import Access

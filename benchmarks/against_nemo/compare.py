@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 
 from clusterscan.config.load import load_config
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.sample import SplitSettings
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.searched_sky import SplitSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit

@@ -16,8 +16,8 @@ from astroquery.vizier import VizierClass
 from pydantic import TypeAdapter
 
 from clusterscan.commands.cli import main
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.reference_tables import ReferenceTable
+from clusterscan.config.catalogs import ReferenceTable
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.known import reference_tables

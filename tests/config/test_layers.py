@@ -1,6 +1,6 @@
 """Settings laid over others: a file over a file, an experiment over its study, quick over full."""
 
-from clusterscan.config.reading import merge
+from clusterscan.config.load import merge
 from clusterscan_studies.config.load import find_study, load_study
 
 

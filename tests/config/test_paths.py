@@ -10,7 +10,7 @@ import yaml
 from mocpy import MOC
 from safetensors.torch import save_file
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.model import Config
 from clusterscan.core.data_paths import PROJECT_ROOT, expand_path
 from clusterscan.core.errors import ConfigError, ModelError, SourceError

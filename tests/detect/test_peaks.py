@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.special import expit
 
-from clusterscan.config.detect import DetectSettings
+from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 from clusterscan.detect import COLUMNS, FLAG_BLENDED, FLAG_EDGE, empty_candidates, find_peaks

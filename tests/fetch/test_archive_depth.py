@@ -6,8 +6,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from pydantic import ValidationError
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import ArchiveBand, ArchiveSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access

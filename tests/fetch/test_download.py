@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import Meter, download_all, probe_all
 from clusterscan.fetch.download.faults import ContentError
 from clusterscan.fetch.download.fits_check import check_fits
@@ -374,7 +374,7 @@ def test_a_full_disk_is_seen_as_what_it_is(server, tmp_path, quick_downloads, fi
 SCRIPT = """
 import sys
 from pathlib import Path
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item

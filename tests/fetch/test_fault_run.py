@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from clusterscan.config.source import HipsSource
+from clusterscan.config.image_sources import HipsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source
@@ -113,7 +113,7 @@ def test_images_made_through_every_fault_are_those_of_a_clean_run(tree, tmp_path
 SCRIPT = """
 import json, resource, signal, sys
 from pathlib import Path
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item

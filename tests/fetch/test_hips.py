@@ -11,8 +11,8 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source import HipsSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import HipsSource
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError, SourceError
 from clusterscan.fetch.download.access import Access

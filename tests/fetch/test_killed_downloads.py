@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
 from clusterscan.fetch.download.fits_check import check_fits
 from clusterscan.fetch.download.item import Item

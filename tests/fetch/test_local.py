@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source import LocalSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import LocalSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.config.source import MosaicSource
+from clusterscan.config.image_sources import MosaicSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.mosaic import Mosaic

@@ -12,8 +12,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astroquery.hips2fits import hips2fitsClass
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source_service import CutoutsSource, Hips2fitsSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import CutoutsSource, Hips2fitsSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("clusterscan.simulate.infrared", reason="the simulator is not there")
 
+from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.config.source import SimulatedSource
 from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan.config.source import StampsSource
+from clusterscan.config.image_sources import StampsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.stamp_image import decode
 from clusterscan.fetch.stamps import StampFiles, Stamps

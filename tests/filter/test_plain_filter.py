@@ -5,7 +5,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy.integrate import quad
 
-from clusterscan.config.filter import (
+from clusterscan.config.scan import (
     FilterSettings,
     MatchedFilterSettings,
     MultiscaleFilterSettings,

@@ -13,8 +13,8 @@ from mocpy import MOC
 
 from clusterscan.catalogs.read import read_catalogue
 from clusterscan.config.catalogs import PublishedCatalogue
-from clusterscan.config.footprint import CatalogueCells, MaskFile, MocFile, Overlap
 from clusterscan.config.load import load_config
+from clusterscan.config.searched_sky import CatalogueCells, MaskFile, MocFile, Overlap
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.flow.footprint import footprint_tiles, run_tiles

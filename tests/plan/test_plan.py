@@ -20,9 +20,8 @@ from clusterscan.commands.plan.rates import (
 )
 from clusterscan.commands.plan.table import plan_text, size
 from clusterscan.commands.plan.work import image_megapixels, plan, planned_downloads
-from clusterscan.config.load import load_config
+from clusterscan.config.load import load_config, validated
 from clusterscan.config.model import Config
-from clusterscan.config.reading import validated
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError
 from clusterscan.flow.footprint import run_blocks

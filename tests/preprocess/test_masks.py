@@ -12,8 +12,7 @@ from astropy_healpix import HEALPix
 from mocpy import MOC
 from pydantic import TypeAdapter, ValidationError
 
-from clusterscan.config.masks import MapMask, MaskSettings
-from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.preprocess import MapMask, MaskSettings, PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.fetch.source import ImageSpec

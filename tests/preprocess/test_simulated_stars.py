@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from clusterscan.config.masks import MaskSettings
-from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.image_sources import SimulatedSource
+from clusterscan.config.preprocess import MaskSettings, PreprocessSettings
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.config.source import SimulatedSource
 from clusterscan.core import sky
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec

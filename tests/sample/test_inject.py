@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from astropy.wcs import WCS
 
-from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
+from clusterscan.config.sample import InjectionSettings, TileSampleSettings
+from clusterscan.config.searched_sky import CellSplit
 from clusterscan.core import sky
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tile_image import TileImage

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from clusterscan.config.sample import FractionSplit, ListedSettings, TileSampleSettings
+from clusterscan.config.sample import ListedSettings, TileSampleSettings
+from clusterscan.config.searched_sky import FractionSplit
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.flow.sky_split import SkySplit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from clusterscan.config.sample import SplitSettings
+from clusterscan.config.searched_sky import SplitSettings
 from clusterscan.core import sky
 from clusterscan.flow.sky_split import SkySplit, offset_position
 

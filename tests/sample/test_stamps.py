@@ -7,7 +7,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from clusterscan.config.sample import CellSplit, StampSampleSettings
+from clusterscan.config.sample import StampSampleSettings
+from clusterscan.config.searched_sky import CellSplit
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, ImageError
 from clusterscan.fetch.stamps import Stamps

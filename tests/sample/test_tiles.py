@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.config.sample import CellSplit, FractionSplit, TileSampleSettings
+from clusterscan.config.sample import TileSampleSettings
+from clusterscan.config.searched_sky import CellSplit, FractionSplit
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 from clusterscan.flow.sky_split import SkySplit

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from clusterscan.config.detect import DetectSettings
 from clusterscan.config.networks import NetworkSettings
+from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_of_block
 from clusterscan.flow.products import Products

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.config.selection import InjectionGrid, SelectionSettings
+from clusterscan.config.validation import InjectionGrid, SelectionSettings
 from clusterscan.measure.offsets import core_and_tail, fit_offsets
 from clusterscan.publish.selection_section import selection_section
 from clusterscan.selection.completeness import (

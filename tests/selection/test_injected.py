@@ -6,8 +6,8 @@ from astropy.wcs import WCS
 from scipy.special import ndtr
 
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.config.selection import GalaxiesSignal, InjectionGrid, SzSignal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
+from clusterscan.config.validation import GalaxiesSignal, InjectionGrid, SzSignal
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage

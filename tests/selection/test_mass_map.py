@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from clusterscan.config.selection import InjectionGrid
+from clusterscan.config.validation import InjectionGrid
 from clusterscan.core import sky
 from clusterscan.publish.mass_map_plot import mass_map_pictures, tile_image
 from clusterscan.publish.sky_frame import sky_frames

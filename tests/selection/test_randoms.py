@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import chisquare, kstest
 
-from clusterscan.config.selection import InjectionGrid, SelectionSettings
+from clusterscan.config.validation import InjectionGrid, SelectionSettings
 from clusterscan.core import sky
 from clusterscan.physics.cosmology import HaloTable, halo_table
 from clusterscan.selection.completeness import Completeness

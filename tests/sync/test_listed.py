@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 from clusterscan.commands.sync.listed import asks_servers, sync_listed
 from clusterscan.commands.sync.offline import sync_offline
 from clusterscan.commands.sync.sources import sync_sources
+from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.load import load_config
-from clusterscan.config.source import SourceSettings
 from clusterscan.core.errors import ClusterscanError, SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.flow.paths import Paths

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.publish.positions_section import positions_section
 from clusterscan.validate.positions import (

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.publish.probability_section import probability_section
 from clusterscan.validate.probability import probability_report
 from clusterscan.validate.report import rounded

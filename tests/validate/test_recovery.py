@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from clusterscan.catalogs.reference import match_by_score
-from clusterscan.config.validate import Binning, ValidateSettings
+from clusterscan.config.validation import Binning, ValidateSettings
 from clusterscan.core.errors import CatalogueError
 from clusterscan.validate import completeness_at_purity, recovery, validate
 from clusterscan.validate.breakdown import chance_rate, offsets, purity_in_bins, shifted

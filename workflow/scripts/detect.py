@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.config.detect import DetectSettings
+from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.progress import Progress
 from clusterscan.core.records import records_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.config.source import SourceSettings
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source

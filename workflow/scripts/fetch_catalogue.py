@@ -8,7 +8,7 @@ import logging
 from pydantic import TypeAdapter
 
 from clusterscan.config.catalogs import CatalogueSettings
-from clusterscan.config.footprint import Footprint
+from clusterscan.config.searched_sky import Footprint
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.progress import Progress
 from clusterscan.flow.footprint import footprint_tiles

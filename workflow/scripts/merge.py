@@ -14,7 +14,7 @@ from clusterscan.catalogs.reference import match_by_score, passes
 from clusterscan.catalogs.unite import MatchRule, match_known, unite_known
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER
-from clusterscan.config.sample import SplitSettings
+from clusterscan.config.searched_sky import SplitSettings
 from clusterscan.core.atomic import write_json
 from clusterscan.core.progress import Progress
 from clusterscan.flow.job import arguments, run_stage

@@ -10,12 +10,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from clusterscan.catalogs.unite import unite_known
-from clusterscan.config.sample import (
-    SampleSettings,
-    SplitSettings,
-    StampSampleSettings,
-    TileSampleSettings,
-)
+from clusterscan.config.sample import SampleSettings, StampSampleSettings, TileSampleSettings
+from clusterscan.config.searched_sky import SplitSettings
 from clusterscan.core.errors import ConfigError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.progress import Progress

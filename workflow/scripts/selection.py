@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.detect import DetectSettings
 from clusterscan.config.merge import MergeSettings
-from clusterscan.config.selection import INJECTED, SelectionSettings
+from clusterscan.config.scan import DetectSettings
+from clusterscan.config.validation import INJECTED, SelectionSettings
 from clusterscan.core import sky
 from clusterscan.core.atomic import write_json
 from clusterscan.core.progress import Progress

@@ -10,8 +10,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from clusterscan.config.model import FILTER
-from clusterscan.config.sample import SplitSettings
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.searched_sky import SplitSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.core.atomic import write_json
 from clusterscan.core.progress import Progress

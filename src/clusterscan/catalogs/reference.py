@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
-from clusterscan.config.validate import Range
+from clusterscan.config.validation import Range
 from clusterscan.core.errors import CatalogueError
 
 

@@ -1,8 +1,13 @@
-"""The base of every settings model: frozen, strict, no unknown keys."""
+"""The base of every settings model, and the fields that several sections share.
 
-from typing import Any, get_args
+Every model is frozen and strict: an unknown key is an error. A key carries its unit in its name.
+"""
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -33,3 +38,22 @@ def _holds_a_switch(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_a_switch(v) for v in value)
     return isinstance(value, bool)
+
+
+# Where a map stands in a FITS file, and how the pixels of a HEALPix map are numbered. Footprints,
+# masks and archives share these fields; null means that the file's own header decides.
+Extension = Annotated[
+    str | int | None,
+    Field(description="Name or number of the extension; null: the first image (or table)."),
+]
+HealpixColumn = Annotated[
+    str | None, Field(description="Column of a HEALPix map; null: the first.")
+]
+HealpixFrame = Annotated[
+    Literal["icrs", "galactic"] | None,
+    Field(description="Frame of a HEALPix map; null: as its header says."),
+]
+HealpixOrdering = Annotated[
+    Literal["nested", "ring"] | None,
+    Field(description="Ordering of a HEALPix map; null: as its header says."),
+]

@@ -7,21 +7,27 @@ two blocks, so that borders between blocks are searched in every run.
 from __future__ import annotations
 
 from clusterscan.config.catalogs import SimulatedCatalogue
-from clusterscan.config.detect import DetectSettings
-from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
-from clusterscan.config.footprint import Cells
+from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import Config
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.preprocess import HighpassBackground, MedianBackground, PreprocessSettings
-from clusterscan.config.sample import CellSplit, InjectionSettings, TileSampleSettings
-from clusterscan.config.scan import ScanSettings
-from clusterscan.config.selection import GalaxiesSignal, SelectionSettings, SzSignal
-from clusterscan.config.sky import SkySettings
-from clusterscan.config.source import SimulatedSource
+from clusterscan.config.sample import InjectionSettings, TileSampleSettings
+from clusterscan.config.scan import (
+    DetectSettings,
+    MatchedFilterSettings,
+    MultiscaleFilterSettings,
+    ScanSettings,
+)
+from clusterscan.config.searched_sky import Cells, CellSplit, SkySettings
 from clusterscan.config.survey import ModelSettings, SurveySettings
 from clusterscan.config.train import AugmentationSettings, NormalisationSettings, TrainSettings
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import (
+    GalaxiesSignal,
+    SelectionSettings,
+    SzSignal,
+    ValidateSettings,
+)
 
 
 def default_config() -> Config:

@@ -1,13 +1,24 @@
-"""Read a configuration: strict, and with the line, the fault and the mending in every message."""
+"""Read a configuration strictly; an error message names the line, the fault and the remedy."""
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from clusterscan.config.model import Config
-from clusterscan.config.reading import Places, merge, read_yaml, validated
+from clusterscan.core.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+Root = type[BaseModel]
+Places = dict[tuple, str]
+"""Where each key stands: ``(section, key) -> "file:line"``."""
 
 
 def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -34,3 +45,284 @@ def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None
     if overrides:
         merge(merged, dict(overrides))
     return validated(Config, merged, places)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], places: Places) -> Model:
+    """Return settings as a model.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each fault: ``file:line: key: what is wrong; what would be right``.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, model, places)) from error
+
+
+def read_yaml(file: Path, example: str) -> tuple[dict[str, Any], Places]:
+    """Return a YAML file's settings and the place of each key, ``file:line``.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    example : str
+        What to start from, for who names a file without settings.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is no YAML mapping, or holds a key twice.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{file}: cannot be read as text ({reason}); name a YAML file such as config.yaml"
+        ) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ConfigError(f"{file}{line}: not valid YAML: {problem}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}:1: holds no settings; start from {example}")
+    lines: dict[tuple, int] = {}
+    assert node is not None  # a mapping was read from it
+    _note_lines(node, (), lines, file)
+    return values, {key: f"{file}:{line}" for key, line in lines.items()}
+
+
+def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], file: Path) -> None:
+    lines.setdefault(key, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            here = (*key, name.value)
+            line = name.start_mark.line + 1
+            if here in lines:
+                raise ConfigError(
+                    f"{file}:{line}: {_dotted(here)} stands here again (first in line "
+                    f"{lines[here]}); YAML would silently keep the last: remove one"
+                )
+            lines[here] = line
+            _note_lines(value, here, lines, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _note_lines(value, (*key, index), lines, file)
+
+
+def merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    """Lay settings over others in place, mapping by mapping; all else is replaced.
+
+    A mapping that names another ``kind`` replaces the one below it whole: what that said was meant
+    for its own kind.
+    """
+    for key, value in extra.items():
+        below = base.get(key)
+        if isinstance(value, Mapping) and isinstance(below, dict) and not _other_kind(value, below):
+            merge(below, value)
+        else:
+            base[key] = value
+
+
+def _other_kind(value: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
+    return "kind" in value and "kind" in below and value["kind"] != below["kind"]
+
+
+def _explain(error: ValidationError, root: Root, places: Places) -> str:
+    """Return one line a fault: a typo is one fault, and so are a union's several refusals."""
+    lines: dict[tuple, list[str]] = {}
+    meant = {
+        (*key[:-1], near)
+        for key in _unknown_keys(error)
+        if (near := _near(key, _keys_beside(root, key)))
+    }
+    for fault in error.errors():
+        key = tuple(fault["loc"])
+        if fault["type"] == "missing" and key in meant:
+            continue  # it is there, misspelt: the other line says so
+        name, told = _name(fault, key, places), _fault_text(fault, root, key)
+        if fault["type"] == "value_error":
+            name, told = _named_in(told, name, places)
+        where = places.get(_written_part(name, places), "configuration")
+        text = f"{where}: {_dotted(name) or 'configuration'}"
+        lines.setdefault((text, _got(fault)), []).append(told)
+    return "\n".join(
+        f"{text}: {' or '.join(dict.fromkeys(faults))}{got}"
+        for (text, got), faults in lines.items()
+    )
+
+
+def _named_in(message: str, name: tuple, places: Places) -> tuple[tuple, str]:
+    """Return the key that a message begins with, such as ``act.bands: ...``, and the rest of it.
+
+    Checks that look at several settings together speak for a whole section: the line of the
+    setting that they name is of more use.
+    """
+    start = re.match(r"\w+(?:\.\w+|\[\d+\])*(?=: )", message)
+    parts = re.findall(r"\w+", start[0]) if start else []
+    key = (*name, *(int(part) if part.isdigit() else part for part in parts))
+    if start is None or len(_written_part(key, places)) <= len(name):
+        return name, message
+    return key, message[start.end() + 2 :]
+
+
+def _unknown_keys(error: ValidationError) -> list[tuple]:
+    return [tuple(f["loc"]) for f in error.errors() if f["type"] == "extra_forbidden"]
+
+
+def _name(fault: Any, key: tuple, places: Places) -> tuple:
+    """Return the key as a user would write it."""
+    if key and key[-1] == "[key]":  # pydantic's word for a mapping's own key
+        key = key[:-1]
+    name = _without_tags(key, places)
+    if fault["type"].startswith("union_tag"):
+        return (*name, "kind")
+    # Members of a plain union, such as `float`, end a location too.
+    is_tag = name not in places and fault["type"] not in ("missing", "extra_forbidden")
+    too_short = fault["type"] == "missing" and isinstance(key[-1], int)
+    return name[:-1] if (is_tag and name[:-1] in places) or too_short else name
+
+
+def _got(fault: Any) -> str:
+    value = fault.get("input")
+    silent = fault["type"] in ("missing", "extra_forbidden", "union_tag_invalid")
+    if silent or value is None or isinstance(value, dict | list | tuple | BaseModel):
+        return ""
+    return f" (got {value!r})" if isinstance(value, str | int | float) else f" (got {value})"
+
+
+def _fault_text(fault: Any, root: Root, key: tuple) -> str:
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return f"no such setting{_suggestion(root, key)}"
+    if kind == "missing" and isinstance(key[-1], int):
+        return f"too few values; give at least {key[-1] + 1}"
+    if kind == "missing":
+        meaning = _meaning(root, key)
+        return f"this setting is missing; add it{f' ({meaning})' if meaning else ''}"
+    if kind == "union_tag_invalid":
+        given = str(fault["ctx"]["tag"])
+        kinds = _kinds_at(root, key)
+        near = difflib.get_close_matches(given, kinds, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{given!r} is none of {', '.join(kinds)}{hint}"
+    if kind == "union_tag_not_found":
+        return f"this setting is missing; give one of {', '.join(_kinds_at(root, key))}"
+    if key[-1:] == ("[key]",):
+        return f"{key[-2]!r} is no possible name; use letters, digits and _ only"
+    if fault.get("input", "") is None:
+        return "has no value; give one, or remove the line"
+    return _plain(kind, fault["msg"])
+
+
+def _plain(kind: str, message: str) -> str:
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "should be a section: lines `key: value`, further in"
+    if kind in ("tuple_type", "list_type"):
+        return "should be a list, such as [a, b]"
+    if kind == "string_type":
+        return "should be text; put it in quotes"
+    message = message.removeprefix("Value error, ").removeprefix("String ")
+    message = message.replace("Tuple should", "should").replace("List should", "should")
+    return message.removeprefix("Input ")
+
+
+def _written_part(key: tuple, places: Places) -> tuple:
+    """Return the longest part of a key that stands in a file (defaults stand in none)."""
+    while key and key not in places:
+        key = key[:-1]
+    return key
+
+
+def _without_tags(key: tuple, places: Places) -> tuple:
+    """Drop what pydantic adds to a location: the chosen member of a tagged union."""
+    kept: tuple = ()
+    for index, part in enumerate(key):
+        is_last = index == len(key) - 1
+        if (*kept, part) in places or is_last or isinstance(part, int):
+            kept = (*kept, part)
+    return kept
+
+
+def _suggestion(root: Root, key: tuple) -> str:
+    names = _keys_beside(root, key)
+    near = _near(key, names)
+    if near:
+        unit = near.rpartition("_")[2]
+        other_unit = _stem(near) == _stem(str(key[-1])) and unit in _UNITS
+        return f"; did you mean {near!r}?" + (f" (the unit is {unit})" if other_unit else "")
+    return f"; here stand: {', '.join(names)}" if names else ""
+
+
+_UNITS = ("arcmin", "arcsec", "deg", "deg2", "px", "mag", "ghz", "msun", "s", "ell", "uk2")
+
+
+def _stem(name: str) -> str:
+    """Return a key without its unit."""
+    return name.rpartition("_")[0] if name.rpartition("_")[2] in _UNITS else name
+
+
+def _near(key: tuple, names: list[str]) -> str:
+    """Return the allowed key that a wrong one was probably meant to be, or nothing."""
+    written = str(key[-1])
+    same_but_for_the_unit = [name for name in names if _stem(name) == _stem(written)]
+    near = difflib.get_close_matches(written, names, n=1, cutoff=0.6)
+    return (same_but_for_the_unit + near + [""])[0]
+
+
+def _keys_beside(root: Root, key: tuple) -> list[str]:
+    """Return the settings allowed where an unknown one was found."""
+    return sorted({name for model in _models_at(root, key[:-1]) for name in _fields(model)})
+
+
+def _kinds_at(root: Root, key: tuple) -> list[str]:
+    """Return the kinds that a tagged union at a key offers."""
+    kinds = [tag for model in _models_at(root, key) for tag in _tags(model)]
+    return list(dict.fromkeys(kinds))
+
+
+def _meaning(root: Root, key: tuple) -> str:
+    """Return a setting's description."""
+    fields = [_fields(model).get(str(key[-1])) for model in _models_at(root, key[:-1])]
+    return next((f.description.rstrip(".") for f in fields if f and f.description), "")
+
+
+def _models_at(root: Root, key: tuple) -> list[type[BaseModel]]:
+    """Return the models that may stand at a location, by walking down from the whole."""
+    models: list[type[BaseModel]] = [root]
+    for part in key:
+        fields = [_fields(model)[part] for model in models if part in _fields(model)]
+        found = [inner for field in fields for inner in _models_in(field.annotation)]
+        # A part that is no field is a mapping's own key or a union's tag: stay at these models.
+        models = found or [m for m in models if not _tags(m) or part in _tags(m)] or models
+    return models
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return a model's fields under the names that stand in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    field = model.model_fields.get("kind")
+    return tuple(map(str, get_args(field.annotation))) if field is not None else ()
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _dotted(key: tuple) -> str:
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

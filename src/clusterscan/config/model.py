@@ -8,14 +8,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from clusterscan.config.base import Settings
 from clusterscan.config.catalogs import CatalogueSettings
-from clusterscan.config.detect import DetectSettings
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import ExecutionSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.publish import PublishSettings
-from clusterscan.config.scan import step_fault
-from clusterscan.config.selection import SelectionSettings, SzSignal
+from clusterscan.config.scan import DetectSettings, step_fault
+from clusterscan.config.searched_sky import SkySettings
 from clusterscan.config.simulation import SimulationSettings
-from clusterscan.config.sky import SkySettings
 from clusterscan.config.survey import (
     FILTER,
     NAME,
@@ -25,8 +23,9 @@ from clusterscan.config.survey import (
     shift_fault,
 )
 from clusterscan.config.train import TrainSettings
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import SelectionSettings, SzSignal, ValidateSettings
 from clusterscan.core import sky
+from clusterscan.formats.catalogue_columns import catalogue_columns
 
 __all__ = [
     "FILTER", "FUSION", "Config", "ExecutionSettings", "FusionModelSettings", "ModelSettings",
@@ -59,26 +58,6 @@ def _relative_and_inside(path: str) -> str:
             f"{first} holds the project's own files; name a folder of its own, such as results"
         )
     return path.rstrip("/")
-
-
-class ExecutionSettings(Settings):
-    """How jobs run; nothing here changes a result."""
-
-    workers: int = Field(1, ge=1, description="Dask worker processes of one fetch or image job")
-    gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
-    read_ahead_tiles: int = Field(
-        0,
-        ge=0,
-        le=64,
-        description="tiles that a scan job reads and normalises, each on a thread of its own, "
-        "while it scans one: for GPUs, 2 to 4",
-    )
-    max_failed_fraction: float = Field(
-        0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
-    )
-    download: DownloadSettings = Field(
-        DownloadSettings(), description="how files are downloaded and kept"
-    )
 
 
 class Config(Settings):
@@ -200,8 +179,6 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _columns_are_unique(self):
-        from clusterscan.formats.catalogue_columns import catalogue_columns
-
         simulated = self.is_simulated and bool(self.catalogue_names("truth"))
         # Publishing would find it out as well, but last of all.
         catalogue_columns(self.scanned(), self.catalogue_names("known"), simulated=simulated)

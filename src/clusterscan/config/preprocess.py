@@ -1,14 +1,209 @@
-"""Settings of preprocessing: from raw images to calibrated tile images."""
+"""Settings of preprocessing: from raw images to calibrated, masked tile images.
+
+A mask names pixels of a tile image that are spoilt. ``use: exclude`` removes the sky below it from
+every scan and every example; ``use: flag`` keeps the sky and gives candidates there a flag.
+`clusterscan.formats.mask_planes.PLANES` defines the bits.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log, sqrt
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    Field,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from clusterscan.config.base import Settings
-from clusterscan.config.masks import MapMask, MaskSettings, SaturationMask, SourceMask, TableMask
+from clusterscan.config.base import (
+    Extension,
+    HealpixColumn,
+    HealpixFrame,
+    HealpixOrdering,
+    Settings,
+)
+from clusterscan.config.catalogs import ReferenceTable, columns_of
+
+Use = Literal["exclude", "flag"]
+
+
+class LegacySurveysRadius(Settings):
+    """1630" × 1.396^-mag, the rule of the DESI Legacy Surveys for Gaia G and Tycho-2 VT.
+
+    As in legacypipe's ``mask_radius_for_mag``; their bit BRIGHT is set within half of it.
+    """
+
+    kind: Literal["legacy_surveys"]
+
+
+class PiecewiseRadius(Settings):
+    """Straight lines between points in magnitude and logarithm of the radius."""
+
+    kind: Literal["points"]
+    points: list[tuple[float, PositiveFloat]] = Field(
+        min_length=1,
+        description="[magnitude, radius in arcmin], magnitudes ascending. Brighter stars than the "
+        "first have its radius, fainter ones than the last have none.",
+    )
+    source: str = Field(min_length=1, description="Where the rule was published, or measured.")
+
+    @model_validator(mode="after")
+    def _magnitudes_ascend(self) -> PiecewiseRadius:
+        magnitudes = [m for m, _ in self.points]
+        if any(b <= a for a, b in pairwise(magnitudes)):
+            raise ValueError(f"points: magnitudes must ascend, not {magnitudes}")
+        return self
+
+
+class LoglinearRadius(Settings):
+    """radius = at_zero_arcmin × 10^(-slope × magnitude)."""
+
+    kind: Literal["loglinear"]
+    at_zero_arcmin: PositiveFloat = Field(description="Radius of a star of magnitude 0 [arcmin].")
+    slope: PositiveFloat = Field(description="Decades of radius a magnitude.")
+    source: str = Field(min_length=1, description="Where the rule was published, or measured.")
+
+
+RadiusRule = Annotated[
+    LegacySurveysRadius | PiecewiseRadius | LoglinearRadius, Field(discriminator="kind")
+]
+
+
+class SaturationMask(Settings):
+    """Pixels of the raw image at or above a level in any band: never seen by a network."""
+
+    kind: Literal["saturation"]
+    levels: dict[str, float] = Field(
+        min_length=1,
+        description="Band -> level in a pixel of the raw image [the survey's unit].",
+    )
+    use: Literal["exclude"] = Field("exclude", description="Saturated pixels are always left out.")
+
+
+class SourceMask(Settings):
+    """A plane that the source itself gives: simulated bright stars, an archive's mask files."""
+
+    kind: Literal["source"]
+    plane: Literal["bright_star", "survey_mask"] = Field(description="Which plane.")
+    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+
+
+class _TableMask(Settings):
+    table: ReferenceTable = Field(description="The list.")
+    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+
+    def _needs(self, *columns: str) -> None:
+        have = columns_of(self.table)
+        missing = [c for c in columns if c not in have]
+        if missing:
+            raise ValueError(
+                f"table.columns maps no {', '.join(missing)}; add the file's column(s) for it"
+            )
+
+
+class StarMask(_TableMask):
+    """Circles around stars, larger for brighter ones."""
+
+    kind: Literal["stars"]
+    radius: RadiusRule = Field(description="Radius by the magnitude, table column `mag`.")
+    factor: PositiveFloat = Field(1.0, description="Factor on the rule's radius.")
+    faintest_mag: float | None = Field(None, description="Fainter stars get no mask.")
+    min_arcmin: float = Field(0.0, ge=0, description="No radius is smaller [arcmin].")
+    max_arcmin: PositiveFloat = Field(60.0, description="No radius is larger [arcmin].")
+    without_magnitude: Literal["error", "leave_out", "largest"] = Field(
+        "error",
+        description="Stars without a magnitude stop the run; or are left out and counted; or get "
+        "max_arcmin.",
+    )
+
+    @model_validator(mode="after")
+    def _has_magnitudes(self) -> StarMask:
+        self._needs("mag")
+        if self.min_arcmin > self.max_arcmin:
+            raise ValueError(
+                f"min_arcmin = {self.min_arcmin:g} exceeds max_arcmin = {self.max_arcmin:g}"
+            )
+        return self
+
+
+class GalaxyMask(_TableMask):
+    """Ellipses of large galaxies, from columns of diameters."""
+
+    kind: Literal["galaxies"]
+    size: Literal["diameter_arcmin", "diameter_arcsec", "radius_arcsec", "log_d25"] = Field(
+        description="What table column `size` holds, of the major axis; log_d25: log10 of the "
+        "diameter in 0.1 arcmin, as in HyperLEDA and RC3."
+    )
+    axis_ratio: Literal["none", "b_over_a", "log_a_over_b"] = Field(
+        "none", description="What table column `axis_ratio` holds; none: circles."
+    )
+    factor: PositiveFloat = Field(1.0, description="Factor on the size.")
+    min_diameter_arcmin: float = Field(0.0, ge=0, description="Smaller ones get no mask [arcmin].")
+    max_arcmin: PositiveFloat = Field(600.0, description="No semi-axis is larger [arcmin].")
+    without_size: Literal["error", "leave_out"] = Field(
+        "error", description="Galaxies without a size stop the run, or are left out and counted."
+    )
+
+    @model_validator(mode="after")
+    def _has_sizes(self) -> GalaxyMask:
+        # The angle, table column `pa_deg` (east of north), may be unknown: then a circle is drawn.
+        self._needs("size", *([] if self.axis_ratio == "none" else ["axis_ratio", "pa_deg"]))
+        return self
+
+
+class PointSourceMask(_TableMask):
+    """Circles around listed point sources."""
+
+    kind: Literal["points"]
+    radius_arcmin: PositiveFloat | None = Field(
+        None, description="Radius of all [arcmin]; null: table column `radius_arcmin`."
+    )
+
+    @model_validator(mode="after")
+    def _has_radii(self) -> PointSourceMask:
+        if self.radius_arcmin is None:
+            self._needs("radius_arcmin")
+        return self
+
+
+class MapMask(Settings):
+    """A mask of the survey in a file: a HEALPix map, an image in CAR or TAN, or a MOC."""
+
+    kind: Literal["map"]
+    path: str = Field(min_length=1, description="The file; may begin with ${CLUSTERSCAN_DATA}.")
+    format: Literal["healpix", "image", "moc"] = Field(description="What it is.")
+    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+    plane: Literal["bright_star", "large_galaxy", "point_source", "survey_mask"] = Field(
+        "survey_mask", description="Which plane of the tile's mask it belongs to."
+    )
+    bad: Literal["below", "above", "inside", "outside"] = Field(
+        description="Maps: values below, or above, the threshold are masked, and so is what has no "
+        "value. MOC: what lies inside, or outside, is masked."
+    )
+    threshold: float = Field(0.5, description="Of a map's values.")
+    extension: Extension = None
+    column: HealpixColumn = None
+    frame: HealpixFrame = None
+    ordering: HealpixOrdering = None
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> MapMask:
+        moc = self.format == "moc"
+        if moc != (self.bad in ("inside", "outside")):
+            right = "inside or outside" if moc else "below or above"
+            raise ValueError(f"bad: {self.bad!r} means nothing for format {self.format}; {right}")
+        return self
+
+
+TableMask = StarMask | GalaxyMask | PointSourceMask
+MaskSettings = Annotated[
+    SaturationMask | SourceMask | StarMask | GalaxyMask | PointSourceMask | MapMask,
+    Field(discriminator="kind"),
+]
 
 
 class NoBackground(Settings):

@@ -1,4 +1,4 @@
-"""Settings of sampling: labelled examples, and the split of the sky into three parts."""
+"""Settings of sampling: which labelled examples the networks are trained on."""
 
 from __future__ import annotations
 
@@ -7,61 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.source import StampsSource
+from clusterscan.config.image_sources import StampsSource
 
 EXAMPLE_KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
 """Kinds of examples that the stage itself makes."""
-
-
-class CellSplit(Settings):
-    """Listed HEALPix cells are for validation and test, all other sky for training."""
-
-    kind: Literal["cells"]
-    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
-    validation: list[int] = Field(min_length=1, description="Cells of the validation part.")
-    test: list[int] = Field(min_length=1, description="Cells of the test part.")
-    guard_arcmin: float = Field(
-        0.0,
-        ge=0,
-        description="Examples closer than half a crop's diagonal plus this to another part are "
-        "dropped [arcmin].",
-    )
-
-    @model_validator(mode="after")
-    def _cells_exist_once(self) -> CellSplit:
-        both = set(self.validation) & set(self.test)
-        if both:
-            raise ValueError(f"cells {sorted(both)} are in validation and in test")
-        wrong = [c for c in self.validation + self.test if not 0 <= c < 12 * 4**self.order]
-        if wrong:
-            raise ValueError(f"cells {wrong} do not exist at order {self.order}")
-        return self
-
-
-class FractionSplit(Settings):
-    """Each cell's part is drawn by a hash of its number: stable when sky is added."""
-
-    kind: Literal["fractions"]
-    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
-    validation: float = Field(gt=0, lt=1, description="Fraction of the cells for validation.")
-    test: float = Field(gt=0, lt=1, description="Fraction of the cells for the test.")
-    guard_arcmin: float = Field(
-        0.0,
-        ge=0,
-        description="Examples closer than half a crop's diagonal plus this to another part are "
-        "dropped [arcmin].",
-    )
-
-    @model_validator(mode="after")
-    def _training_is_left(self) -> FractionSplit:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test = {self.validation + self.test} leaves no sky for training"
-            )
-        return self
-
-
-SplitSettings = Annotated[CellSplit | FractionSplit, Field(discriminator="kind")]
 
 
 class _Negatives(Settings):

@@ -1,10 +1,10 @@
-"""Settings of the scan: how a network slides over a tile."""
+"""Settings of the search: how a network or a filter scans a tile, how peaks become candidates."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
 from clusterscan.config.networks import NetworkSettings
@@ -106,3 +106,135 @@ def coarse_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> st
 
 def _divisor_near(step: int, stride: int) -> int:
     return max(n for n in range(1, step + 1) if stride % n == 0)
+
+
+# The plain filters are the yardstick that the networks are compared with.
+
+
+class MatchedFilterSettings(Settings):
+    """Multi-frequency matched filter for the thermal SZ effect in microwave maps [uK_CMB]."""
+
+    kind: Literal["matched"] = "matched"
+    frequencies_ghz: tuple[PositiveFloat, ...] = Field(
+        (97.8, 149.6, 216.5),
+        min_length=1,
+        description="effective frequency of each band for the SZ spectrum [GHz], in band order",
+    )
+    beam_fwhm_arcmin: tuple[PositiveFloat, ...] = Field(
+        (2.1, 1.4, 1.0), min_length=1, description="Gaussian beam of each band [arcmin]"
+    )
+    theta500_arcmin: tuple[PositiveFloat, ...] = Field(
+        (1.0, 2.0, 4.0), min_length=1, description="angular R500 of the templates [arcmin]"
+    )
+    highpass_fwhm_arcmin: PositiveFloat | None = Field(
+        None,
+        description="smoothing width of the Gaussian high-pass that the maps went through in "
+        "preprocessing [arcmin], so that the templates go through it too; null: none",
+    )
+    taper_arcmin: PositiveFloat = Field(
+        8.0, description="width of the cosine taper at the image's edges [arcmin]"
+    )
+    noise_radius_arcmin: PositiveFloat = Field(
+        30.0, description="half side of the boxes that measure the local noise [arcmin]"
+    )
+    point_source_snr: PositiveFloat | None = Field(
+        5.0, description="point sources above this S/N in a band are subtracted; null: none"
+    )
+    min_valid_fraction: float = Field(
+        0.5, gt=0, le=1, description="least fraction of valid pixels around a position"
+    )
+
+    @model_validator(mode="after")
+    def _one_beam_a_band(self) -> MatchedFilterSettings:
+        if len(self.beam_fwhm_arcmin) != len(self.frequencies_ghz):
+            raise ValueError(
+                f"beam_fwhm_arcmin has {len(self.beam_fwhm_arcmin)} values and frequencies_ghz "
+                f"{len(self.frequencies_ghz)}; give one of each for every band"
+            )
+        return self
+
+
+class MultiscaleFilterSettings(Settings):
+    """Difference-of-Gaussians filter for excess light of faint galaxies (after PZWav)."""
+
+    kind: Literal["multiscale"] = "multiscale"
+    scales_arcsec: tuple[PositiveFloat, ...] = Field(
+        (60.0, 90.0), min_length=1, description="standard deviations of the cores [arcsec]"
+    )
+    ring_ratio: float = Field(
+        4.0, gt=1, description="standard deviation of the ring in units of the core's"
+    )
+    signal_colour: tuple[float, ...] = Field(
+        (1.0, 1.5),
+        min_length=1,
+        description="light of a cluster in each band, in the image's units, up to a factor; the "
+        "default is W1, W2 [Vega nanomaggies] of galaxies at z of about 0.7",
+    )
+    clip_sigma: PositiveFloat = Field(
+        10.0, description="pixels are clipped at this many times the pixel noise"
+    )
+    bright_sigma: PositiveFloat | None = Field(
+        100.0, description="brighter pixels, in times the pixel noise, are left out; null: none"
+    )
+    bright_radius_arcsec: NonNegativeFloat = Field(
+        15.0, description="and so is all within this radius of them: the wings of stars [arcsec]"
+    )
+    noise_radius_arcmin: PositiveFloat = Field(
+        30.0, description="half side of the boxes that measure the local noise [arcmin]"
+    )
+    min_valid_fraction: float = Field(
+        0.5, gt=0, le=1, description="least fraction of valid pixels under the core"
+    )
+
+    @model_validator(mode="after")
+    def _some_signal(self) -> MultiscaleFilterSettings:
+        if not any(self.signal_colour):
+            raise ValueError("signal_colour is zero in every band; give the cluster's colour")
+        return self
+
+
+FilterSettings = Annotated[
+    MatchedFilterSettings | MultiscaleFilterSettings, Field(discriminator="kind")
+]
+
+
+class DetectSettings(Settings):
+    """How peaks of a map become candidates."""
+
+    radius_arcmin: PositiveFloat = Field(
+        2.0, description="a peak is the highest map pixel within this radius [arcmin]"
+    )
+    smooth_fwhm_arcmin: NonNegativeFloat = Field(
+        0.0, description="Gaussian smoothing of the (logit) map before the search [arcmin]"
+    )
+    min_probability: float = Field(
+        0.05, ge=0, lt=1, description="lowest peak kept from a network's map"
+    )
+    min_snr: float = Field(2.5, description="lowest peak kept from a filter's S/N map")
+    noise_inner_arcmin: PositiveFloat = Field(
+        5.0, description="inner radius of the annulus that measures the map's noise [arcmin]"
+    )
+    noise_outer_arcmin: PositiveFloat = Field(
+        20.0, description="outer radius of that annulus [arcmin]"
+    )
+    position_error_floor_arcmin: PositiveFloat = Field(
+        0.1, description="smallest position error along one axis [arcmin]"
+    )
+    max_per_deg2: PositiveFloat = Field(
+        200.0, description="most candidates kept per square degree of a tile, best first"
+    )
+
+    @model_validator(mode="after")
+    def _radii_grow(self) -> DetectSettings:
+        if not self.radius_arcmin <= self.noise_inner_arcmin < self.noise_outer_arcmin:
+            raise ValueError(
+                f"radius_arcmin = {self.radius_arcmin}, noise_inner_arcmin = "
+                f"{self.noise_inner_arcmin} and noise_outer_arcmin = {self.noise_outer_arcmin} "
+                "must grow in this order, so that a peak does not measure itself as noise"
+            )
+        return self
+
+    @property
+    def reach_arcmin(self) -> float:
+        """How far around its own pixels a tile must see the map [arcmin]."""
+        return self.noise_outer_arcmin + 2 * self.radius_arcmin + 1.5 * self.smooth_fwhm_arcmin

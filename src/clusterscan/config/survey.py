@@ -7,12 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.filter import FilterSettings, MatchedFilterSettings
+from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.preprocess import PreprocessSettings, preprocess_fault
 from clusterscan.config.sample import SampleSettings, TileSampleSettings
-from clusterscan.config.scan import ScanSettings, coarse_fault, step_fault
-from clusterscan.config.source import SourceSettings
+from clusterscan.config.scan import (
+    FilterSettings,
+    MatchedFilterSettings,
+    ScanSettings,
+    coarse_fault,
+    step_fault,
+)
 from clusterscan.config.train import TrainSettings
 
 FILTER = "filter"

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.special import logit
 
-from clusterscan.config.detect import DetectSettings
+from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 from clusterscan.detect import peak_shape

@@ -15,7 +15,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.config.source import MosaicSource
+from clusterscan.config.image_sources import MosaicSource
 from clusterscan.core import sky
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError

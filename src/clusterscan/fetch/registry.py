@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clusterscan.config.source import (
+from clusterscan.config.image_sources import (
     ArchiveSource,
     CutoutsSource,
     Hips2fitsSource,

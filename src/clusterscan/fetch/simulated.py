@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterscan.config.source import SimulatedSource
+from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.core import sky
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.source import ImageSpec, SourceObject

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from clusterscan.config.source import StampsSource
+from clusterscan.config.image_sources import StampsSource
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import file_sha256, fingerprint

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.config.footprint import (
+from clusterscan.config.searched_sky import (
     AnyFootprint,
     CatalogueCells,
     MaskFile,
     MocFile,
     Overlap,
+    SkySettings,
     geometric_tiles,
 )
-from clusterscan.config.sky import SkySettings
 from clusterscan.core import sky
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError

@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.config.footprint import MaskFile
+from clusterscan.config.searched_sky import MaskFile
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.formats.celestial_wcs import celestial_wcs

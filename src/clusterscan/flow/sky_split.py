@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.config.sample import CellSplit, FractionSplit
+from clusterscan.config.searched_sky import CellSplit, FractionSplit
 from clusterscan.core import sky
 from clusterscan.formats.sky_parts import PARTS
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from clusterscan.config.footprint import Cells, reads_files
 from clusterscan.config.model import FILTER, FUSION, Config
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
-from clusterscan.config.selection import INJECTED
+from clusterscan.config.searched_sky import Cells, reads_files
+from clusterscan.config.validation import INJECTED
 from clusterscan.core import sky
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.flow.footprint import run_blocks, run_tiles

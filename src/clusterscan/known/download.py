@@ -17,7 +17,7 @@ from typing import Any
 from clusterscan.catalogs.layouts import Layout, Remote
 from clusterscan.catalogs.registry import LAYOUTS
 from clusterscan.catalogs.tables import read_table
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.core.atomic import atomic_path, write_json
 from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.core.fingerprint import file_sha256

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import requests
 
-from clusterscan.config.reference_tables import GaiaTable
+from clusterscan.config.catalogs import GaiaTable
 from clusterscan.core.errors import SourceError
 from clusterscan.formats.tables import write_table
 

@@ -19,8 +19,7 @@ import pandas as pd
 
 from clusterscan.catalogs.read import read_positions
 from clusterscan.catalogs.validate import validate
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.reference_tables import (
+from clusterscan.config.catalogs import (
     TABLES,
     FileTable,
     GaiaTable,
@@ -28,6 +27,7 @@ from clusterscan.config.reference_tables import (
     UrlTable,
     VizierTable,
 )
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.core import sky
 from clusterscan.core.atomic import atomic_path, write_json
 from clusterscan.core.data_paths import expand_path

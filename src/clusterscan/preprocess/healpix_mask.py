@@ -9,7 +9,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
-from clusterscan.config.masks import MapMask
+from clusterscan.config.preprocess import MapMask
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.formats.healpix_map import UNSEEN, of_logical

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from clusterscan.config.masks import MapMask
+from clusterscan.config.preprocess import MapMask
 from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.source import ImageSpec

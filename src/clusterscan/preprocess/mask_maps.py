@@ -18,7 +18,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from clusterscan.config.masks import MapMask
+from clusterscan.config.preprocess import MapMask
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.formats.celestial_wcs import celestial_wcs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.masks import (
+from clusterscan.config.preprocess import (
     GalaxyMask,
     LegacySurveysRadius,
     PiecewiseRadius,

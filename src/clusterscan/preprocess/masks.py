@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
 
-from clusterscan.config.masks import MapMask
-from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.preprocess import MapMask, PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.source import ImageSpec

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from clusterscan.catalogs.chance import chance_probability, local_density
 from clusterscan.catalogs.reference import match_by_score, passes
-from clusterscan.config.validate import Range
+from clusterscan.config.validation import Range
 from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER, column_part
 from clusterscan.measure.expected_purity import expected_purity, purest_sample

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.config.sample import InjectionSettings
-from clusterscan.config.selection import SzSignal
+from clusterscan.config.validation import SzSignal
 from clusterscan.physics import cosmology, pressure
 from clusterscan.physics.spectra import sz_uk
 from clusterscan.physics.sz_template import beam_window, template_window

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from clusterscan.config.filter import MatchedFilterSettings
+from clusterscan.config.scan import MatchedFilterSettings
 from clusterscan.core.errors import ImageError
 from clusterscan.physics.sz_template import beam_window, sz_response_uk, template_window
 from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers

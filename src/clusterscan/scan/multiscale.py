@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from clusterscan.config.filter import MultiscaleFilterSettings
+from clusterscan.config.scan import MultiscaleFilterSettings
 from clusterscan.core.errors import ImageError
 from clusterscan.scan.significance import MAD_TO_SIGMA, local_significance
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from clusterscan.config.filter import MatchedFilterSettings, MultiscaleFilterSettings
+from clusterscan.config.scan import MatchedFilterSettings, MultiscaleFilterSettings
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED, SATURATED
 from clusterscan.scan.matched import matched_filter

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from clusterscan.config.filter import FilterSettings
-from clusterscan.config.scan import ScanSettings
+from clusterscan.config.scan import FilterSettings, ScanSettings
 from clusterscan.core.errors import ModelError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.formats.tile_image import TileImage

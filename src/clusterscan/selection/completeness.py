@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from clusterscan.config.selection import InjectionGrid
+from clusterscan.config.validation import InjectionGrid
 from clusterscan.validate.intervals import wilson
 
 PIVOT_MSUN, PIVOT_Z = 3e14, 0.6

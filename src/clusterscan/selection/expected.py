@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterscan.config.selection import InjectionGrid
+from clusterscan.config.validation import InjectionGrid
 from clusterscan.physics.cosmology import HaloTable, halo_table
 from clusterscan.selection.completeness import Completeness
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.selection import InjectionGrid
 from clusterscan.config.simulation import HaloSettings
+from clusterscan.config.validation import InjectionGrid
 from clusterscan.core import sky
 from clusterscan.simulate.halos import Halos, make_halos
 

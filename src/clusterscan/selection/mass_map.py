@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.selection import InjectionGrid
+from clusterscan.config.validation import InjectionGrid
 from clusterscan.core.atomic import atomic_path
 from clusterscan.selection.completeness import LIMITS, PIVOT_Z, TILE_WIDTH, Completeness, tile_shift
 from clusterscan.validate.intervals import wilson

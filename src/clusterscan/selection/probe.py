@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
+from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.config.selection import INJECTED, InjectionGrid, Signal
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
-from clusterscan.config.source import SimulatedSource
+from clusterscan.config.validation import INJECTED, InjectionGrid, Signal
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.simulated import Simulated

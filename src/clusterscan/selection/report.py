@@ -10,7 +10,7 @@ import pandas as pd
 
 from clusterscan.catalogs.pairs import checked_vectors, pairs_within
 from clusterscan.catalogs.reference import match_by_score
-from clusterscan.config.selection import SelectionSettings
+from clusterscan.config.validation import SelectionSettings
 from clusterscan.core import sky
 from clusterscan.measure.offsets import fit_offsets
 from clusterscan.selection.completeness import binned, fit_completeness, limits, resampled_fits

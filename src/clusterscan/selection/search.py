@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.detect import DetectSettings
 from clusterscan.config.merge import MergeSettings
+from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.detect.peaks import find_peaks
 from clusterscan.merge.calibrate import ProbabilityModel, calibrated

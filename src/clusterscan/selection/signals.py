@@ -12,7 +12,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.config.preprocess import PreprocessSettings
-from clusterscan.config.selection import GalaxiesSignal, SzSignal
+from clusterscan.config.validation import GalaxiesSignal, SzSignal
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.physics.psf import PSFS

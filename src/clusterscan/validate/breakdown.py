@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from clusterscan.catalogs.pairs import checked_vectors, pairs_within
 from clusterscan.catalogs.reference import match_by_score, passes
-from clusterscan.config.validate import Binning, ValidateSettings
+from clusterscan.config.validation import Binning, ValidateSettings
 from clusterscan.detect.peak_shape import ra_dec
 from clusterscan.validate.intervals import fraction, wilson
 from clusterscan.validate.recovery import Recovery, Region

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.measure.arrays import labelled
 from clusterscan.measure.expected_purity import sample_thresholds
 from clusterscan.measure.reliability import (

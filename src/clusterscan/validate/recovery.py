@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.reference import match_by_score, passes
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.validate.intervals import wilson

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.reference import passes
-from clusterscan.config.validate import ValidateSettings
+from clusterscan.config.validation import ValidateSettings
 from clusterscan.core.errors import CatalogueError
 from clusterscan.validate import breakdown
 from clusterscan.validate.bootstrap import compare

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from clusterscan.config.reading import merge, read_yaml, validated
+from clusterscan.config.load import merge, read_yaml, validated
 from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.errors import ConfigError
 from clusterscan_studies.config.study import Study

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.sample import CellSplit, FractionSplit
-from clusterscan.config.source import StampsSource
+from clusterscan.config.image_sources import StampsSource
+from clusterscan.config.searched_sky import CellSplit, FractionSplit
 from clusterscan_studies.config.labels import LabelSettings, Value
 
 

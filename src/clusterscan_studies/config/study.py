@@ -285,7 +285,7 @@ class Study(Settings):
 
     def training(self, key: str) -> TrainSettings:
         """Return an experiment's training: the study's, with what the experiment changes."""
-        from clusterscan.config.reading import merge
+        from clusterscan.config.load import merge
 
         values = self.train.model_dump(exclude_unset=True)
         merge(values, self.experiments[key].train.model_dump(exclude_unset=True))

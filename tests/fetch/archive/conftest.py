@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.core import sky
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source

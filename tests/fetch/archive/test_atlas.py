@@ -8,7 +8,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from clusterscan.config.source_archive import AtlasSettings
+from clusterscan.config.image_sources import AtlasSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive import places

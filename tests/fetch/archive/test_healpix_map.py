@@ -9,8 +9,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from clusterscan.config.download import DownloadSettings
-from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.execution import DownloadSettings
+from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.registry import open_source

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from clusterscan.config.source_archive import ArchiveSource
+from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.core.errors import SourceError
 
 

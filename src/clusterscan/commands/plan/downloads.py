@@ -9,9 +9,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from clusterscan.commands.sync.listed import not_listed
+from clusterscan.config.image_sources import (
+    ArchiveSource,
+    AtlasSettings,
+    CutoutsSource,
+    Hips2fitsSource,
+    HipsSource,
+)
 from clusterscan.config.model import Config, SurveySettings
-from clusterscan.config.source import ArchiveSource, CutoutsSource, Hips2fitsSource, HipsSource
-from clusterscan.config.source_archive import AtlasSettings
 from clusterscan.core import sky
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import Paths

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusterscan.config.image_sources import ArchiveSource, LocalSource, SourceSettings
 from clusterscan.config.model import Config
-from clusterscan.config.source import ArchiveSource, LocalSource, SourceSettings
 from clusterscan.core import sky
 from clusterscan.core.atomic import write_json_if_changed
 from clusterscan.core.errors import SourceError

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan.config.masks import MapMask, PointSourceMask, StarMask, TableMask
 from clusterscan.config.model import Config
+from clusterscan.config.preprocess import MapMask, PointSourceMask, StarMask, TableMask
 from clusterscan.core import sky
 from clusterscan.core.atomic import write_json, write_json_if_changed
 from clusterscan.core.data_paths import expand_path

@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
-from clusterscan.config.source_archive import AtlasSettings
+from clusterscan.config.image_sources import AtlasSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.local.image_file import outline, reaches

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from clusterscan.config.source_archive import ArchiveBand
+from clusterscan.config.image_sources import ArchiveBand
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive.places import open_whole
 from clusterscan.fetch.coadd import Cut

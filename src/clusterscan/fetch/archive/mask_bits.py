@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.config.source_archive import ArchiveBand
+from clusterscan.config.image_sources import ArchiveBand
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.archive.image_set import Frame, _Image
 from clusterscan.fetch.coadd import Cut, coadd

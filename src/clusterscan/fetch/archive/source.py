@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.config.source_archive import ArchiveBand, ArchiveSource
+from clusterscan.config.image_sources import ArchiveBand, ArchiveSource
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.archive.atlas import Atlas

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.client import Client
 from clusterscan.fetch.download.item import Item, Outcome

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import tenacity
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.faults import (
     AbsentError,
     DownloadError,

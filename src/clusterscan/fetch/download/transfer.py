@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import xxhash
 
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.digests import check_digests, stated_digests
 from clusterscan.fetch.download.faults import (
     ContentError,

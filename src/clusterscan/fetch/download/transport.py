@@ -21,7 +21,7 @@ import certifi
 import pycurl
 
 from clusterscan import __version__
-from clusterscan.config.download import DownloadSettings
+from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.faults import DownloadError, PermanentError, TransientError
 
 Receive = Callable[[bytes], object]

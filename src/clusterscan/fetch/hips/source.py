@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clusterscan.config.source import HipsSource
+from clusterscan.config.image_sources import HipsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access

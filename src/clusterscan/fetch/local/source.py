@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.config.source import LocalSource
+from clusterscan.config.image_sources import LocalSource
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress

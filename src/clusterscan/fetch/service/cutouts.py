@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import numpy as np
 from astropy.wcs import WCS
 
-from clusterscan.config.source_service import CutoutsSource
+from clusterscan.config.image_sources import CutoutsSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress

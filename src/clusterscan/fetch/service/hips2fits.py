@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from clusterscan.config.source_service import Hips2fitsSource
+from clusterscan.config.image_sources import Hips2fitsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.access import Access

@@ -1,6 +1,6 @@
-"""Settings of downloads: how politely, how patiently, and where files are kept.
+"""Settings of the execution: how jobs run, and how files are downloaded and kept.
 
-Nothing here changes a result, so it belongs to a run's execution and to no fingerprint.
+Nothing here changes a result, so no fingerprint holds any of it.
 """
 
 from __future__ import annotations
@@ -47,4 +47,24 @@ class DownloadSettings(Settings):
         "",
         pattern=r"^[\x20-\x7e]*$",
         description="e-mail or URL told to servers in the User-Agent",
+    )
+
+
+class ExecutionSettings(Settings):
+    """How jobs run; nothing here changes a result."""
+
+    workers: int = Field(1, ge=1, description="Dask worker processes of one fetch or image job")
+    gpus_per_job: int = Field(0, ge=0, description="GPUs a train or scan job asks for (resource)")
+    read_ahead_tiles: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="tiles that a scan job reads and normalises, each on a thread of its own, "
+        "while it scans one: for GPUs, 2 to 4",
+    )
+    max_failed_fraction: float = Field(
+        0.0, ge=0, le=1, description="a job fails where more of its tiles fail"
+    )
+    download: DownloadSettings = Field(
+        DownloadSettings(), description="how files are downloaded and kept"
     )

@@ -1,4 +1,4 @@
-"""Settings of a footprint: the sky that a run searches."""
+"""Settings of the sky: what is searched, how it is cut into tiles, what is held out of training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from clusterscan.config.base import Settings
+from clusterscan.config.base import Extension, HealpixColumn, HealpixFrame, Settings
 from clusterscan.config.catalogs import PublishedKind
-from clusterscan.config.map_file import Extension, HealpixColumn, HealpixFrame
 from clusterscan.core import sky
 
 
@@ -132,3 +131,104 @@ def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     every = np.arange(12 * 4**order)
     latitude = sky.galactic_latitude_deg(*sky.cell_centres(every, order))
     return [int(t) for t in every[np.abs(latitude) >= footprint.min_galactic_latitude_deg]]
+
+
+class CellSplit(Settings):
+    """Listed HEALPix cells are for validation and test, all other sky for training."""
+
+    kind: Literal["cells"]
+    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
+    validation: list[int] = Field(min_length=1, description="Cells of the validation part.")
+    test: list[int] = Field(min_length=1, description="Cells of the test part.")
+    guard_arcmin: float = Field(
+        0.0,
+        ge=0,
+        description="Examples closer than half a crop's diagonal plus this to another part are "
+        "dropped [arcmin].",
+    )
+
+    @model_validator(mode="after")
+    def _cells_exist_once(self) -> CellSplit:
+        both = set(self.validation) & set(self.test)
+        if both:
+            raise ValueError(f"cells {sorted(both)} are in validation and in test")
+        wrong = [c for c in self.validation + self.test if not 0 <= c < 12 * 4**self.order]
+        if wrong:
+            raise ValueError(f"cells {wrong} do not exist at order {self.order}")
+        return self
+
+
+class FractionSplit(Settings):
+    """Each cell's part is drawn by a hash of its number: stable when sky is added."""
+
+    kind: Literal["fractions"]
+    order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
+    validation: float = Field(gt=0, lt=1, description="Fraction of the cells for validation.")
+    test: float = Field(gt=0, lt=1, description="Fraction of the cells for the test.")
+    guard_arcmin: float = Field(
+        0.0,
+        ge=0,
+        description="Examples closer than half a crop's diagonal plus this to another part are "
+        "dropped [arcmin].",
+    )
+
+    @model_validator(mode="after")
+    def _training_is_left(self) -> FractionSplit:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test = {self.validation + self.test} leaves no sky for training"
+            )
+        return self
+
+
+SplitSettings = Annotated[CellSplit | FractionSplit, Field(discriminator="kind")]
+
+
+class SkySettings(Settings):
+    """How the sky is cut, and which part is searched."""
+
+    tile_order: int = Field(
+        5, ge=0, le=12, description="HEALPix order of a tile, the unit of images and ownership"
+    )
+    block_order: int = Field(
+        3, ge=0, le=12, description="order of a block, the unit of jobs; changing it moves no data"
+    )
+    map_order: int = Field(12, ge=1, le=20, description="order of the probability maps' pixels")
+    footprint: Footprint = Field(description="the sky to search")
+    regions: SplitSettings = Field(description="the sky held out of training: whole cells")
+
+    @model_validator(mode="after")
+    def _orders_nest(self):
+        if self.block_order > self.tile_order:
+            raise ValueError(
+                f"block_order = {self.block_order} is finer than tile_order = {self.tile_order}; "
+                "a block holds whole tiles, so lower it"
+            )
+        width_order = self.map_order - self.tile_order
+        if not 5 <= width_order <= 10:
+            raise ValueError(
+                f"map_order - tile_order = {width_order} gives map tiles of {2.0**width_order:g} "
+                "pixels a side; choose orders 5 to 10 apart (9 is the HiPS standard of 512)"
+            )
+        if self.regions.order > self.map_order:
+            raise ValueError("regions.order is finer than map_order; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_lie_in_the_footprint(self):
+        # Checking a configuration reads no file.
+        if not isinstance(self.regions, CellSplit) or reads_files(self.footprint):
+            return self
+        order = min(self.regions.order, self.tile_order)
+        whole = self.footprint
+        parts = whole.of if isinstance(whole, Overlap) else (whole,)
+        tiles = set.intersection(*(set(geometric_tiles(p, self.tile_order)) for p in parts))
+        searched = {int(sky.ancestor(t, self.tile_order, order)) for t in tiles}
+        for part in ("validation", "test"):
+            cells = getattr(self.regions, part)
+            if not any(int(sky.ancestor(c, self.regions.order, order)) in searched for c in cells):
+                raise ValueError(
+                    f"regions.{part} = {cells}: none of these cells of order {self.regions.order} "
+                    "lies in the footprint; choose cells inside"
+                )
+        return self

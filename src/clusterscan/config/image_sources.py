@@ -1,0 +1,482 @@
+"""Settings of image sources: where a survey's images come from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from clusterscan.config.base import (
+    Extension,
+    HealpixColumn,
+    HealpixFrame,
+    HealpixOrdering,
+    Settings,
+)
+
+
+class BandSettings(Settings):
+    """What is done to a band's values; a base of sources.
+
+    Attributes
+    ----------
+    BANDS : str
+        The setting that names something for each band.
+    """
+
+    BANDS: ClassVar[str]
+
+    scale_by: dict[str, float] = Field(
+        {}, description="For each band, what values are multiplied by to be in the survey's unit."
+    )
+    no_data: float | None = Field(
+        None, description="A value that means no data, besides NaN and the files' BLANK."
+    )
+
+    @model_validator(mode="after")
+    def _scaled_bands_exist(self):
+        self.require_bands("scale_by")
+        return self
+
+    def require_bands(self, key: str) -> None:
+        """Check that a setting by band names no other bands.
+
+        Raises
+        ------
+        ValueError
+            If it does.
+        """
+        bands = getattr(self, self.BANDS)
+        if extra := sorted(set(getattr(self, key)) - set(bands)):
+            raise ValueError(f"{key}: {extra} are no bands of {self.BANDS} {sorted(bands)}")
+
+
+class SimulatedSource(Settings):
+    """Images of the simulated sky, made offline, tile by tile."""
+
+    kind: Literal["simulated"]
+    sky: Literal["infrared", "microwave", "xray", "optical"] = Field(
+        description="Which simulated survey: unWISE-like W1 and W2, ACT-like f090, f150, f220, "
+        "XMM-like 0.5-2 keV (one band of any name), or any of g, r, i of photographic depth."
+    )
+
+
+class MosaicSource(Settings):
+    """One local FITS file that holds the whole survey, one image extension a band."""
+
+    kind: Literal["mosaic"]
+    path: str = Field(
+        description="The FITS file; may begin with ${CLUSTERSCAN_DATA}. Relative paths start at "
+        "the project's folder."
+    )
+    extensions: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, the name of its image extension.",
+    )
+    coverage: str | None = Field(
+        None, description="Extension that is 0 where the mosaic has no data; none: all is covered."
+    )
+
+
+class HipsSource(BandSettings):
+    """Static HiPS trees of FITS tiles, one a band, on a server or in a folder."""
+
+    BANDS: ClassVar[str] = "trees"
+
+    kind: Literal["hips"]
+    trees: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, its tree: an http(s) URL or a folder, which "
+        "may begin with ${CLUSTERSCAN_DATA}.",
+    )
+    order: int | None = Field(
+        None,
+        ge=0,
+        le=20,
+        description="HiPS order of the tiles that are read; null: the coarsest whose pixels are "
+        "no larger than pixel_scale_arcsec, or the finest that a tree has.",
+    )
+    resampling: Literal["bilinear", "nearest"] = Field(
+        "bilinear", description="Interpolation between HiPS pixels."
+    )
+    versions: Literal["tiles", "release"] = Field(
+        "tiles",
+        description="What sync looks at: `tiles` each tile (a request without data each), "
+        "`release` only the trees' release dates, so a tile changed in between goes unseen.",
+    )
+
+
+class LocalSource(BandSettings):
+    """A folder of FITS images of any tiling and celestial projection, coadded on each tile."""
+
+    BANDS: ClassVar[str] = "files"
+
+    kind: Literal["local"]
+    path: str = Field(description="The folder; may begin with ${CLUSTERSCAN_DATA}.")
+    files: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, a pattern of its files below the folder, "
+        "such as `**/*-w1-img-m.fits` (** stands for any folders).",
+    )
+    extension: str | int | None = Field(
+        None, description="Name or number of the image extension; null: the first image."
+    )
+    resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
+        "bilinear",
+        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+    )
+    quantity: Literal["surface_brightness", "flux"] = Field(
+        "surface_brightness",
+        description="Whether a value holds for any pixel size, or is the flux in its pixel (which "
+        "needs `adaptive`).",
+    )
+    versions: Literal["sha256", "mtime"] = Field(
+        "sha256",
+        description="What tells a changed file: its checksum, or (quick, weak) size and time.",
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LocalSource:
+        if self.quantity == "flux" and self.resampling != "adaptive":
+            raise ValueError("quantity: flux is kept only by `resampling: adaptive`; choose that")
+        for band, pattern in self.files.items():
+            if pattern.startswith("/") or ".." in pattern.split("/"):
+                raise ValueError(f"files.{band} = {pattern!r} leads out of the folder")
+        return self
+
+
+_PLACES = ("{tile}", "{tile3}", "{end3}")
+
+
+class AtlasSettings(Settings):
+    """The table of a survey's tiling: square images, north up, as those of unWISE."""
+
+    table: str = Field(
+        description="FITS or CSV table: an http(s) URL or a path, which may begin with "
+        "${CLUSTERSCAN_DATA}."
+    )
+    name: str = Field("coadd_id", description="Its column of the tiles' names.")
+    digits: int = Field(
+        0, ge=0, le=20, description="Names that are numbers are filled up with zeros to this many."
+    )
+    ra: str = Field("ra", description="Its column of the centres' right ascension [deg].")
+    dec: str = Field("dec", description="Its column of the centres' declination [deg].")
+    size_px: int = Field(2048, gt=0, description="Side of a tile's image [pixels].")
+    pixel_scale_arcsec: float = Field(2.75, gt=0, description="Its pixel size [arcsec].")
+
+
+class ArchiveBand(Settings):
+    """The files of one band, each an http(s) URL or a path.
+
+    In an atlas {tile} stands for a tile's name, {tile3} for its first three characters, {end3}
+    for its last three.
+    """
+
+    image: str = Field(min_length=1, description="The image, or the HEALPix map.")
+    weight: str | None = Field(
+        None,
+        description="Inverse variance on the image's grid: no data where it is not above 0, and "
+        "the weight where images overlap.",
+    )
+    exposure: str | None = Field(
+        None,
+        description="Exposure on the image's grid: the image is divided by it, it is the weight "
+        "where images overlap, and where it is not above 0 there are no data.",
+    )
+    background: str | None = Field(
+        None, description="Background on the image's grid, subtracted before anything else."
+    )
+    mask: str | None = Field(
+        None, description="Image of integers whose bits say what is wrong with a pixel."
+    )
+    mask_bits: dict[Literal["saturated", "bright_star", "survey_mask"], list[int]] = Field(
+        default_factory=dict,
+        description="Plane of the tile's mask -> numbers of the mask's bits, from 0.",
+    )
+    mask_extension: str | int | None = Field(
+        None, description="Name or number of the mask's extension; null: the first image."
+    )
+    extension: Extension = None
+    plane: int = Field(0, ge=0, description="Plane of a cube: 0 is I of a map of Stokes I, Q, U.")
+    column: HealpixColumn = None
+    unit: str | None = Field(
+        None,
+        description="Unit of the values; null: the header's, or the survey's where it names none.",
+    )
+    channel: Literal["HFI100", "HFI143", "HFI217", "HFI353", "HFI545", "HFI857"] | None = Field(
+        None, description="Planck channel whose factor turns MJy/sr into K_CMB and back."
+    )
+    scale_by: float | None = Field(
+        None, description="What values are multiplied by, instead of a conversion by units."
+    )
+    megabytes: dict[Literal["image", "weight", "exposure", "background"], float] = Field(
+        {},
+        exclude=True,  # it changes no image, so it belongs to no fingerprint
+        description="Sizes of the files on the server, for `clusterscan plan` alone [10^6 bytes]; "
+        "those not named are taken as 4 bytes a pixel of the atlas.",
+    )
+
+    def files(self) -> dict[str, str]:
+        """Return what is needed of each place, by its part."""
+        parts = ("image", "weight", "exposure", "background", "mask")
+        return {part: value for part in parts if (value := getattr(self, part)) is not None}
+
+    @model_serializer(mode="wrap")
+    def _only_masks_that_are_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What is not asked for is in no fingerprint.
+        values = handler(self)
+        for name in ("mask", "mask_bits", "mask_extension"):
+            if self.mask is None:
+                values.pop(name, None)
+        return values
+
+    @model_validator(mode="after")
+    def _mask_and_bits_belong_together(self) -> ArchiveBand:
+        if (self.mask is None) != (not self.mask_bits):
+            raise ValueError("mask and mask_bits belong together: give both or neither")
+        if any(not 0 <= bit < 63 for bits in self.mask_bits.values() for bit in bits):
+            raise ValueError("mask_bits: bits are numbered from 0 to 62")
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_sound(self) -> ArchiveBand:
+        for part, text in self.files().items():
+            unknown = [p for p in re.findall(r"\{[^}]*\}", text) if p not in _PLACES]
+            unknown = [p for p in unknown if not text.startswith("$" + p)]
+            if unknown:
+                raise ValueError(
+                    f"{part}: {unknown[0]} means nothing here; use {{tile}}, {{tile3}}, {{end3}}"
+                )
+        return self
+
+
+class ArchiveSource(Settings):
+    """Survey maps and images as their archives publish them, by URL or path."""
+
+    kind: Literal["archive"]
+    files: dict[str, ArchiveBand] = Field(
+        min_length=1, description="For each of the survey's bands, its files."
+    )
+    format: Literal["image", "healpix"] = Field(
+        "image",
+        description="image: FITS images of any celestial projection (the full sky in CAR, a field "
+        "in TAN); healpix: a HEALPix map, of the whole sky or a part of it, in a FITS table.",
+    )
+    atlas: AtlasSettings | None = Field(
+        None, description="The tiling, where a band has one file for each of its tiles."
+    )
+    frame: HealpixFrame = None
+    ordering: HealpixOrdering = None
+    resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
+        "bilinear",
+        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+    )
+    quantity: Literal["surface_brightness", "flux"] = Field(
+        "surface_brightness",
+        description="Whether a value holds for any pixel size, or is the flux or counts in its "
+        "pixel, and then becomes that in the survey's pixel.",
+    )
+    no_data: float | None = Field(
+        None, description="A value that means no data, besides NaN, BLANK and HEALPix' own."
+    )
+    versions: Literal["sha256", "mtime", "release"] = Field(
+        "sha256",
+        description="What tells a changed file on disk: its checksum, or (quick, weak) size and "
+        "time. Of files on servers it is the strongest that the server tells, with a request for "
+        "each; `release`: their addresses name a release that never changes, so nobody is asked.",
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ArchiveSource:
+        for band, files in self.files.items():
+            places = files.files().items()
+            placed = [part for part, text in places if any(p in text for p in _PLACES)]
+            if self.atlas is None and placed:
+                raise ValueError(f"files.{band}.{placed[0]} names a tile, so `atlas` is needed")
+            if self.atlas is not None and "image" not in placed:
+                raise ValueError(f"files.{band}.image must name {{tile}}: `atlas` is given")
+            if self.format == "healpix" and len(files.files()) > 1:
+                raise ValueError(f"files.{band}: a HEALPix map is taken by itself, as `image`")
+        if self.format == "healpix" and self.atlas is not None:
+            raise ValueError("a HEALPix map of the whole sky has no atlas")
+        if self.format == "healpix" and self.resampling == "adaptive":
+            raise ValueError("a HEALPix map is read by `bilinear` or `nearest`")
+        if self.format == "healpix" and self.quantity == "flux":
+            raise ValueError("a HEALPix map is taken for surface brightness; give scale_by")
+        return self
+
+
+NATIVE_SCALES_ARCSEC = {
+    "ls-dr8": 0.262,
+    "ls-dr9": 0.262,
+    "ls-dr9-north": 0.262,
+    "ls-dr9-south": 0.262,
+    "ls-dr10": 0.262,
+    "ls-dr10-grz": 0.262,
+    "unwise-neo6": 2.75,
+    "unwise-neo7": 2.75,
+}
+"""Pixel sizes of the viewer's layers [arcsec]; others must be given."""
+
+LAYER_BANDS = {
+    "ls-dr8": "grz",
+    "ls-dr9": "grz",
+    "ls-dr9-north": "grz",
+    "ls-dr9-south": "grz",
+    "ls-dr10": "griz",
+    "ls-dr10-grz": "grz",
+    "unwise-neo6": "12",
+    "unwise-neo7": "12",
+}
+"""Bands of the viewer's layers."""
+
+
+class Hips2fitsSource(BandSettings):
+    """The service hips2fits: any HiPS it knows, resampled by the service to the tile's image."""
+
+    BANDS: ClassVar[str] = "hips"
+
+    kind: Literal["hips2fits"]
+    hips: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, the HiPS' identifier, such as CDS/P/DSS2/red.",
+    )
+    server: str = Field(
+        "https://alasky.cds.unistra.fr/hips-image-services/hips2fits",
+        pattern=r"^https?://[^\s]+$",
+        description="The service's address; a mirror is "
+        "https://alaskybis.cds.unistra.fr/hips-image-services/hips2fits.",
+    )
+    properties: dict[str, str] = Field(
+        {},
+        description="For bands, the URL of the tree's `properties`: sync reads its release date "
+        "there. Of others no change is ever seen.",
+    )
+
+    @model_validator(mode="after")
+    def _bands_agree(self) -> Hips2fitsSource:
+        self.require_bands("properties")
+        return self
+
+
+class CutoutsSource(BandSettings):
+    """The Legacy Surveys' viewer: small images of a layer, always at the layer's own pixel size."""
+
+    BANDS: ClassVar[str] = "bands"
+
+    kind: Literal["cutouts"]
+    layer: str = Field(
+        pattern=r"^[\w.+-]+$", description="The viewer's layer, such as ls-dr10 or unwise-neo7."
+    )
+    bands: dict[str, str] = Field(
+        min_length=1,
+        description="For each of the survey's bands, the layer's band, one character as in the "
+        "viewer: g, r, i, z, and 1, 2 for W1, W2.",
+    )
+    server: str = Field(
+        "https://www.legacysurvey.org/viewer/fits-cutout",
+        pattern=r"^https?://[^\s]+$",
+        description="The service's address.",
+    )
+    native_scale_arcsec: float | None = Field(
+        None,
+        gt=0,
+        description="The layer's own pixel size; null: as known for "
+        f"{', '.join(NATIVE_SCALES_ARCSEC)}. At another the viewer would resample unseen [arcsec].",
+    )
+    max_px: int = Field(
+        3000,
+        ge=64,
+        le=3000,
+        description="Largest side of one image; the viewer cuts larger ones without a word.",
+    )
+    resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
+        "adaptive",
+        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+    )
+    quantity: Literal["surface_brightness", "flux"] = Field(
+        "flux",
+        description="Whether a value holds for any pixel size, or is the flux in its pixel, and "
+        "then becomes that in the survey's pixel.",
+    )
+    no_data: float | None = Field(
+        0.0, description="A value that means no data, besides NaN: the viewer fills with 0."
+    )
+
+    @model_validator(mode="after")
+    def _layer_is_known(self) -> CutoutsSource:
+        if self.native_scale_arcsec is None and self.layer not in NATIVE_SCALES_ARCSEC:
+            raise ValueError(
+                f"layer {self.layer!r}: its own pixel size is not known here; give "
+                "native_scale_arcsec"
+            )
+        for band, name in self.bands.items():
+            if len(name) != 1:
+                raise ValueError(f"bands.{band} = {name!r}: the viewer's bands are one character")
+            if name not in LAYER_BANDS.get(self.layer, name):
+                raise ValueError(
+                    f"bands.{band} = {name!r}: layer {self.layer} has "
+                    f"{', '.join(LAYER_BANDS[self.layer])}"
+                )
+        if len(set(self.bands.values())) < len(self.bands):
+            raise ValueError("bands: two bands of the survey name the same one of the layer")
+        return self
+
+    @property
+    def scale_arcsec(self) -> float:
+        """The layer's own pixel size [arcsec]."""
+        return self.native_scale_arcsec or NATIVE_SCALES_ARCSEC[self.layer]
+
+
+SourceSettings = Annotated[
+    SimulatedSource
+    | MosaicSource
+    | HipsSource
+    | LocalSource
+    | ArchiveSource
+    | Hips2fitsSource
+    | CutoutsSource,
+    Field(discriminator="kind"),
+]
+
+
+class StampsSource(Settings):
+    """A zip file or folder of small images of listed objects: JPEG, PNG or FITS."""
+
+    path: str = Field(description="The zip file or folder; may begin with ${CLUSTERSCAN_DATA}.")
+    pixel_scale_arcsec: float = Field(gt=0, description="Pixel size of the stamps [arcsec].")
+    size_px: int | None = Field(
+        None,
+        gt=0,
+        le=4096,
+        description="Side of the square stamps [pixels]; null: stamps may differ, and be oblong.",
+    )
+    bands: list[str] = Field(
+        min_length=1,
+        max_length=64,
+        description="The survey's bands in the order of the channels, or of a FITS cube's planes.",
+    )
+    extensions: dict[str, str] | None = Field(
+        None,
+        description="For each band, the image extension of FITS stamps; null: their first image.",
+    )
+    row_0: Literal["north", "south"] = Field(
+        "north",
+        description="Which side of the sky the first row of a JPEG or PNG shows (FITS: as stored).",
+    )
+    max_member_bytes: int = Field(
+        8_000_000, gt=0, description="Larger files in the zip are refused [bytes, unpacked]."
+    )
+    max_members: int = Field(1_000_000, gt=0, description="A zip with more files is refused.")
+
+    @model_validator(mode="after")
+    def _bands_are_distinct(self) -> StampsSource:
+        if len(set(self.bands)) < len(self.bands):
+            raise ValueError(f"bands = {self.bands} names a band twice")
+        if self.extensions is not None and set(self.extensions) != set(self.bands):
+            raise ValueError(
+                f"extensions names {sorted(self.extensions)}, but bands = {self.bands}; give one "
+                "extension for each band"
+            )
+        return self
