@@ -14,7 +14,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.model import Config
 from clusterscan.core.data_paths import PROJECT_ROOT, expand_path
 from clusterscan.core.errors import ConfigError, ModelError, SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.flow.paths import Paths
 from clusterscan.formats.catalogue_columns import FLAGS
 from clusterscan.networks.pretrained import read_weights

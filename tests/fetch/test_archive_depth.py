@@ -10,7 +10,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import ArchiveBand, ArchiveSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.inverse_variance import area_ratio
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile

@@ -17,10 +17,8 @@ import xxhash
 
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import Meter, download_all, probe_all
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.fits_check import check_fits
-from clusterscan.fetch.download.item import Item
-from clusterscan.fetch.download.store import Store, locked_part
+from clusterscan.fetch.download.checks import ContentError, check_fits
+from clusterscan.fetch.download.store import Item, Store, locked_part
 
 
 def get(server, folder, settings, paths=("/a.fits",), token="v1", check=check_fits):
@@ -101,8 +99,8 @@ def test_files_without_the_last_padding_are_whole(server, tmp_path, quick_downlo
     server.files = {"/a.fits": data, "/b.fits": data[:-1], "/c.fits": data + b"junk" * 800}
     found = get(server, tmp_path, quick_downloads(retries=0), ["/a.fits", "/b.fits", "/c.fits"])
     assert found["/a.fits"].status == "ok"
-    assert "cut short" in found["/b.fits"].words
-    assert "follow the end" in found["/c.fits"].words
+    assert "truncated" in found["/b.fits"].words
+    assert "extra bytes follow" in found["/c.fits"].words
 
 
 def cards(*lines):
@@ -122,7 +120,7 @@ def test_headers_that_never_end_or_lead_backwards_are_damage(tmp_path):
         handle.write(b"SIMPLE  =".ljust(2880))
         handle.truncate(2880 * 70_000)
     tracemalloc.start()
-    with pytest.raises(ContentError, match="does not end"):
+    with pytest.raises(ContentError, match="has no END"):
         check_fits(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -376,8 +374,8 @@ import sys
 from pathlib import Path
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
-from clusterscan.fetch.download.fits_check import check_fits
-from clusterscan.fetch.download.item import Item
+from clusterscan.fetch.download.checks import check_fits
+from clusterscan.fetch.download.store import Item
 from clusterscan.fetch.download.store import Store
 
 base, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])

@@ -12,7 +12,7 @@ import pytest
 
 from clusterscan.config.image_sources import HipsSource
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 
@@ -115,8 +115,8 @@ import json, resource, signal, sys
 from pathlib import Path
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
-from clusterscan.fetch.download.fits_check import check_fits
-from clusterscan.fetch.download.item import Item
+from clusterscan.fetch.download.checks import check_fits
+from clusterscan.fetch.download.store import Item
 from clusterscan.fetch.download.store import Store
 
 base, folder, limit, names = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]

@@ -15,8 +15,8 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import HipsSource
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError, SourceError
-from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.faults import ContentError
+from clusterscan.fetch.download.checks import ContentError
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.hips.geometry import cells_of_image, face_wcs, to_frame
 from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile

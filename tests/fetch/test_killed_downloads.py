@@ -10,9 +10,8 @@ import pytest
 
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
-from clusterscan.fetch.download.fits_check import check_fits
-from clusterscan.fetch.download.item import Item
-from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.download.checks import check_fits
+from clusterscan.fetch.download.store import Item, Store
 
 KILLS, TILES, LARGE = 20, 200, 4
 SETTINGS = DownloadSettings(connections_per_host=4, retries=2, backoff_s=0.01)

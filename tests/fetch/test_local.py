@@ -11,7 +11,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import LocalSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.formats.raw_image import read_raw
@@ -160,7 +160,7 @@ def test_a_file_that_was_cut_short_is_no_data(tmp_path):
     offered = tokens_by_tile(source.objects([tile]), [tile])
     data = (tmp_path / "in/a.fits").read_bytes()
     (tmp_path / "in/a.fits").write_bytes(data[:20000])
-    with pytest.raises(SourceError, match="cut short"):
+    with pytest.raises(SourceError, match="truncated"):
         source.prepare(offered).fetch_tile(tile, tmp_path / "raw.fits")
 
 

@@ -9,9 +9,8 @@ import time
 import pytest
 
 from clusterscan.fetch.download.batch import download_all, download_checked, probe_all
-from clusterscan.fetch.download.item import Item, Version
-from clusterscan.fetch.download.store import Store, locked_part
-from clusterscan.fetch.download.transfer import Transfer
+from clusterscan.fetch.download.client import Transfer
+from clusterscan.fetch.download.store import Item, Store, Version, locked_part
 from clusterscan.fetch.download.transport import Response
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -182,7 +181,7 @@ def test_compressed_bytes_are_not_taken_for_the_file_unless_it_is_compressed(scr
     server = scripted(whole(b"\x1f\x8b\x08...", b"Content-Encoding: gzip"))
     found = get(server.base + "/properties")
     assert found.status == "failed"
-    assert "compressed (gzip)" in found.words
+    assert "compressed the file (gzip)" in found.words
     assert get(server.base + "/a.fits.gz").path.read_bytes() == b"\x1f\x8b\x08..."
 
 

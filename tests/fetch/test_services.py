@@ -16,7 +16,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import CutoutsSource, Hips2fitsSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.formats.raw_image import read_raw

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from clusterscan.fetch.download.faults import PermanentError, TransientError
+from clusterscan.fetch.download.checks import PermanentError, TransientError
 from clusterscan.fetch.download.transport import Transport
 
 

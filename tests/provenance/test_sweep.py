@@ -7,8 +7,7 @@ import sys
 
 from clusterscan.core.atomic import HOST, temporary_name
 from clusterscan.core.sweep import sweep
-from clusterscan.fetch.download.item import Item, Version
-from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.download.store import Item, Store, Version
 
 KILLED = """
 import os, signal, sys

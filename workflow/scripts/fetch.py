@@ -13,7 +13,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, PreparedSource, Source
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_to_compute

@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> None:
     from clusterscan.commands.sync.sources import sync_sources
     from clusterscan.commands.sync.training_sets import changes_since
     from clusterscan.config.load import load_config
-    from clusterscan.fetch.download.access import Access
+    from clusterscan.fetch.download.store import Access
 
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -20,7 +20,7 @@ from clusterscan.fetch.source import ImageSpec, Source
 
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings
-    from clusterscan.fetch.download.access import Access
+    from clusterscan.fetch.download.store import Access
 
 
 PreparedSettings = HipsSource | LocalSource | ArchiveSource | Hips2fitsSource | CutoutsSource

@@ -22,8 +22,7 @@ from clusterscan.core.atomic import atomic_path, write_json
 from clusterscan.core.errors import CatalogueError, SourceError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.fetch.download.batch import download_all
-from clusterscan.fetch.download.item import Item
-from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.download.store import Item, Store
 
 
 def download(

@@ -12,7 +12,7 @@ from astropy.table import Table
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.formats import healpix_map

@@ -19,7 +19,7 @@ from clusterscan.core.atomic import write_json_if_changed
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, PreparedSource, SourceObject, tokens_by_tile
 from clusterscan.flow.footprint import run_tiles

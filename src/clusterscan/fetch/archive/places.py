@@ -15,11 +15,9 @@ from astropy.io import fits
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_checked, probe_all
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.fits_check import check_fits
-from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.checks import ContentError, check_fits
+from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.file_tokens import FileTokens
 
 RELEASED = "weak released"

@@ -20,8 +20,7 @@ from clusterscan.fetch.archive.mask_bits import mask_planes
 from clusterscan.fetch.archive.places import Places, place_of, whole_path
 from clusterscan.fetch.archive.units import factor
 from clusterscan.fetch.coadd import Cut, coadd, coadd_with_ivar
-from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.item import Outcome
+from clusterscan.fetch.download.store import Access, Outcome
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.source import ImageSpec, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome

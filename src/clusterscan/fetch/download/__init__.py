@@ -1,1 +1,1 @@
-"""Download many files politely: nothing lands that is not whole and what it claims to be."""
+"""Download many files politely, and keep only files that are complete and correct."""

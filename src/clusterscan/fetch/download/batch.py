@@ -1,4 +1,4 @@
-"""Many files at once: a few workers share one transport, and say how far they are."""
+"""Download many files: a few workers share one transport and report their progress."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.client import Client
-from clusterscan.fetch.download.item import Item, Outcome
-from clusterscan.fetch.download.store import Store
+from clusterscan.fetch.download.store import Item, Outcome, Store
 from clusterscan.fetch.download.transport import Transport
 
 _MOST_COMPARED_BYTES = 1_000_000_000
-_S_BETWEEN_TELLINGS = 0.2
+_REPORT_INTERVAL_S = 0.2
 
 
 class Meter:
-    """Rate and time left."""
+    """Counts files and bytes, and reports the rate and the time left."""
 
     def __init__(self, total: int, progress: Progress | None, noun: str):
         self._total = total
@@ -32,25 +31,25 @@ class Meter:
     def received(self, count: int) -> None:
         """Count bytes."""
         self._bytes += count
-        self._tell()
+        self._report()
 
     def finished_one(self) -> None:
         """Count a file."""
         self._done += 1
-        self._tell()
+        self._report()
 
     def text(self, elapsed_s: float) -> str:
-        """Return how far it is in words."""
+        """Return the progress as text."""
         rate = self._bytes / max(elapsed_s, 1e-9) / 1e6
         left = elapsed_s * (self._total - self._done) / self._done if self._done else None
         wait = "" if left is None else f", {_duration(left)} left"
         return f"{self._done} of {self._total} {self._noun}, {rate:.1f} MB/s{wait}"
 
-    def _tell(self) -> None:
-        now = time.monotonic()  # asked with every piece of every file
+    def _report(self) -> None:
+        now = time.monotonic()  # called with every piece of every file, so kept cheap
         if self._progress is None or (now < self._next and self._done < self._total):
             return
-        self._next = now + _S_BETWEEN_TELLINGS
+        self._next = now + _REPORT_INTERVAL_S
         self._progress(self._done, max(self._total, 1), self.text(now - self._started))
 
 
@@ -66,23 +65,23 @@ def download_all(
     settings: DownloadSettings,
     progress: Progress | None = None,
 ) -> dict[str, Outcome]:
-    """Bring files into the store.
+    """Download files into the store.
 
     Parameters
     ----------
     items : iterable of Item
         The files; names are distinct.
     store : Store
-        Where they are kept.
+        Destination.
     settings : DownloadSettings
         Limits, retries, timeouts.
     progress : Progress, optional
-        Told the rate and the time left.
+        Receives the rate and the time left.
 
     Returns
     -------
     dict of str to Outcome
-        For each item's name what became of it. A fault of one never stops the others.
+        Outcome by item name. A fault of one file never stops the others.
     """
     items = list(items)
     if settings.offline:
@@ -98,10 +97,10 @@ def download_checked(
     settings: DownloadSettings,
     progress: Progress | None = None,
 ) -> dict[str, Outcome]:
-    """Bring files into the store as `download_all` does, and none that was damaged there.
+    """Download files into the store, and replace stored files that were damaged on disk.
 
-    Files up to 1 GB are compared with the checksum that was noted when they arrived; one of other
-    bytes is forgotten and fetched again.
+    Files of up to 1 GB are compared with the checksum noted when they arrived. A damaged one is
+    removed and downloaded again.
     """
     items = list(items)
     found = download_all(items, store, settings, progress)
@@ -125,9 +124,9 @@ def probe_all(
     settings: DownloadSettings,
     progress: Progress | None = None,
 ) -> dict[str, Outcome]:
-    """Ask which versions of files the server has, with one request each and no bytes."""
+    """Ask which versions of files the server has: one request each, no file is transferred."""
     items = list(items)
-    meter = Meter(len(items), progress, "files asked for")
+    meter = Meter(len(items), progress, "files probed")
     return _run(items, store, settings, meter, lambda client: client.probe)
 
 
@@ -163,5 +162,5 @@ def _run(
     try:
         asyncio.run(run())
     except ExceptionGroup as group:
-        raise group.exceptions[0] from None  # a full disk must be seen as what it is
+        raise group.exceptions[0] from None  # show a full disk as what it is
     return outcomes

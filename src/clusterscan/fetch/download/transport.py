@@ -1,7 +1,7 @@
-"""HTTP by libcurl: requests over kept connections, and what their failures mean.
+"""HTTP requests with libcurl, over kept connections.
 
-libcurl does the network on the event loop's own thread (pycurl's asyncio multi handle). It knows
-nothing of files: a body is handed on piece by piece, as it arrives.
+libcurl does the network I/O on the event loop's own thread (pycurl's asyncio multi handle). This
+module knows nothing about files: a body is passed on piece by piece as it arrives.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ import pycurl
 
 from clusterscan import __version__
 from clusterscan.config.execution import DownloadSettings
-from clusterscan.fetch.download.faults import DownloadError, PermanentError, TransientError
+from clusterscan.fetch.download.checks import DownloadError, PermanentError, TransientError
 
 Receive = Callable[[bytes], object]
-"""Takes one piece of a body."""
+"""Function that takes one piece of a body."""
 
 _BUFFER = 512 * 1024
-_NO_PROTOCOL = "Protocol "
-"""How libcurl begins to say that it does not speak a URL's protocol."""
+_NO_PROTOCOL = "Protocol "  # libcurl's message about an unsupported protocol starts like this
 _LONGEST_MS = 2**31 - 1
 _STATUS_LINE = re.compile(r"HTTP/\S+\s+(\d{3})\s*(.*)", re.DOTALL)
 _HOST_PART = re.compile(r"[^:/?#]+://[^/?#]*")
@@ -46,17 +45,16 @@ _PERMANENT = frozenset(
 
 @dataclass(frozen=True)
 class Response:
-    """The head of a server's answer, after all redirects.
+    """Status and headers of the final response, after all redirects.
 
     Attributes
     ----------
     status : int
         HTTP status.
     reason : str
-        Its words.
+        Reason phrase.
     headers : mapping of str to str
-        By name in lower case; those that come several times are joined with commas
-        (RFC 9110, section 5.3).
+        By name in lower case; repeated headers are joined with commas (RFC 9110, section 5.3).
     """
 
     status: int
@@ -65,7 +63,7 @@ class Response:
 
 
 class Transport:
-    """Sends requests; to be used as ``async with``, in one event loop."""
+    """Sends requests. Use it as ``async with``, in one event loop."""
 
     def __init__(self, settings: DownloadSettings):
         self._settings = settings
@@ -82,35 +80,35 @@ class Transport:
         await self._multi.aclose()
 
     async def head(self, url: str) -> Response:
-        """Ask for a head alone."""
+        """Send a HEAD request."""
         return await self._send(url, lambda response: _nothing, (), nobody=True)
 
     async def get(
         self, url: str, begin: Callable[[Response], Receive], headers: Iterable[str] = ()
     ) -> Response:
-        """Ask for a file.
+        """Send a GET request.
 
         Parameters
         ----------
         url : str
             http or https.
         begin : callable
-            Given the answer's head once, before its body; returns what takes the body's pieces.
-            What either raises ends the transfer and is raised here.
+            Called once with the response, before its body; returns the function that takes the
+            pieces of the body. An exception in either ends the transfer and is raised here.
         headers : iterable of str
-            More headers, ``Name: value``.
+            Additional headers, ``Name: value``.
 
         Returns
         -------
         Response
-            The head, when the body is through.
+            Status and headers, after the whole body has been passed on.
 
         Raises
         ------
         TransientError
-            If the transfer broke off, or nothing came for ``stall_s``.
+            If the transfer broke off, or no byte arrived for ``stall_s``.
         PermanentError
-            If the URL, the server's certificate or its redirects are no good.
+            If the URL, the server's certificate or its redirects are invalid.
         """
         return await self._send(url, begin, headers, nobody=False)
 
@@ -131,19 +129,21 @@ class Transport:
             curl.setopt(pycurl.PROXY, self._http_proxy)
         elif self._http_proxy:
             curl.unsetopt(pycurl.PROXY)
-        # Compressed on the way, a file could neither be resumed nor its length be compared.
+        # If the server compressed the file in transit, it could not be resumed and its length
+        # could not be compared.
         lines = ["Accept-Encoding: identity", *headers]
         curl.setopt(pycurl.HTTPHEADER, [_encoded(line) for line in lines])
         curl.setopt(pycurl.PREREQFUNCTION, answer.admit)
         curl.setopt(pycurl.HEADERFUNCTION, answer.take_line)
         curl.setopt(pycurl.WRITEFUNCTION, answer.take_piece)
         try:
-            # Until a request is sent, libcurl's limit for the connection comes first.
+            # The stall limit starts before the connection stands, so it must not be shorter than
+            # the limit for connecting; the factor is explained in `_Answer._put_off`.
             longest_s = 9 / 8 * max(settings.connect_s, settings.stall_s)
             async with asyncio.timeout(longest_s) as answer.limit:
                 await self._multi.perform(curl)
         except TimeoutError:
-            words = f"stalled: nothing came for stall_s = {settings.stall_s:g} s"
+            words = f"stalled: no byte arrived for stall_s = {settings.stall_s:g} s"
             raise TransientError(words) from None
         except pycurl.error as error:
             self._idle.append(curl)
@@ -155,7 +155,7 @@ class Transport:
 
 
 class _Answer:
-    """What libcurl hands over of one answer."""
+    """Callbacks that libcurl calls during one response."""
 
     def __init__(self, begin: Callable[[Response], Receive], settings: DownloadSettings):
         self.limit: asyncio.Timeout | None = None
@@ -166,17 +166,18 @@ class _Answer:
         self._lines: list[bytes] = []
         self._sent_unanswered = 0
         self._stall_s = settings.stall_s
-        quick = settings.connect_s <= settings.stall_s  # then the limit stands well to begin with
+        quick = settings.connect_s <= settings.stall_s  # then the initial limit is the right one
         self._put_off_after = time.monotonic() + self._stall_s / 8 if quick else 0.0
 
     def admit(self, *addresses: object) -> int:
-        """Let a request be sent: a first time, and once more by libcurl itself.
+        """Allow a request to be sent: once, and once more if libcurl repeats it by itself.
 
-        libcurl repeats at once what met a kept connection that the server had closed. Often it
-        is right, but other repeats wait, and are counted.
+        If the server has closed a kept connection, libcurl immediately repeats the request. One
+        such repeat is fine. Further ones must go through our own retries, which wait and are
+        counted.
         """
         if self._sent_unanswered > 1:
-            self.raised = TransientError("the server closed two connections without an answer")
+            self.raised = TransientError("the server closed two connections without a response")
             return pycurl.PREREQFUNC_ABORT
         self._sent_unanswered += 1
         if time.monotonic() > self._put_off_after:
@@ -184,27 +185,27 @@ class _Answer:
         return pycurl.PREREQFUNC_OK
 
     def take_line(self, line: bytes) -> None:
-        """Take one line of a head."""
+        """Take one header line."""
         self._sent_unanswered = 0
         if line.startswith(b"HTTP/"):
-            self._lines.clear()  # what came before was the head of a redirect
+            self._lines.clear()  # the previous lines belonged to a redirect
         self._lines.append(line)
         if time.monotonic() > self._put_off_after:
             self._put_off()
 
     def take_piece(self, piece: bytes) -> int | None:
-        """Hand on a piece of the body, of 16 KiB at most: called often, so lean."""
+        """Pass on a piece of the body (at most 16 KiB): called very often, so kept short."""
         try:
             self._receive(piece)
             if time.monotonic() > self._put_off_after:
                 self._put_off()
-        except BaseException as error:  # libcurl would print it and go on
+        except BaseException as error:  # libcurl would print it and continue
             self.raised = error
             return -1
         return None
 
     def begun(self) -> Response:
-        """Return the head; tell it where there was no body to tell it."""
+        """Return the response; call ``begin`` now if there was no body."""
         if self._response is None:
             self._response = _response(self._lines)
             self._receive = self._begin(self._response)
@@ -215,8 +216,8 @@ class _Answer:
         self._receive(piece)
 
     def _put_off(self) -> None:
-        # Not with every piece, moving a timer costs more than a piece does; and by so much more
-        # that nothing is cut within stall_s.
+        # Moving the timer costs more than handling a piece, so it is moved only every stall_s / 8.
+        # The limit is 9/8 of stall_s, so that no transfer is cut off within stall_s of a piece.
         self._put_off_after = time.monotonic() + self._stall_s / 8
         if self.limit is not None:
             self.limit.reschedule(asyncio.get_running_loop().time() + 9 / 8 * self._stall_s)
@@ -230,9 +231,9 @@ def _response(lines: list[bytes]) -> Response:
     texts = [line.decode("latin-1").strip() for line in lines]
     status = _STATUS_LINE.match(texts[0]) if texts else None
     if status is None:
-        raise TransientError(f"no HTTP answer: {''.join(texts[:1])[:80]!r}")
-    if "" not in texts:  # libcurl takes it for an empty file
-        raise TransientError("cut short: the answer ends within its head")
+        raise TransientError(f"not an HTTP response: {''.join(texts[:1])[:80]!r}")
+    if "" not in texts:  # libcurl would report an empty file
+        raise TransientError("truncated: the response ends within its headers")
     headers: dict[str, str] = {}
     for text in texts[1 : texts.index("")]:
         name, colon, value = text.partition(":")
@@ -256,40 +257,41 @@ def _handle(settings: DownloadSettings) -> pycurl.Curl:
     curl.setopt(pycurl.MAXREDIRS, settings.max_redirects)
     connect_ms = min(max(1.0, 1000 * settings.connect_s), _LONGEST_MS)
     curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(connect_ms))
-    curl.setopt(pycurl.COOKIEFILE, "")  # of no file: cookies that a redirect sets are sent back
+    curl.setopt(pycurl.COOKIEFILE, "")  # enables cookies, without a file: some redirects need them
     _trust(curl)
     return curl
 
 
 def _http_proxy() -> str:
-    """Return the proxy for http that the environment names, where libcurl does not look."""
-    # In HTTP_PROXY: a web server may set it from a header, and Python too leaves it out there.
+    """Return the http proxy from the environment, where libcurl does not look for it."""
+    # libcurl ignores HTTP_PROXY, because a CGI server sets it from a client's header; Python
+    # ignores it there, too, and reads it everywhere else.
     return "" if "http_proxy" in os.environ else getproxies().get("http", "")
 
 
 def _trust(curl: pycurl.Curl) -> None:
     """Trust the certificates that Python trusts: the user's or the system's, else certifi's."""
-    # pycurl's wheels come without; SSL_CERT_FILE is what Python and OpenSSL heed.
+    # pycurl's wheels contain no certificates. Python and OpenSSL honour SSL_CERT_FILE.
     found = ssl.get_default_verify_paths()
     if found.cafile and os.path.isfile(found.cafile):
         curl.setopt(pycurl.CAINFO, found.cafile)
         return
     curl.setopt(pycurl.CAINFO, certifi.where())
-    if found.capath and os.path.isdir(found.capath):  # all that Debian's OpenSSL names
+    if found.capath and os.path.isdir(found.capath):  # Debian's OpenSSL names a folder only
         curl.setopt(pycurl.CAPATH, found.capath)
 
 
 def _encoded(line: str) -> bytes:
-    # A server's ETag may hold other letters than ASCII: it gets back what it sent. Earlier
-    # stores noted such letters as surrogates.
+    # An ETag may contain non-ASCII bytes and must be sent back unchanged. Earlier versions of the
+    # store recorded such bytes as surrogates.
     return line.encode("latin-1", errors="surrogateescape")
 
 
 def _quoted(url: str) -> str:
-    """Return a URL with what may not stand in one quoted; what is quoted already stays."""
+    """Percent-encode the characters of a URL that need it; keep what is already encoded."""
     found = _HOST_PART.match(url)
     end = found.end() if found else 0
-    # Brackets may stand around the address of a host, and nowhere else.
+    # Brackets are allowed around an IPv6 host only.
     host, rest = quote(url[:end], safe="!$%&'()*+,/:;=@[]~"), url[end:]
     return host + _BARE_PERCENT.sub("%25", quote(rest, safe="!#$%&'()*+,/:;=?@~"))
 
@@ -299,7 +301,8 @@ def _fault(error: pycurl.error, settings: DownloadSettings) -> DownloadError:
     words = words or f"libcurl's error {code}"
     if code == pycurl.E_TOO_MANY_REDIRECTS:
         return PermanentError(f"redirected more than {settings.max_redirects} times")
-    # An answer that is no HTTP has the same code as a URL that is none, and may be a bad moment's.
+    # An unsupported protocol has the same code as a garbled response, which may be transient; only
+    # the message tells them apart.
     if code in _PERMANENT or words.startswith(_NO_PROTOCOL):
         return PermanentError(words)
-    return TransientError(f"cut short: {words}" if code == pycurl.E_PARTIAL_FILE else words)
+    return TransientError(f"truncated: {words}" if code == pycurl.E_PARTIAL_FILE else words)

@@ -12,8 +12,7 @@ import numpy as np
 from clusterscan.config.image_sources import HipsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
-from clusterscan.fetch.download.item import Outcome
+from clusterscan.fetch.download.store import Access, Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.hips.tree import Tree
 from clusterscan.fetch.listed_source import ListedSource

@@ -12,8 +12,7 @@ from astropy.io.fits.verify import VerifyWarning
 
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.fits_check import Head, check_fits
+from clusterscan.fetch.download.checks import ContentError, Head, check_fits
 from clusterscan.fetch.hips.geometry import Frame, to_frame
 from clusterscan.formats.celestial_wcs import celestial_wcs
 

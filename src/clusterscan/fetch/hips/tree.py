@@ -13,10 +13,9 @@ from clusterscan.core import sky
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, probe_all
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.checks import ContentError
+from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.hips.properties import Properties, parse_properties
 from clusterscan.fetch.hips.tile_file import check_tile, read_tile

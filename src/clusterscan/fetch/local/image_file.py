@@ -12,8 +12,7 @@ from astropy.wcs.utils import proj_plane_pixel_area
 
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.fits_check import check_fits
+from clusterscan.fetch.download.checks import ContentError, check_fits
 from clusterscan.formats.celestial_wcs import celestial_wcs
 
 _SMALL_DEG = 20.0

@@ -15,7 +15,7 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.file_tokens import FileTokens
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.local.image_file import ImageFile, outline, reaches

@@ -9,8 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.download.faults import ContentError
-from clusterscan.fetch.download.fits_check import check_fits
+from clusterscan.fetch.download.checks import ContentError, check_fits
 from clusterscan.formats.celestial_wcs import celestial_wcs
 
 _TOLERANCE_PX = 0.1

@@ -22,9 +22,8 @@ from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
-from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_checked
-from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.hips.geometry import cells_of_image
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes

@@ -16,9 +16,8 @@ import numpy as np
 from clusterscan.config.image_sources import Hips2fitsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
-from clusterscan.fetch.download.access import Access
 from clusterscan.fetch.download.batch import download_all, download_checked
-from clusterscan.fetch.download.item import Item, Outcome
+from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.hips.properties import parse_properties
 from clusterscan.fetch.listed_source import ListedSource
 from clusterscan.fetch.service.answer import check_image, read_planes
