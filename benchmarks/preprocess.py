@@ -45,7 +45,7 @@ from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.fetch.archive.atlas import Atlas
-from clusterscan.fetch.download.access import Access
+from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
