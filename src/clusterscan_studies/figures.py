@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.measure.breakdown import recall_by
-from clusterscan.measure.predictions import class_probability
+from clusterscan.measure.labelled import class_probability
 from clusterscan.report.plots import (
     plot_confusion,
     plot_history,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clusterscan.measure.predictions import to_labelled
+from clusterscan.measure.labelled import to_labelled
 from clusterscan.networks.attribution import attribute
 from clusterscan.networks.card import load_model
 from clusterscan.networks.normalise import Normalisation, apply

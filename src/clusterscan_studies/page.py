@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from clusterscan.core.atomic import write_json
-from clusterscan.measure.table_text import DASH, figure
+from clusterscan.measure.combined_table import DASH, figure
 from clusterscan.publish.inputs import Picture, Section, Table
 from clusterscan_studies import sections
 from clusterscan_studies.config.study import Study

@@ -13,7 +13,7 @@ import pandas as pd
 
 from clusterscan.core.errors import ProductError
 from clusterscan.formats.tables import read_table
-from clusterscan.measure.predictions import calibrated, probability_columns
+from clusterscan.measure.labelled import calibrated, probability_columns
 from clusterscan_studies.config.study import Study
 from clusterscan_studies.experiment import RECORD
 

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from clusterscan.core.display import clock
-from clusterscan.measure.table import TITLES
-from clusterscan.measure.table_text import LEGEND, cells
+from clusterscan.measure.combined_table import LEGEND, TITLES, cells
 from clusterscan.publish.inputs import Section, Table
 from clusterscan_studies.measures import ENSEMBLES, Tables, differences
 from clusterscan_studies.results import Outcome

@@ -6,7 +6,7 @@ import pytest
 
 from clusterscan.core.errors import CatalogueError, ProductError
 from clusterscan.measure.breakdown import recall_by, recall_by_redshift, scores_by
-from clusterscan.measure.metrics import classification_metrics
+from clusterscan.measure.scores import classification_metrics
 from clusterscan_studies.colour_magnitude import (
     REGIONS,
     RedSequence,

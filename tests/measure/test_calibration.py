@@ -5,13 +5,13 @@ import pytest
 from scipy.special import expit, softmax
 
 from clusterscan.core.errors import ModelError
-from clusterscan.measure.arrays import labelled
 from clusterscan.measure.calibration import (
     apply_to_logits,
     apply_to_probability,
     fit_platt,
     fit_temperature,
 )
+from clusterscan.measure.labelled import labelled
 from clusterscan.measure.reliability import (
     calibration_error_floor,
     expected_calibration_error,
@@ -147,12 +147,12 @@ def test_one_class_or_nothing_cannot_be_calibrated():
 @pytest.mark.parametrize(
     ("calibration", "text"),
     [
-        ({"kind": "splines"}, "'splines' is unknown"),
-        ({}, "None is unknown"),
-        ({"kind": "temperature"}, "impossible"),
-        ({"kind": "temperature", "temperature": 0.0}, "impossible"),
-        ({"kind": "temperature", "temperature": float("nan")}, "impossible"),
-        ({"kind": "platt", "slope": 1.0}, "impossible"),
+        ({"kind": "splines"}, "kind 'splines'"),
+        ({}, "kind None"),
+        ({"kind": "temperature"}, "not valid"),
+        ({"kind": "temperature", "temperature": 0.0}, "not valid"),
+        ({"kind": "temperature", "temperature": float("nan")}, "not valid"),
+        ({"kind": "platt", "slope": 1.0}, "not valid"),
     ],
 )
 def test_an_impossible_calibration_is_refused(calibration, text):
@@ -193,11 +193,9 @@ def test_the_calibration_error_is_that_of_torchmetrics():
 
 
 def test_the_error_of_perfect_probabilities_vanishes_as_the_sample_grows():
-    errors = [
-        expected_calibration_error(labelled(*sample(n), AB)) for n in (500, 50_000, 1_000_000)
-    ]
+    errors = [expected_calibration_error(labelled(*sample(n), AB)) for n in (500, 20_000, 200_000)]
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.002
+    assert errors[2] < 0.003
 
 
 def test_the_floor_is_the_mean_error_of_perfect_probabilities():

@@ -5,10 +5,14 @@ import pytest
 from scipy.special import expit
 
 from clusterscan.core.errors import ModelError
-from clusterscan.measure.beta import beta_logit, fit_beta
-from clusterscan.measure.calibration import apply_to_logits
-from clusterscan.measure.expected_purity import expected_purity, purest_sample, sample_thresholds
-from clusterscan.measure.isotonic import fit_isotonic, isotonic_logit
+from clusterscan.measure.calibration import (
+    apply_to_logits,
+    beta_logit,
+    fit_beta,
+    fit_isotonic,
+    isotonic_logit,
+)
+from clusterscan.measure.reliability import expected_purity, purest_sample, sample_thresholds
 
 
 def drawn(n=4000, seed=0):
@@ -38,7 +42,7 @@ def test_knots_that_do_not_rise_are_refused():
     bad = {"kind": "isotonic", "score": [0.0, 0.0], "logit": [0.0, 1.0], "end_slope": 1.0}
     with pytest.raises(ModelError, match="do not rise"):
         isotonic_logit(bad, np.zeros(1))
-    with pytest.raises(ModelError, match="no rising curve"):
+    with pytest.raises(ModelError, match="not a rising curve"):
         beta_logit({"kind": "beta", "slope": -1.0}, np.zeros(1))
 
 

@@ -9,9 +9,9 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.arrays import labelled
 from clusterscan.measure.breakdown import recall_rows
-from clusterscan.measure.metrics import classification_metrics
+from clusterscan.measure.labelled import labelled
+from clusterscan.measure.scores import classification_metrics
 from clusterscan.report import look, plots
 from clusterscan.report import stamp_gallery as gallery
 from clusterscan.report.stretch import NO_DATA, as_rgb, on_image, overlaid

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import norm
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.curves import precision_recall, roc
-from clusterscan.measure.metrics import classification_metrics
-from clusterscan.measure.predictions import calibrated, prediction_metrics, to_labelled
+from clusterscan.measure.confusion_and_curves import precision_recall, roc
+from clusterscan.measure.labelled import calibrated, to_labelled
+from clusterscan.measure.scores import classification_metrics, prediction_metrics
 
 # What the report and earlier readers of metrics.json rely on.
 PLAIN = (

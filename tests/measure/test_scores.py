@@ -8,11 +8,11 @@ from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure import counts as cm
-from clusterscan.measure.arrays import labelled
-from clusterscan.measure.ranking import Ranking
+from clusterscan.measure import confusion_and_curves as cm
+from clusterscan.measure.confusion_and_curves import Ranking
+from clusterscan.measure.intervals import draws, interval, shifted_interval, wilson
+from clusterscan.measure.labelled import labelled
 from clusterscan.measure.reliability import squared_error
-from clusterscan.measure.resample import draws, interval, shifted_interval, wilson
 from clusterscan.measure.scores import classification_scores
 
 NAMES = ("a", "b", "c", "d")
@@ -183,10 +183,10 @@ def test_intervals_of_named_objects_do_not_depend_on_the_order_of_the_rows(binar
 
 
 def test_the_number_of_draws_at_a_time_does_not_change_what_is_drawn(monkeypatch):
-    from clusterscan.measure import resample
+    from clusterscan.measure import intervals
 
     whole = np.concatenate(list(draws(40, 40, 30, np.random.default_rng(5))))
-    monkeypatch.setattr(resample, "_MOST_NUMBERS", 200)
+    monkeypatch.setattr(intervals, "_MOST_NUMBERS", 200)
     pieces = list(draws(40, 40, 30, np.random.default_rng(5)))
     assert len(pieces) == 6
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
@@ -265,13 +265,13 @@ def test_nothing_to_measure_measures_nothing():
     ("label", "probability", "options", "text"),
     [
         ([0, 1], [0.2, np.nan], {}, "first \\[nan, nan\\] at row 1"),
-        ([0, 1], [0.2, 1.5], {}, "leave \\[0, 1\\]"),
+        ([0, 1], [0.2, 1.5], {}, "lie outside \\[0, 1\\]"),
         ([0, 1], [[0.2, 0.2], [0.5, 0.5]], {}, "add up to 1"),
         ([0, np.nan], [0.2, 0.4], {}, "label: 1 of 2 .* first nan at row 1"),
         ([0, 2], [0.2, 0.4], {}, "0 to 1 \\(a, b\\)"),
         ([0, -1], [0.2, 0.4], {}, "not one of"),
-        (["a", "b"], [0.2, 0.4], {}, "'a'.* no class numbers"),
-        ([0, 1, 1], [0.2, 0.4], {}, "3 labels, but probabilities of 2"),
+        (["a", "b"], [0.2, 0.4], {}, "'a'.* not class numbers"),
+        ([0, 1, 1], [0.2, 0.4], {}, "3 labels but probabilities of 2"),
         ([0, 1], np.full((2, 3), 1 / 3), {}, "does not fit 2 classes"),
         ([0, 1], [0.2, 0.4], {"weight": [1, np.nan]}, "weight"),
         ([0, 1], [0.2, 0.4], {"weight": [1, -1]}, "weight"),

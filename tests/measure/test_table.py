@@ -8,15 +8,18 @@ import pandas as pd
 import pytest
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.metrics import classification_metrics
-from clusterscan.measure.table import (
+from clusterscan.measure.combined_table import (
     Run,
     combined_table,
+    difference,
+    figure,
     runs_table,
+    to_html,
+    to_markdown,
     value_and_interval,
     write_combined_table,
 )
-from clusterscan.measure.table_text import difference, figure, to_html, to_markdown
+from clusterscan.measure.scores import classification_metrics
 
 
 def metrics(accuracy, low, high, **more):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from clusterscan.measure.breakdown import recall_by_redshift
-from clusterscan.measure.metrics import classification_metrics
-from clusterscan.measure.table import combined_table
+from clusterscan.measure.combined_table import combined_table
+from clusterscan.measure.scores import classification_metrics
 from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.training_plots import (
     examples_section,

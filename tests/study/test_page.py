@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clusterscan.measure.table import Run, combined_table
+from clusterscan.measure.combined_table import Run, combined_table
 from clusterscan_studies.document import document
 from clusterscan_studies.figures import Drawn
 from clusterscan_studies.measures import differences

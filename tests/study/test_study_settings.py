@@ -7,7 +7,7 @@ import yaml
 
 from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.errors import ConfigError
-from clusterscan.measure.table import TITLES
+from clusterscan.measure.combined_table import TITLES
 from clusterscan_studies.base_run import base_runs
 from clusterscan_studies.config.extras import ProbabilityMapSettings
 from clusterscan_studies.config.load import find_study, load_study, shipped_studies

@@ -21,7 +21,7 @@ from clusterscan.flow.job import arguments, run_stage
 from clusterscan.flow.paths import SELECTION
 from clusterscan.flow.products import Products
 from clusterscan.formats.tables import read_table, write_table
-from clusterscan.measure.expected_purity import sample_thresholds
+from clusterscan.measure.reliability import sample_thresholds
 from clusterscan.merge.objects import Model
 from clusterscan.selection.expected import Expected, expected_of
 from clusterscan.selection.injected import injected_in

@@ -1,4 +1,4 @@
-"""How well a classifier does by redshift, mass, magnitude, or any column of the examples."""
+"""Recall and all other measures by redshift, mass, magnitude, or any column of the examples."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.arrays import THRESHOLD
-from clusterscan.measure.metrics import plain
-from clusterscan.measure.predictions import object_names, to_labelled
-from clusterscan.measure.resample import wilson
-from clusterscan.measure.scores import scores_of
+from clusterscan.measure.intervals import wilson
+from clusterscan.measure.labelled import THRESHOLD, object_names, to_labelled
+from clusterscan.measure.scores import plain, scores_of
 
 REDSHIFT_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 3.0)
 
@@ -30,33 +28,33 @@ def recall_by(
     parts: str | None = None,
     threshold: float = THRESHOLD,
 ) -> list[dict[str, Any]]:
-    """Return the recall of a class by the values of a column.
+    """Return the recall of a class in bins or groups of a column.
 
     Parameters
     ----------
     predictions : DataFrame
-        See `clusterscan.measure.predictions`.
+        Columns as described in `clusterscan.measure.labelled`.
     column : str
         Redshift, mass, magnitude ... (with ``edges``) or a group (with ``categories``).
     classes : sequence of str
-        Names of label 0 to K - 1.
+        Names of labels 0 to K - 1.
     positive : int
-        The class whose recall is meant.
+        The class whose recall is computed.
     edges : int or sequence of float, optional
-        Rising bin edges, the last bin closed; or how many bins with as many positives each.
+        Rising bin edges, the last bin closed; or the number of bins with equally many positives.
     categories : sequence, optional
-        Values in the order wanted; without edges or categories all values, sorted.
+        Values in the order to list; by default all values, sorted.
     parts : str, optional
-        A column whose shares among the positives each row lists, e.g. the kind of redshift.
+        A column whose shares among the positives are listed in each row, e.g. the redshift type.
     threshold : float
-        Probability that counts as found, where there are two classes.
+        Lowest probability that counts as found if there are two classes.
 
     Returns
     -------
     list of dict
         low and high (bins) or name (categories); positives (examples), objects, found, recall
         (None without positives), recall_low, recall_high (68 % Wilson interval with the number
-        of objects); parts: name -> share.  Positives whose value is missing are left out.
+        of objects); parts: name -> share. Positives without a value are left out.
 
     Raises
     ------
@@ -86,16 +84,16 @@ def recall_rows(
     groups: np.ndarray | None = None,
     parts: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the recall of positives by a value; see `recall_by`.
+    """Return the recall of positives in bins or groups of a value; see `recall_by`.
 
     Parameters
     ----------
     found : bool ndarray, shape (n,)
-        Whether each positive is found.
+        True for each positive that is found.
     values, groups, parts : ndarray, shape (n,)
-        Of each positive: what to split by, its object, its part.
+        Of each positive: the value to split by, its object, its part.
     edges, categories
-        As of `recall_by`.
+        As for `recall_by`.
     """
     found = np.asarray(found, dtype=bool)
     rows = []
@@ -131,7 +129,7 @@ def recall_by_redshift(
     edges : sequence of float
         Bin edges, rising; the last bin includes its upper edge.
     groups : ndarray, shape (n,), optional
-        Which object each example shows.
+        Object that each example shows.
 
     Returns
     -------
@@ -154,14 +152,14 @@ def scores_by(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return all measures of the examples by the values of a column.
+    """Return all measures of the examples in bins or groups of a column.
 
     Parameters are those of `recall_by`, and of the bootstrap.
 
     Returns
     -------
     list of dict
-        low and high, or name, with the plain measures of `clusterscan.measure.metrics`.
+        low and high, or name, with the plain measures of `clusterscan.measure.scores`.
 
     Raises
     ------
@@ -181,7 +179,7 @@ def _members(
     edges: int | Sequence[float] | np.ndarray | None,
     categories: Sequence[Any] | None,
 ) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Return each bin's or category's name and which values are in it."""
+    """Return the name of each bin or category and a mask of its members."""
     missing = pd.isna(values)
     if edges is None:
         if categories is None:

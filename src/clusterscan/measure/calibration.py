@@ -1,10 +1,16 @@
-"""Calibration: from a network's scores to probabilities that mean what they say.
+"""Calibration: turn a network's scores into probabilities that match observed frequencies.
 
 A calibration is a small dict that a model card keeps: ``{"kind": "temperature", "temperature":
-T, ...}``, with ``"offset": b`` where the base rate changes too, ``{"kind": "platt", "slope": a,
-"offset": b, ...}``, or ``{"kind": "beta", ...}`` and ``{"kind": "isotonic", ...}`` (the modules of
-these names); None changes nothing. All keep the order of the scores (and temperature scaling the
-predicted class).
+T, ...}``, with ``"offset": b`` if the base rate changes too, ``{"kind": "platt", "slope": a,
+"offset": b, ...}``, ``{"kind": "beta", ...}`` or ``{"kind": "isotonic", ...}``. None changes
+nothing. Every kind keeps the order of the scores, and temperature scaling the predicted class.
+
+Beta calibration is a logistic curve whose two ends may rise at different rates: catalogued sky has
+both chance matches, which raise the low end, and certain objects, which raise the high one, and a
+straight line in logit cannot follow both. Isotonic calibration is any rising curve. Plain isotonic
+regression is a staircase, which would give many objects the same probability and lose their
+order, so the centres of its steps are joined by straight lines, and beyond the first and last
+step the curve continues in logit with the slope of a logistic fit.
 """
 
 from __future__ import annotations
@@ -13,32 +19,29 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
 from clusterscan.core.errors import ModelError
-from clusterscan.measure.beta import beta_logit
-from clusterscan.measure.isotonic import isotonic_logit
 
 LOWEST, HIGHEST = 0.02, 50.0  # temperatures
-_CURVES = {"beta": beta_logit, "isotonic": isotonic_logit}
-_SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 on the way to logits
+_SMALLEST = 1e-7  # probabilities are kept this far from 0 and 1 before taking logits
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | None:
-    """Return the temperature by which to divide logits so that probabilities fit the labels.
+    """Return the temperature by which to divide logits so that the probabilities fit the labels.
 
     Parameters
     ----------
     logits : float ndarray, shape (n,) or (n, K)
-        Of examples that training has not learnt from; one-dimensional: one logit, class 1.
+        Logits of examples not used in training; one-dimensional: the logit of class 1.
     label : int ndarray, shape (n,)
 
     Returns
     -------
     dict or None
-        kind, temperature, examples, and cross entropy before and after. None where there are
-        fewer than two classes among the labels: nothing can be learnt from those.
+        kind, temperature, examples, and the cross entropy before and after. None if the labels
+        hold fewer than two classes.
 
     Raises
     ------
@@ -47,9 +50,8 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | N
 
     Notes
     -----
-    The labels are softened as by Platt, to (N_c + 1) / (N_c + K) for a class of N_c examples:
-    otherwise a perfectly separated sample would ask for the temperature 0, that is for
-    certainty.
+    The labels are softened as in Platt (1999), to (N_c + 1) / (N_c + K) for a class of N_c
+    examples. Otherwise a perfectly separated sample would give the temperature 0.
 
     References
     ----------
@@ -76,31 +78,31 @@ def fit_temperature(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | N
 def fit_temperature_and_rate(
     logits: np.ndarray, label: np.ndarray, training_rate: float
 ) -> dict[str, Any] | None:
-    """Return the calibration of logits that were learnt at another base rate than the labels'.
+    """Return the calibration of logits that were trained at a different base rate.
 
-    A network's logit less that of its training's share of positives is the evidence, a log
-    likelihood ratio. The evidence is divided by the temperature, and the logit of the share of
-    positives among the labels is added.
+    The logit of the network minus the logit of the training's share of positives is the
+    evidence, a log likelihood ratio. The evidence is divided by the temperature, and the logit of
+    the share of positives among the labels is added.
 
     Parameters
     ----------
     logits : float ndarray, shape (n,)
-        One logit each, class 1.
+        Logit of class 1.
     label : int ndarray, shape (n,)
-        0 or 1, at the base rate that the probabilities are wanted for: that of the sky.
+        0 or 1, at the base rate of the sky.
     training_rate : float
-        Share of positives at which the logits were learnt, between 0 and 1.
+        Share of positives in training, between 0 and 1.
 
     Returns
     -------
     dict or None
-        kind ("temperature"), temperature, offset, training_rate, sky_rate, examples; None as of
-        `fit_temperature`.
+        kind ("temperature"), temperature, offset, training_rate, sky_rate, examples; None as
+        for `fit_temperature`.
 
     Raises
     ------
     ModelError
-        If a logit is not finite, or the rate is no rate.
+        If a logit is not finite, or the rate is not between 0 and 1.
 
     References
     ----------
@@ -142,7 +144,7 @@ def fit_platt(logits: np.ndarray, label: np.ndarray) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        kind, slope, offset, examples; None as of `fit_temperature`.
+        kind, slope, offset, examples; None as for `fit_temperature`.
 
     Raises
     ------
@@ -185,9 +187,9 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
     Parameters
     ----------
     calibration : mapping or None
-        From one of the fits here, `fit_beta` or `fit_isotonic`; None: softmax alone.
+        From one of the fits in this module; None: softmax alone.
     logits : float ndarray, shape (n,) or (n, K)
-        One-dimensional: one logit, class 1.
+        One-dimensional: the logit of class 1.
 
     Returns
     -------
@@ -197,12 +199,13 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
     Raises
     ------
     ModelError
-        If the calibration is of an unknown kind, or its numbers are impossible.
+        If the kind is unknown or a number is out of range.
     """
     values = np.asarray(logits, dtype=np.float64)
-    if calibration is not None and calibration.get("kind") in _CURVES:
+    curves = {"beta": beta_logit, "isotonic": isotonic_logit}
+    if calibration is not None and calibration.get("kind") in curves:
         curve = str(calibration["kind"])
-        score = _CURVES[curve](calibration, _one_logit(values, curve))
+        score = curves[curve](calibration, _one_logit(values, curve))
         return np.column_stack([expit(-score), expit(score)])
     kind, first, offset = _parameters(calibration)
     if kind == "temperature" and offset:
@@ -219,23 +222,23 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
 def apply_to_probability(
     calibration: Mapping[str, Any] | None, probability: np.ndarray
 ) -> np.ndarray:
-    """Return calibrated probabilities of uncalibrated ones.
+    """Return calibrated probabilities for uncalibrated ones.
 
     Parameters
     ----------
     calibration : mapping or None
-        None: they stay as they are.
+        None: the probabilities are returned unchanged.
     probability : float ndarray, shape (..., K)
         Softmax of the network's logits; NaN stays NaN.
 
     Returns
     -------
-    float64 ndarray, the same shape
+    float64 ndarray of the same shape
 
     Raises
     ------
     ModelError
-        As `apply_to_logits`.
+        As for `apply_to_logits`.
     """
     values = np.asarray(probability, dtype=np.float64)
     if calibration is None:
@@ -255,15 +258,15 @@ def _one_logit(values: np.ndarray, kind: str) -> np.ndarray:
 
 
 def _parameters(calibration: Mapping[str, Any] | None) -> tuple[str, float, float]:
-    """Return the kind, the temperature or slope, and the offset."""
+    """Return the kind, the temperature or slope, and the offset of a calibration."""
     if calibration is None:
         return "temperature", 1.0, 0.0
     kind = calibration.get("kind")
     names = {"temperature": ("temperature",), "platt": ("slope", "offset")}.get(str(kind))
     if names is None:
         raise ModelError(
-            f"calibration kind {kind!r} is unknown; needs 'temperature', 'platt', 'beta' or "
-            "'isotonic', or null"
+            f"unknown calibration kind {kind!r}; use 'temperature', 'platt', 'beta', 'isotonic' "
+            "or null"
         )
     values = [calibration.get(name) for name in names]
     if kind == "temperature" and "offset" in calibration:
@@ -271,7 +274,7 @@ def _parameters(calibration: Mapping[str, Any] | None) -> tuple[str, float, floa
     good = [isinstance(v, int | float) and bool(np.isfinite(v)) for v in values]
     if not all(good) or (kind == "temperature" and not values[0] > 0):  # type: ignore[operator]
         raise ModelError(
-            f"calibration {kind}: {dict(zip(names, values, strict=True))} is impossible; train "
+            f"calibration {kind}: {dict(zip(names, values, strict=True))} is not valid; train "
             "the model again, or set calibration to null in its card"
         )
     return str(kind), float(values[0]), float(values[1]) if len(values) > 1 else 0.0  # type: ignore[arg-type]
@@ -290,7 +293,7 @@ def _checked(logits: np.ndarray) -> np.ndarray:
 
 
 def _two_columns(values: np.ndarray) -> np.ndarray:
-    """Return logits (n, K); one logit x becomes (0, x), which has the same probabilities."""
+    """Return logits (n, K); a single logit x becomes (0, x), which has the same probabilities."""
     if values.ndim == 1 or values.shape[1] == 1:
         score = values.reshape(-1)
         return np.column_stack([np.zeros_like(score), score])
@@ -298,7 +301,7 @@ def _two_columns(values: np.ndarray) -> np.ndarray:
 
 
 def _best_temperature(cross_entropy: Callable[[float], float]) -> float:
-    """Return the temperature of least cross-entropy, which is convex in 1 / T: one minimum."""
+    """Return the temperature of least cross entropy, which is convex in 1 / T (one minimum)."""
     found = minimize_scalar(
         lambda log_t: cross_entropy(float(np.exp(log_t))),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
@@ -309,10 +312,169 @@ def _best_temperature(cross_entropy: Callable[[float], float]) -> float:
 
 
 def _softened(label: np.ndarray, classes: int) -> np.ndarray:
-    """Return the label's rows of probabilities, shape (n, K), as unsure as their number."""
+    """Return softened one-hot labels, shape (n, K); the fewer examples, the softer."""
     count = np.bincount(label, minlength=classes)
     sure = (count + 1) / (count + classes)
     rest = (1 - sure) / (classes - 1)
     target = np.repeat(rest[label][:, None], classes, axis=1)
     target[np.arange(len(label)), label] = sure[label]
     return target
+
+
+LEAST_RISE = 0.01  # a positive slope keeps the order of the scores
+_NAMES = ("slope", "offset", "low_rise", "high_rise", "constant")
+
+
+def fit_beta(
+    logits: np.ndarray, label: np.ndarray, *, slope: float, offset: float
+) -> dict[str, Any] | None:
+    """Fit the beta calibration of scores, starting from a logistic fit.
+
+    ``logit(p) = a ln q - b ln(1 - q) + c`` with ``logit(q) = slope * score + offset``.
+
+    Parameters
+    ----------
+    logits : float ndarray, shape (n,)
+        Finite scores.
+    label : int ndarray, shape (n,)
+        0 or 1.
+    slope, offset : float
+        Of a logistic fit (Platt) to the same examples; a slope below 0.01 is raised to it.
+
+    Returns
+    -------
+    dict or None
+        kind ("beta"), slope, offset, low_rise (a), high_rise (b), constant (c), examples; None
+        as for `fit_temperature`.
+
+    References
+    ----------
+    Kull, Silva Filho & Flach 2017, Electron. J. Stat. 11, 5052.
+    """
+    truth = np.asarray(label)
+    if len(np.unique(truth)) < 2:
+        return None
+    slope = max(float(slope), LEAST_RISE)
+    low, high = _ends(slope * np.asarray(logits, dtype=np.float64) + offset)
+    design = np.column_stack([low, high, np.ones(len(truth))])
+    sign = np.where(truth == 1, 1.0, -1.0)
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (design @ theta)
+        return np.logaddexp(0, -margin).sum(), -design.T @ (sign * expit(-margin))
+
+    found = minimize(
+        loss,
+        np.array([1.0, 1.0, 0.0]),  # the straight line
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(LEAST_RISE, None), (LEAST_RISE, None), (None, None)],
+        options={"ftol": 1e-14, "gtol": 1e-10, "maxiter": 1000},
+    )
+    values = (slope, offset, *found.x)
+    numbers = {name: float(f"{v:.8g}") for name, v in zip(_NAMES, values, strict=True)}
+    return {"kind": "beta", **numbers, "examples": len(truth)}
+
+
+def beta_logit(calibration: Mapping[str, Any], score: np.ndarray) -> np.ndarray:
+    """Return the calibrated logit at scores, which may be infinite.
+
+    Raises
+    ------
+    ModelError
+        If a number is missing or the curve does not rise.
+    """
+    values = [calibration.get(name) for name in _NAMES]
+    good = all(isinstance(v, int | float) and np.isfinite(v) for v in values)
+    if not good or min(values[0], values[2], values[3]) <= 0:  # type: ignore[type-var,operator]
+        raise ModelError(
+            f"calibration beta: {dict(zip(_NAMES, values, strict=True))} is not a rising curve; "
+            "run merge again"
+        )
+    slope, offset, low_rise, high_rise, constant = (float(v) for v in values)  # type: ignore[arg-type]
+    low, high = _ends(slope * np.asarray(score, dtype=np.float64) + offset)
+    return low_rise * low + high_rise * high + constant
+
+
+def _ends(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln q and -ln(1 - q) of logits."""
+    return -np.logaddexp(0, -z), np.logaddexp(0, z)
+
+
+def fit_isotonic(
+    logits: np.ndarray, label: np.ndarray, *, end_slope: float
+) -> dict[str, Any] | None:
+    """Fit an isotonic calibration curve and return its knots.
+
+    Parameters
+    ----------
+    logits : float ndarray, shape (n,)
+        Finite logits of class 1.
+    label : int ndarray, shape (n,)
+        0 or 1.
+    end_slope : float
+        Slope of the calibrated logit beyond the ends, from a logistic fit; at least 0.01 is used.
+
+    Returns
+    -------
+    dict or None
+        kind ("isotonic"), score and logit (of each knot), end_slope, examples; None as for
+        `fit_temperature`.
+
+    References
+    ----------
+    Zadrozny & Elkan 2002, KDD, 694; Oron & Flournoy 2017, Stat. Biopharm. Res. 9, 258 (centres
+    of the steps).
+    """
+    score, true = np.asarray(logits, dtype=np.float64), np.asarray(label, dtype=np.float64)
+    if len(np.unique(true)) < 2:
+        return None
+    from sklearn.isotonic import isotonic_regression
+
+    order = np.lexsort((true, score))
+    score, true = score[order], true[order]
+    # Equal scores must get equal probabilities, so they become one point with a weight.
+    places, which = np.unique(score, return_inverse=True)
+    weight = np.bincount(which).astype(np.float64)
+    share = np.bincount(which, true) / weight
+    steps = isotonic_regression(share, sample_weight=weight)
+    level, step = np.unique(steps, return_inverse=True)
+    total = np.bincount(step, weight)
+    centre = np.bincount(step, weight * places) / total
+    # With n objects a probability is not known better than to within 1 / (2 (n + 1)), so the
+    # steps at 0 and 1 are moved inwards by that much.
+    least = 0.5 / (total + 1)
+    height = np.clip(level, least, 1 - least)
+    height = np.maximum.accumulate(height)
+    knots = logit(height)
+    rising = np.concatenate([[True], np.diff(knots) > 1e-9])
+    return {
+        "kind": "isotonic",
+        "score": [float(f"{v:.10g}") for v in centre[rising]],
+        "logit": [float(f"{v:.10g}") for v in knots[rising]],
+        "end_slope": max(float(f"{end_slope:.6g}"), 0.01),
+        "examples": len(true),
+    }
+
+
+def isotonic_logit(calibration: Mapping[str, Any], score: np.ndarray) -> np.ndarray:
+    """Return the calibrated logit at scores, which may be infinite.
+
+    Raises
+    ------
+    ModelError
+        If the calibration's knots do not rise.
+    """
+    knots = np.asarray(calibration.get("score", ()), dtype=np.float64)
+    level = np.asarray(calibration.get("logit", ()), dtype=np.float64)
+    slope = calibration.get("end_slope")
+    rises = knots.size and knots.shape == level.shape and np.isfinite([*knots, *level]).all()
+    if not rises or (np.diff(knots) <= 0).any() or not isinstance(slope, int | float):
+        raise ModelError(
+            f"calibration isotonic: the {len(knots)} knots do not rise, or end_slope is missing; "
+            "run merge again"
+        )
+    score = np.asarray(score, dtype=np.float64)
+    inner = np.interp(score, knots, level)
+    below, above = np.minimum(score - knots[0], 0.0), np.maximum(score - knots[-1], 0.0)
+    return inner + float(slope) * (below + above)

@@ -1,4 +1,4 @@
-"""How far what is found lies from where it is: a Rayleigh core, and a tail of chance matches."""
+"""Offsets of detections from true positions: a Rayleigh core and a tail of chance matches."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 from scipy.optimize import minimize
 
 MEDIAN_OF_RAYLEIGH = np.sqrt(2 * np.log(2))
-FEWEST = 5  # separations that are worth a fit
+FEWEST = 5  # separations needed for a fit
 
 
 def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str, Any]:
-    """Fit a Rayleigh core and an even spread over the search disc to separations.
+    """Fit a Rayleigh core and a uniform distribution over the search disc to separations.
 
     ``f(r) = (1 - t) r / s^2 exp(-r^2 / 2 s^2) / (1 - exp(-R^2 / 2 s^2)) + t 2 r / R^2`` for r < R:
-    matches by chance, and centres that are misplaced for good, lie evenly over the disc.
+    chance matches and wrong centres are uniform over the disc.
 
     Parameters
     ----------
     separation_arcsec : float ndarray, shape (n,)
-        Of matches within the radius.
+        Separations of matches within the radius.
     radius_arcsec : float
         R, the largest separation of a match.
 
@@ -28,8 +28,8 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
     -------
     dict
         n, median_arcsec, sigma_arcsec (s, the error along one axis) and sigma_error_arcsec,
-        tail (t) and tail_error; NaN below five separations. Errors are from the curvature of
-        the likelihood.
+        tail (t) and tail_error; NaN with fewer than five separations. Errors come from the
+        curvature of the likelihood.
     """
     r = np.asarray(separation_arcsec, dtype=np.float64)
     names = ("median_arcsec", "sigma_arcsec", "sigma_error_arcsec", "tail", "tail_error")
@@ -40,7 +40,7 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
         s, t = np.exp(theta[0]), 1 / (1 + np.exp(-theta[1]))
         core = r / s**2 * np.exp(-0.5 * (r / s) ** 2) / -np.expm1(-0.5 * (radius_arcsec / s) ** 2)
         spread = 2 * r / radius_arcsec**2
-        # Faint pulls keep the fit from s = 0 and t = 0 or 1, where a few separations would run.
+        # Weak priors keep the fit of a few separations away from s = 0 and from t = 0 or 1.
         pull = 0.5 * ((theta[0] - start) / 2) ** 2 + 0.5 * ((theta[1] + 2) / 3) ** 2
         return float(-np.log((1 - t) * core + t * spread + 1e-300).sum() + pull)
 
@@ -57,7 +57,7 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
 def core_and_tail(
     edges_arcsec: np.ndarray, sigma_arcsec: float, tail: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the share of matches that core and tail put into each bin; the last edge is R."""
+    """Return the expected share of core and tail matches in each bin; the last edge is R."""
     edges = np.asarray(edges_arcsec, dtype=np.float64)
     inside = -np.expm1(-0.5 * (edges / sigma_arcsec) ** 2)
     core = (1 - tail) * np.diff(inside) / inside[-1]

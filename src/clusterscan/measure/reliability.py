@@ -1,30 +1,31 @@
-"""Whether probabilities mean what they say: reliability diagram, calibration error, Brier score.
+"""Reliability of probabilities: diagram, calibration error, Brier score, expected purity.
 
 With two classes the probability of the positive class is compared with the share of positives;
-with more the probability of the most probable class with the share of right answers.
+with more the probability of the most probable class with the share of correct predictions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from clusterscan.measure.arrays import Labelled
-from clusterscan.measure.resample import wilson
+from clusterscan.measure.intervals import wilson
+from clusterscan.measure.labelled import Labelled
 
 BINS = 15
 
 
 def claimed_and_true(data: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability claimed (n,) and whether the claim came true (n,), 0 or 1."""
+    """Return the claimed probability and the outcome (0 or 1) of each example, shape (n,)."""
     if data.is_binary:
         return data.probability[:, data.positive], (data.label == data.positive).astype(float)
     return data.probability.max(axis=1, initial=0.0), (data.label == data.predicted).astype(float)
 
 
 def bin_of(claimed: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Return the bin of each probability among equal ones from 0 to 1, the last closed."""
+    """Return the number of the equal-width bin of each probability; the last bin includes 1."""
     edges = np.linspace(0.0, 1.0, bins + 1)
     return np.minimum(np.searchsorted(edges, claimed, side="right") - 1, bins - 1)
 
@@ -38,7 +39,7 @@ def excess_by_object(data: Labelled, bins: int = BINS) -> np.ndarray:
 
 
 def expected_calibration_error(data: Labelled, bins: int = BINS) -> float:
-    """Return the mean distance between claimed and true shares, weighted by each bin's examples.
+    """Return the mean distance between claimed and true shares, weighted by examples per bin.
 
     References
     ----------
@@ -53,9 +54,9 @@ def expected_calibration_error(data: Labelled, bins: int = BINS) -> float:
 def calibration_error_floor(data: Labelled, bins: int = BINS) -> float:
     """Return the calibration error that perfect probabilities would show on these examples.
 
-    Finite samples scatter about their probabilities, so that the error is never 0. The sum of
-    (claimed - true) in a bin is nearly Gaussian with the variance of its Bernoulli draws, one an
-    object; the mean of its absolute value follows.
+    Finite samples scatter about their probabilities, so the error is never 0. The sum of
+    (claimed - true) in a bin is nearly Gaussian, with the variance of one Bernoulli draw per
+    object; the mean of its absolute value follows from that.
 
     References
     ----------
@@ -75,10 +76,10 @@ def calibration_error_floor(data: Labelled, bins: int = BINS) -> float:
 
 
 def squared_error(data: Labelled) -> np.ndarray:
-    """Return each example's part of the Brier score, shape (n,).
+    """Return the contribution of each example to the Brier score, shape (n,).
 
-    With two classes (p - y)^2 of the positive one, from 0 to 1; with more the sum over classes,
-    from 0 to 2.
+    With two classes (p - y)^2 of the positive class, from 0 to 1; with more the sum over all
+    classes, from 0 to 2.
 
     References
     ----------
@@ -92,7 +93,7 @@ def squared_error(data: Labelled) -> np.ndarray:
 
 
 def reliability(data: Labelled, bins: int = 10) -> list[dict[str, Any]]:
-    """Return the reliability diagram: for each bin with examples what was claimed and what held.
+    """Return the reliability diagram: claimed and true share of each bin that has examples.
 
     Returns
     -------
@@ -124,3 +125,59 @@ def reliability(data: Labelled, bins: int = 10) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def expected_purity(probability: np.ndarray) -> np.ndarray:
+    """Return the mean probability of all objects at least as probable as each object.
+
+    This is the purity that calibrated probabilities promise for the sample above a threshold.
+
+    Parameters
+    ----------
+    probability : float ndarray, shape (n,)
+        Calibrated; without NaN.
+
+    Returns
+    -------
+    purity : float64 ndarray, shape (n,)
+        Equal for equal probabilities; never rises as the probability falls.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    order = np.argsort(-p, kind="stable")
+    ranked = p[order]
+    # Objects of equal probability enter the sample together.
+    last = np.flatnonzero(np.diff(ranked, append=-np.inf) != 0)
+    mean = np.cumsum(ranked)[last] / (last + 1)
+    purity = np.empty(p.size)
+    purity[order] = np.repeat(mean, np.diff(last, prepend=-1))
+    return purity
+
+
+def sample_thresholds(probability: np.ndarray, purities: Sequence[float]) -> np.ndarray:
+    """Return the lowest probability at which the expected purity reaches each level.
+
+    Returns
+    -------
+    threshold : float64 ndarray, shape (k,)
+        NaN if no sample is that pure.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    expected = expected_purity(p)
+    found = [p[expected >= level] for level in purities]
+    return np.array([part.min() if part.size else np.nan for part in found])
+
+
+def purest_sample(probability: np.ndarray, purities: Sequence[float]) -> np.ndarray:
+    """Return the purity of the purest sample that contains each object, NaN if none does.
+
+    Parameters
+    ----------
+    probability : float ndarray, shape (n,)
+    purities : sequence of float
+        Rising.
+    """
+    p = np.asarray(probability, dtype=np.float64)
+    sample = np.full(p.size, np.nan)
+    for level, threshold in zip(purities, sample_thresholds(p, purities), strict=True):
+        sample[p >= threshold] = level
+    return sample

@@ -1,4 +1,8 @@
-"""Measures of a classifier with intervals: point values by scikit-learn, draws vectorised."""
+"""All measures of a classifier with intervals, nested or as the plain numbers of metrics.json.
+
+Point values come from scikit-learn. The bootstrap draws are vectorised: each object contributes
+counts and sums once, and a draw is a weighted sum over objects.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from clusterscan.measure import counts as cm
-from clusterscan.measure.arrays import THRESHOLD, Labelled, labelled
-from clusterscan.measure.ranking import Ranking
+from clusterscan.measure.confusion_and_curves import (
+    PER_CLASS,
+    Ranking,
+    accuracy,
+    class_measures,
+    confusion,
+    mean_over_classes,
+    normalised,
+    precision_recall,
+    roc,
+)
+from clusterscan.measure.intervals import ONE_SIGMA, draws, interval, shifted_interval, wilson
+from clusterscan.measure.labelled import THRESHOLD, Labelled, labelled, to_labelled
 from clusterscan.measure.reliability import (
     BINS,
     calibration_error_floor,
     excess_by_object,
     expected_calibration_error,
+    reliability,
     squared_error,
 )
-from clusterscan.measure.resample import ONE_SIGMA, draws, interval, shifted_interval, wilson
 
-#: Of each class against the rest, and as means over classes.
-CLASS_MEASURES = (*cm.PER_CLASS, "roc_auc", "average_precision")
-#: Of all examples together.
+#: Measures of each class against the rest, also averaged over classes.
+CLASS_MEASURES = (*PER_CLASS, "roc_auc", "average_precision")
+#: Measures of all examples together.
 OVERALL = ("accuracy", "balanced_accuracy", "brier", "ece")
 BETA = 2.0
 
@@ -39,30 +54,30 @@ def classification_scores(
     threshold: float = THRESHOLD,
     beta: float = BETA,
 ) -> dict[str, Any]:
-    """Measure a classifier.
+    """Measure a classifier with intervals from a bootstrap over objects.
 
     Parameters
     ----------
     label : int ndarray, shape (n,)
-        True class, 0 to K - 1; n = 0 is allowed and leaves everything undefined.
+        True class, 0 to K - 1; with n = 0 every measure is undefined.
     probability : float ndarray, shape (n, K) or, with two classes, (n,)
-        One column a class; one-dimensional: of class 1.
+        One column per class; one-dimensional: the probability of class 1.
     classes : sequence of str
         Names of the K >= 2 classes.
     positive : int
-        The class that is looked for, where there are two.
+        The class of interest if there are two.
     weight : float ndarray, shape (n,), optional
-        Of each example.
+        Weight of each example.
     bootstrap : int
-        Draws of the objects; 0: no intervals.
+        Number of draws; 0: no intervals.
     seed : int
-        Of the draws.
+        Seed of the draws.
     groups : ndarray, shape (n,), optional
-        Which object each example shows; see `clusterscan.measure.arrays.labelled`.
+        Object that each example shows; see `clusterscan.measure.labelled.labelled`.
     threshold : float
-        Probability from which an example counts as positive, where there are two classes.
+        Lowest probability that counts as positive if there are two classes.
     beta : float
-        Of F-beta: how many times more recall counts than precision.
+        Weight of recall relative to precision in F-beta.
 
     Returns
     -------
@@ -73,16 +88,16 @@ def classification_scores(
         the same, averaged over the classes that have examples; ``confusion``: counts and
         normalised (shares of each true class) with low and high; examples, objects, support,
         positive (name, None with more than two classes), threshold, beta, ece_floor (the ece
-        that perfect probabilities would show here), bootstrap.
+        that perfect probabilities would show), bootstrap.
 
     Raises
     ------
     ProductError
-        If labels, probabilities, weights and groups do not fit or are impossible (NaN too).
+        If labels, probabilities, weights or groups do not agree or are not valid.
 
     Notes
     -----
-    docs/measures.md has the equations. Draws of a class without examples leave it out.
+    The equations are in docs/measures.md. A draw without examples of a class leaves it out.
     """
     data = labelled(
         label, probability, classes, positive, weight=weight, groups=groups, threshold=threshold
@@ -93,7 +108,7 @@ def classification_scores(
 def scores_of(
     data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
 ) -> dict[str, Any]:
-    """Measure a classifier; see `classification_scores`."""
+    """Measure checked examples; see `classification_scores`."""
     counts, values = _point_values(data, beta)
     drawn_counts, drawn = _drawn_values(data, beta, bootstrap, np.random.default_rng(seed))
     names = data.classes
@@ -123,16 +138,16 @@ def scores_of(
 
 
 def _point_values(data: Labelled, beta: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the confusion matrix and every measure of the examples as they are."""
+    """Return the confusion matrix and every measure of the full sample."""
     from sklearn import metrics as sk
 
     k = len(data.classes)
-    counts = cm.confusion(data.label, data.predicted, data.weight, k)
+    counts = confusion(data.label, data.predicted, data.weight, k)
     values: dict[str, Any] = {
         "accuracy": np.nan,
         "brier": np.nan,
         "ece": expected_calibration_error(data),
-        **cm.class_measures(counts, beta),
+        **class_measures(counts, beta),
         "roc_auc": np.full(k, np.nan),
         "average_precision": np.full(k, np.nan),
     }
@@ -143,7 +158,7 @@ def _point_values(data: Labelled, beta: float) -> tuple[np.ndarray, dict[str, np
         values["brier"] = np.average(squared_error(data), weights=data.weight)
         _by_class(sk, data, counts, beta, values)
     for key in CLASS_MEASURES:
-        values[f"macro_{key}"] = cm.mean_over_classes(values[key])
+        values[f"macro_{key}"] = mean_over_classes(values[key])
     values["balanced_accuracy"] = values["macro_recall"]
     return counts, values
 
@@ -197,21 +212,21 @@ def _drawn_values(
         done += len(times)
     total = drawn_counts.sum(axis=(1, 2))
     values = {
-        "accuracy": cm.accuracy(drawn_counts),
+        "accuracy": accuracy(drawn_counts),
         "brier": np.divide(brier, total, out=np.full(count, np.nan), where=total > 0),
         "ece": np.divide(ece, total, out=np.full(count, np.nan), where=total > 0),
-        **cm.class_measures(drawn_counts, beta),
+        **class_measures(drawn_counts, beta),
         "roc_auc": areas[0],
         "average_precision": areas[1],
     }
     for key in CLASS_MEASURES:
-        values[f"macro_{key}"] = cm.mean_over_classes(values[key])
+        values[f"macro_{key}"] = mean_over_classes(values[key])
     values["balanced_accuracy"] = values["macro_recall"]
     return drawn_counts, values
 
 
 def _objects_counted(data: Labelled, key: str, c: int | None) -> int:
-    """Return how many objects a share is a share of, 0 for what is no share."""
+    """Return the number of objects in the denominator of a share, 0 for other measures."""
     counted = {
         "accuracy": np.ones(len(data), dtype=bool),
         "recall": data.label == c,
@@ -226,20 +241,20 @@ def _entry(key: str, value: float, drawn: np.ndarray, objects: int) -> dict[str,
     if np.isfinite(value) and drawn.size:
         low_high = shifted_interval(drawn, value) if key == "ece" else interval(drawn)
         if low_high is None and objects and value in (0.0, 1.0):
-            # No draw of a perfect sample is worse; Wilson's interval knows that it is finite.
+            # All draws of a perfect sample are perfect; Wilson's interval allows for its size.
             low_high = wilson(value * objects, objects)
     return {"value": _or_none(value), **_ends(low_high)}
 
 
 def _ends(low_high: tuple[float, float] | None) -> dict[str, float | None]:
-    # Rounded, as the last bits of a matrix product depend on the number of threads.
+    # Rounded because the last bits of a matrix product depend on the number of threads.
     low, high = (None, None) if low_high is None else (round(v, 6) for v in low_high)
     return {"low": low, "high": high}
 
 
 def _confusion(data: Labelled, counts: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
-    """Return the confusion matrix, its row shares, and their intervals."""
-    shares, drawn_shares = cm.normalised(counts), cm.normalised(drawn)
+    """Return the confusion matrix, its row shares and their intervals."""
+    shares, drawn_shares = normalised(counts), normalised(drawn)
     whole = bool((counts == np.rint(counts)).all())
     rows = []
     for i, row in enumerate(shares):
@@ -257,3 +272,130 @@ def _confusion(data: Labelled, counts: np.ndarray, drawn: np.ndarray) -> dict[st
 
 def _or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+BINARY = ("negative", "positive")
+
+
+def classification_metrics(
+    label: np.ndarray,
+    probability: np.ndarray,
+    classes: Sequence[str] = BINARY,
+    positive: int = 1,
+    *,
+    weight: np.ndarray | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+    threshold: float = THRESHOLD,
+    beta: float = BETA,
+) -> dict[str, Any]:
+    """Return the measures of a classifier as plain numbers, with intervals and curves.
+
+    Parameters are those of `classification_scores`.
+
+    Returns
+    -------
+    dict
+        Plain numbers (None if undefined): accuracy, balanced_accuracy, precision, recall, f1,
+        f_beta, fall_out, roc_auc, average_precision, brier, ece (of the positive class if there
+        are two classes, macro averages otherwise) and macro_<measure>.
+        ``intervals``: name -> [low, high], 68 %. ``per_class``: class -> measure -> {value, low,
+        high}. ``confusion_matrix`` (counts) and ``confusion_normalised``. Two classes:
+        ``positives`` and the curves ``roc`` and ``precision_recall``; more classes: the same per
+        class in ``curves``. ``reliability``: the rows of the diagram. Also counts and settings.
+
+    Raises
+    ------
+    ProductError
+        As for `classification_scores`.
+    """
+    data = labelled(
+        label, probability, classes, positive, weight=weight, groups=groups, threshold=threshold
+    )
+    return metrics_of(data, bootstrap=bootstrap, seed=seed, beta=beta)
+
+
+def metrics_of(
+    data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
+) -> dict[str, Any]:
+    """Return the measures of checked examples; see `classification_metrics`."""
+    scores = scores_of(data, bootstrap=bootstrap, seed=seed, beta=beta)
+    return {**plain(scores), **_curves(data), "reliability": reliability(data)}
+
+
+def plain(scores: dict[str, Any]) -> dict[str, Any]:
+    """Flatten nested scores to plain numbers by name, with their intervals."""
+    headline = (
+        scores["macro"] if scores["positive"] is None else scores["per_class"][scores["positive"]]
+    )
+    named = {
+        **{key: scores[key] for key in OVERALL},
+        **{key: headline[key] for key in CLASS_MEASURES},
+        **{f"macro_{key}": scores["macro"][key] for key in CLASS_MEASURES},
+    }
+    kept = ("examples", "objects", "classes", "positive", "support", "threshold", "beta",
+            "bootstrap", "ece_floor", "per_class")  # fmt: skip
+    out: dict[str, Any] = {key: scores[key] for key in kept}
+    if scores["positive"] is not None:
+        out["positives"] = scores["support"][scores["positive"]]
+    out |= {key: entry["value"] for key, entry in named.items()}
+    out["intervals"] = {
+        key: [entry["low"], entry["high"]]
+        for key, entry in named.items()
+        if entry["low"] is not None
+    }
+    out["confusion_matrix"] = scores["confusion"]["counts"]
+    out["confusion_normalised"] = {
+        key: scores["confusion"][key] for key in ("normalised", "low", "high")
+    }
+    return out
+
+
+def _curves(data: Labelled) -> dict[str, Any]:
+    if data.is_binary:
+        is_positive, score = data.label == data.positive, data.probability[:, data.positive]
+        return {
+            "roc": roc(is_positive, score, data.weight),
+            "precision_recall": precision_recall(is_positive, score, data.weight),
+        }
+    return {
+        "curves": {
+            name: {
+                "roc": roc(data.label == c, data.probability[:, c], data.weight),
+                "precision_recall": precision_recall(
+                    data.label == c, data.probability[:, c], data.weight
+                ),
+            }
+            for c, name in enumerate(data.classes)
+        }
+    }
+
+
+def prediction_metrics(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    positive: int = 1,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    threshold: float = THRESHOLD,
+) -> dict[str, Any]:
+    """Return the measures of a table of predictions; see `classification_metrics`.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        The rows of one split.
+    classes, positive, threshold
+        As for `clusterscan.measure.labelled.to_labelled`.
+    bootstrap, seed : int
+        As for `classification_scores`.
+
+    Raises
+    ------
+    ProductError
+        If a column is missing, or labels or probabilities are not valid.
+    """
+    data = to_labelled(predictions, classes, positive, threshold=threshold)
+    return metrics_of(data, bootstrap=bootstrap, seed=seed)

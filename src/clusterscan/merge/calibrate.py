@@ -17,8 +17,7 @@ from scipy.special import expit, logit
 
 from clusterscan.config.merge import MergeSettings
 from clusterscan.measure import calibration
-from clusterscan.measure.beta import fit_beta
-from clusterscan.measure.isotonic import fit_isotonic
+from clusterscan.measure.calibration import fit_beta, fit_isotonic
 from clusterscan.merge.choose import Trial, choose, left_out_loss, sky_folds
 from clusterscan.merge.combine import Combiner, fit_combiner, plain_combiner, scores
 

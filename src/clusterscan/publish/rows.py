@@ -13,7 +13,7 @@ from clusterscan.catalogs.reference import match_by_score, passes
 from clusterscan.config.validation import Range
 from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER, column_part
-from clusterscan.measure.expected_purity import expected_purity, purest_sample
+from clusterscan.measure.reliability import expected_purity, purest_sample
 
 
 def catalogue_rows(

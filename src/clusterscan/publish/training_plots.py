@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clusterscan.formats.catalogue_columns import FILTER
-from clusterscan.measure.table import Run, write_combined_table
+from clusterscan.measure.combined_table import Run, write_combined_table
 from clusterscan.publish import figures
 from clusterscan.publish.inputs import Picture, ReportInputs, Section, Table
 from clusterscan.report.plots import draw_precision_recall, draw_recall, draw_reliability, draw_roc

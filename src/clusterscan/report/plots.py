@@ -23,7 +23,7 @@ def plot_roc_and_precision(metrics: Mapping[str, Any], path: Path) -> None:
     Parameters
     ----------
     metrics : mapping
-        Name (of a split, a model ...) -> measures of `clusterscan.measure.metrics`. With more
+        Name (of a split, a model ...) -> measures of `clusterscan.measure.scores`. With more
         than two classes one curve a class.
     path : Path
         PNG, SVG or PDF.
@@ -168,7 +168,7 @@ def plot_confusion(metrics: Mapping[str, Any], path: Path) -> None:
     Parameters
     ----------
     metrics : mapping
-        Measures of `clusterscan.measure.metrics`: classes, confusion_matrix,
+        Measures of `clusterscan.measure.scores`: classes, confusion_matrix,
         confusion_normalised.
     path : Path
         PNG, SVG or PDF.

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.arrays import Labelled
+from clusterscan.measure.labelled import Labelled
 from clusterscan.report import look
 from clusterscan.report.stretch import as_rgb, on_image, overlaid
 

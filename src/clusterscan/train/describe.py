@@ -14,7 +14,7 @@ import torch
 from clusterscan import __version__
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.flow.versions import STAGE_VERSIONS
-from clusterscan.measure.predictions import prediction_metrics
+from clusterscan.measure.scores import prediction_metrics
 from clusterscan.networks.card import read_card
 from clusterscan.train.plan import stages
 from clusterscan.train.prepare import Prepared, Task

@@ -11,7 +11,8 @@ import pandas as pd
 from clusterscan.core.atomic import write_json
 from clusterscan.formats.tables import write_table
 from clusterscan.measure.breakdown import recall_by_redshift
-from clusterscan.measure.predictions import calibrated, class_probability, prediction_metrics
+from clusterscan.measure.labelled import calibrated, class_probability
+from clusterscan.measure.scores import prediction_metrics
 from clusterscan.networks.card import save_model
 from clusterscan.report import plots
 from clusterscan.train.loop import TrainResult
@@ -45,7 +46,7 @@ def metrics_of(result: TrainResult, bootstrap: int = 1000) -> dict[str, Any]:
     Returns
     -------
     dict
-        By split: `clusterscan.measure.metrics`, with ``recall_by_redshift`` of the positives
+        By split: `clusterscan.measure.scores`, with ``recall_by_redshift`` of the positives
         where they have redshifts, and under ``calibrated`` the measures of whether
         probabilities mean what they say, after calibration.
     """

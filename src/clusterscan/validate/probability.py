@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.config.validation import ValidateSettings
-from clusterscan.measure.arrays import labelled
-from clusterscan.measure.expected_purity import sample_thresholds
+from clusterscan.measure.labelled import labelled
 from clusterscan.measure.reliability import (
     calibration_error_floor,
     expected_calibration_error,
     reliability,
+    sample_thresholds,
     squared_error,
 )
 from clusterscan.validate.intervals import fraction

@@ -1,7 +1,8 @@
-"""Bootstrap over objects: all views of an object are drawn together, or not at all.
+"""Intervals: bootstrap over objects, and Wilson's interval of a share.
 
-An image rotated fifteen times is one measurement, not fifteen: intervals over examples would be
-too narrow by up to the square root of the number of views.
+The bootstrap draws all views of an object together. An image rotated fifteen times is one
+measurement, not fifteen: intervals from a bootstrap over examples would be too narrow by up to the
+square root of the number of views.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-ONE_SIGMA = 0.6827  # content of a Gaussian within one standard deviation
-_MOST_NUMBERS = 2**22  # in one array: memory stays small whatever the number of draws
+ONE_SIGMA = 0.6827  # probability of a Gaussian within one standard deviation
+_MOST_NUMBERS = 2**22  # in one array, so that memory does not grow with the number of draws
 
 
 def draws(
     n_objects: int, n_examples: int, count: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield how often each object is drawn: float arrays (some draws, n_objects).
+    """Yield the number of times each object is drawn, as float arrays (some draws, n_objects).
 
     Parameters
     ----------
     n_objects, n_examples : int
-        Objects to draw from; examples, which only set how many draws come at a time.
+        Objects to draw from, and examples, which only limit the draws per array.
     count : int
-        Draws in all; each takes n_objects with replacement.
+        Total number of draws; each takes n_objects with replacement.
     rng : numpy.random.Generator
 
     References
@@ -41,10 +42,10 @@ def draws(
 
 
 def interval(values: np.ndarray, confidence: float = ONE_SIGMA) -> tuple[float, float] | None:
-    """Return the central interval of draws (percentiles); None where they cannot say.
+    """Return the central interval of draws (percentiles), or None if they are not informative.
 
-    That is where most draws have no value (NaN), or all have the same one: a perfect score
-    stays perfect however often it is drawn, which does not mean that it is exact.
+    They are not if most of them are NaN, or if all are equal: a perfect score stays perfect in
+    every draw, which does not mean that it is exact.
     """
     known = values[np.isfinite(values)]
     tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
@@ -57,10 +58,10 @@ def interval(values: np.ndarray, confidence: float = ONE_SIGMA) -> tuple[float, 
 def shifted_interval(
     values: np.ndarray, value: float, confidence: float = ONE_SIGMA
 ) -> tuple[float, float] | None:
-    """Return the spread of draws about their median, put about the value, not below 0.
+    """Return the spread of the draws about their median, centred on the value, at least 0.
 
-    For measures such as the calibration error, whose draws all lie above the value: each draw
-    adds sampling noise a second time.
+    Used for measures such as the calibration error, whose draws all lie above the value because
+    each draw adds sampling noise a second time.
     """
     found = interval(values, confidence)
     if found is None:
@@ -70,7 +71,10 @@ def shifted_interval(
 
 
 def wilson(found: float, count: int, confidence: float = ONE_SIGMA) -> tuple[float, float]:
-    """Return Wilson's interval of a share found / count, count > 0.
+    """Return Wilson's interval of the share found / count, count > 0.
+
+    ``found`` may be a fraction (a weighted share times the number of objects), which
+    `astropy.stats.binom_conf_interval` would truncate to an integer.
 
     References
     ----------

@@ -1,13 +1,18 @@
-"""The combined table: experiments x surveys x seeds, mean and scatter, beside what was published.
+"""The combined table: experiments x surveys x seeds, mean and scatter, beside published values.
 
 A run is one trained network, measured on one survey with one seed. Runs of the same experiment,
-survey and network make one row: the mean over seeds, their sample standard deviation (what
+survey and network form one row: the mean over seeds, their sample standard deviation (what
 another training would change), and the interval from the bootstrap (what other test objects
 would change).
+
+As text (Markdown, HTML) a measure is written as mean ± standard deviation over seeds, with the
+68 % bootstrap interval in brackets; beside it the published value and the difference.
 """
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +24,8 @@ import pandas as pd
 from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ProductError
 from clusterscan.formats.tables import write_table
-from clusterscan.measure.table_text import to_html, to_markdown
 
-#: Measure -> heading of its columns.
+#: Heading of each measure's columns.
 TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -57,16 +61,16 @@ class Run:
     experiment : str
         Key of the experiment.
     metrics : mapping
-        From `clusterscan.measure.metrics` (a metrics.json's part).
+        From `clusterscan.measure.scores.classification_metrics`.
     seed : int
     survey, network : str
-        Where an experiment is all of several.
+        Given if the experiment covers several.
     title : str
-        The experiment's name for people; the key where empty.
+        Title of the experiment for display; the key if empty.
     published : mapping of str to float or (float, float)
-        Measure -> the published value, or value and standard deviation. The same for all seeds.
+        Published value, or value and standard deviation, by measure. Equal for all seeds.
     facts : mapping
-        Further columns, such as parameters or seconds; the first run's are shown.
+        Further columns, such as parameters or seconds; those of the first run are shown.
     """
 
     experiment: str
@@ -80,19 +84,19 @@ class Run:
 
 
 def runs_table(runs: Sequence[Run], measures: Sequence[str] = tuple(TITLES)) -> pd.DataFrame:
-    """Return one row a run.
+    """Return a table with one row per run.
 
     Parameters
     ----------
     runs : sequence of Run
     measures : sequence of str
-        Which columns; those that no run has are left out.
+        Columns to include; those that no run has are left out.
 
     Returns
     -------
     DataFrame
         experiment, title, survey, network, seed, examples, objects, then for each measure its
-        value, <measure>_low and <measure>_high (68 %), NaN where undefined, and the facts.
+        value, <measure>_low and <measure>_high (68 %), NaN if undefined, and the facts.
 
     Raises
     ------
@@ -118,7 +122,7 @@ def runs_table(runs: Sequence[Run], measures: Sequence[str] = tuple(TITLES)) -> 
     twice = table.duplicated([*KEYS, "seed"])
     if twice.any():
         raise ProductError(
-            f"combined table: {table[twice].iloc[0][[*KEYS, 'seed']].to_dict()} is there "
+            f"combined table: {table[twice].iloc[0][[*KEYS, 'seed']].to_dict()} occurs "
             "twice; give each training its own seed"
         )
     empty = [m for m in measures if m in table and table[m].isna().all()]
@@ -126,27 +130,27 @@ def runs_table(runs: Sequence[Run], measures: Sequence[str] = tuple(TITLES)) -> 
 
 
 def combined_table(runs: Sequence[Run], measures: Sequence[str] = DEFAULT_MEASURES) -> pd.DataFrame:
-    """Return one row an experiment, survey and network, in the order of the runs.
+    """Return a table with one row per experiment, survey and network, in the order of the runs.
 
     Parameters
     ----------
     runs : sequence of Run
     measures : sequence of str
-        Which columns.
+        Columns to include.
 
     Returns
     -------
     DataFrame
-        experiment, title, survey, network, seeds (how many), examples and objects (of one
+        experiment, title, survey, network, seeds (their number), examples and objects (of one
         seed), then for each measure: <measure> (mean over seeds), _std (sample standard
         deviation, NaN for one seed), _low and _high (68 % interval of the mean from the
-        bootstrap), and where anything was published _published, _published_std and _difference
+        bootstrap), and if anything was published _published, _published_std and _difference
         (ours - published); the facts of the first run.
 
     Notes
     -----
-    All seeds are tested on the same objects, so their sampling errors are the same errors and
-    do not shrink with the number of seeds: distances of the interval's ends from the value are
+    All seeds are tested on the same objects, so their sampling errors are the same and do not
+    shrink with the number of seeds: distances of the interval's ends from the value are
     averaged in quadrature over seeds.
     """
     every = runs_table(runs, measures)
@@ -186,11 +190,11 @@ def write_combined_table(
     folder : Path
         Gets <name>.parquet, .csv, .md, .html and <name>_runs.parquet, .csv; each atomically.
     runs, measures
-        As of `combined_table`; the table of runs has all measures.
+        As for `combined_table`; the table of runs has all measures.
     name : str
-        Stem of the files.
+        Stem of the file names.
     caption : str
-        What the table is, e.g. that its sky is simulated; in Markdown and HTML.
+        Caption in Markdown and HTML, e.g. that the sky is simulated.
 
     Returns
     -------
@@ -207,7 +211,7 @@ def write_combined_table(
 
 
 def value_and_interval(metrics: Mapping[str, Any], name: str) -> tuple[float, float, float]:
-    """Return a measure with its interval, NaN where there is none.
+    """Return a measure with its interval, NaN if there is none.
 
     Parameters
     ----------
@@ -224,7 +228,7 @@ def value_and_interval(metrics: Mapping[str, Any], name: str) -> tuple[float, fl
 
 
 def _over_seeds(name: str, group: pd.DataFrame) -> dict[str, float]:
-    """Return a measure's mean, scatter and interval."""
+    """Return the mean, the scatter and the interval of a measure over seeds."""
     if name not in group:
         return {name: np.nan, f"{name}_std": np.nan, f"{name}_low": np.nan, f"{name}_high": np.nan}
     value = group[name].to_numpy(dtype=float)
@@ -260,3 +264,124 @@ def _number(value: Any) -> float:
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+DASH = "–"
+LEGEND = (
+    "Mean ± standard deviation over seeds; in brackets the 68 % interval from a bootstrap over "
+    "test objects. Δ: ours − published."
+)
+
+
+def cells(
+    table: pd.DataFrame, measures: Sequence[str], *, digits: int = 3
+) -> tuple[list[str], list[list[str]]]:
+    """Return the table's header and rows as text.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `combined_table`.
+    measures : sequence of str
+        Measures to show, in this order.
+    digits : int
+        Digits after the decimal point.
+
+    Returns
+    -------
+    header : list of str
+    rows : list of list of str
+        Survey and network only if any row has one; published columns only for measures of
+        which something was published.
+    """
+    named = [("title", "Experiment"), ("survey", "Survey"), ("network", "Network")]
+    named = [(c, t) for c, t in named if c in table and (table[c].astype(str) != "").any()]
+    header = [t for _, t in named] + ["Seeds", "Objects"]
+    for m in measures:
+        header.append(TITLES.get(m, m))
+        if f"{m}_published" in table:
+            header += ["published", "Δ"]
+    rows = []
+    for row in table.to_dict("records"):
+        line = [str(row[c]) for c, _ in named] + [str(row["seeds"]), f"{row['objects']:,}"]
+        for m in measures:
+            ends = (row.get(f"{m}_low"), row.get(f"{m}_high"))
+            line.append(figure(row.get(m), row.get(f"{m}_std"), ends, digits=digits))
+            if f"{m}_published" in row:
+                line.append(figure(row[f"{m}_published"], row[f"{m}_published_std"], digits=digits))
+                line.append(difference(row[f"{m}_difference"], digits=digits))
+        rows.append(line)
+    return header, rows
+
+
+def figure(
+    value: float | None,
+    std: float | None = None,
+    ends: tuple[float | None, float | None] = (None, None),
+    *,
+    digits: int = 3,
+) -> str:
+    """Format "0.912 ± 0.011 [0.901, 0.923]" without unknown parts, or a dash if all are unknown."""
+    if not _known(value):
+        return DASH
+    text = f"{value:.{digits}f}"
+    if _known(std):
+        text += f" ± {std:.{digits}f}"
+    if _known(ends[0]) and _known(ends[1]):
+        text += f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+    return text
+
+
+def difference(value: float | None, *, digits: int = 3) -> str:
+    """Format "+0.012", "−0.003", or a dash."""
+    if not _known(value):
+        return DASH
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def to_markdown(table: pd.DataFrame, measures: Sequence[str], *, caption: str = "") -> str:
+    """Return the table in Markdown (pipe table) with its legend."""
+    header, rows = cells(table, measures)
+    left = _text_columns(header)
+    lines = [
+        _pipes(header),
+        _pipes(["---" if k < left else "---:" for k in range(len(header))]),
+        *(_pipes(row) for row in rows),
+    ]
+    above = f"{caption}\n\n" if caption else ""
+    return above + "\n".join(lines) + f"\n\n{LEGEND}\n"
+
+
+def to_html(table: pd.DataFrame, measures: Sequence[str], *, caption: str = "") -> str:
+    """Return the table as an HTML fragment for the style sheet of a report."""
+    header, rows = cells(table, measures)
+    left = _text_columns(header)
+
+    def line(tag: str, values: Sequence[str]) -> str:
+        marks = [' class="text"' if k < left else "" for k in range(len(values))]
+        scope = ' scope="col"' if tag == "th" else ""
+        return "".join(
+            f"<{tag}{scope}{mark}>{html.escape(value)}</{tag}>"
+            for mark, value in zip(marks, values, strict=True)
+        )
+
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    text = " ".join(part for part in (caption, LEGEND) if part)
+    return (
+        '<table class="numeric combined">\n'
+        f"<caption>{html.escape(text)}</caption>\n"
+        f"<thead><tr>{line('th', header)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+    )
+
+
+def _text_columns(header: Sequence[str]) -> int:
+    return header.index("Seeds")
+
+
+def _pipes(values: Sequence[str]) -> str:
+    escaped = (v.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for v in values)
+    return f"| {' | '.join(escaped)} |"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
