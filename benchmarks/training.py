@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from clusterscan.config.default import default_config
+from clusterscan.config.load import load_config
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import AugmentationSettings, TrainSettings
+from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.torchvision_repair import repair
 from clusterscan.train.batches import Batch
@@ -50,7 +51,7 @@ class Case:
 
 def cases(full: bool, device: str) -> list[Case]:
     """Return what is measured."""
-    surveys = default_config().surveys
+    surveys = load_config([PROJECT_ROOT / "config.yaml"]).surveys
     shared = {"device": device, "learning_rate": 1e-3, "epochs": 1, "patience": 0}
     small = surveys["act"].models["baseline"]
     middle = surveys["unwise"].models["resnet18"]

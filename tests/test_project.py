@@ -62,10 +62,3 @@ def test_local_links_of_a_document_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (PROJECT / document.parent / target).exists(), target
-
-
-def test_every_run_file_is_valid():
-    from clusterscan.config.load import load_config
-
-    for path in [PROJECT / "config.yaml", *sorted(PROJECT.glob("resources/runs/*.yaml"))]:
-        assert load_config([path]).surveys

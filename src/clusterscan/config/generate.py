@@ -1,151 +1,136 @@
-"""Write config.yaml, its JSON schema and the configuration reference from the typed model.
+"""Write the JSON schema and the reference page of the configuration from the typed model.
 
-``python -m clusterscan.config.generate`` writes them, ``--check`` says whether they are current.
+``python -m clusterscan.config.generate`` writes both files. With ``--check`` it writes nothing and
+fails if a file differs from the model.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterator, Mapping
+import types
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from clusterscan.config.default import default_config
+from clusterscan.config.load import fields_by_key, models_in
 from clusterscan.config.model import Config
 
-_WIDTH = 98
 _HEAD = """\
-# yaml-language-server: $schema=workflow/schemas/config.schema.json
-# The main job: a simulated sky in the infrared and the microwave, searched and measured.
-# Generated from src/clusterscan/config/default.py; every setting there is: docs/configuration.md.
-# For another sky copy this file, change it, and run `make run CONFIG=my.yaml`.
+# Configuration reference
+
+This page is generated from the typed model in `src/clusterscan/config`. `config.yaml` is a complete
+example with comments. A key that this page does not list is an error, and so is a value of another
+type or outside its range. The unit of a setting is part of its name. Paths that do not begin with
+`/`, `~` or `${CLUSTERSCAN_DATA}` start at the project's folder.
 """
 
 
-def config_yaml() -> str:
-    """Return the text of config.yaml: what the default sets, each with its meaning."""
-    return _HEAD + "\n".join(_lines(default_config(), 0)) + "\n"
-
-
-def _lines(model: BaseModel, depth: int) -> Iterator[str]:
-    fields = type(model).model_fields
-    # `kind` says which of several models this is: always written, and first.
-    for name in sorted(fields, key=lambda field: field != "kind"):
-        if name in model.model_fields_set or name == "kind":
-            field = fields[name]
-            key = field.alias or name
-            yield from _entry(key, getattr(model, name), field.description, depth)
-
-
-def _entry(key: str, value: Any, comment: str | None, depth: int) -> Iterator[str]:
-    pad = "  " * depth
-    if isinstance(value, BaseModel):
-        yield _with_comment(f"{pad}{key}:", comment)
-        yield from _lines(value, depth + 1)
-    elif isinstance(value, Mapping) and any(isinstance(v, BaseModel) for v in value.values()):
-        yield _with_comment(f"{pad}{key}:", comment)
-        for name, item in value.items():
-            yield from _entry(str(name), item, None, depth + 1)
-    elif isinstance(value, tuple | list) and value and isinstance(value[0], BaseModel):
-        yield _with_comment(f"{pad}{key}:", comment)
-        for item in value:
-            first, *rest = _lines(item, depth + 2)
-            yield f"{pad}  - {first.lstrip()}"
-            yield from rest
-    else:
-        yield _with_comment(f"{pad}{key}: {_scalar(value)}", comment)
-
-
-def _scalar(value: Any) -> str:
-    plain = TypeAdapter(Any).dump_python(value, mode="json")
-    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _with_comment(line: str, comment: str | None) -> str:
-    if not comment:
-        return line
-    comment = " ".join(comment.split())
-    if len(line) + len(comment) + 4 > _WIDTH:
-        comment = comment[: max(_WIDTH - len(line) - 8, 0)].rsplit(" ", 1)[0] + " ..."
-    return f"{line}  # {comment}" if len(comment) > 4 else line
-
-
 def schema_json() -> str:
-    """Return the JSON schema, for editors and for other programs."""
+    """Return the JSON schema of a configuration file, which editors use for completion."""
     schema = Config.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def reference_markdown() -> str:
-    """Return docs/configuration.md: every setting with type, default and meaning."""
-    parts = [
-        "# Configuration reference\n",
-        "Generated from the typed model (`src/clusterscan/config`); `config.yaml` shows a full "
-        "example. A key that is not listed here is an error, and so is a value of another type, "
-        "out of its range, or without its unit in the key's name.\n",
-    ]
-    for model in _models_below(Config):
+    """Return docs/configuration.md: the type, default and meaning of every setting."""
+    parts = [_HEAD]
+    for model, places in _sections(Config).items():
         parts.append(f"## {model.__name__}\n")
         parts.append(" ".join((model.__doc__ or "").split()) + "\n")
+        if places:
+            parts.append(f"In the file: {', '.join(f'`{p}`' for p in places)}\n")
         parts.append("| setting | type | default | meaning |\n|---|---|---|---|")
-        parts.extend(_row(name, field) for name, field in model.model_fields.items())
+        parts.extend(_row(key, field) for key, field in fields_by_key(model).items())
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    key = field.alias or name
-    default = "required" if field.is_required() else f"`{_default_text(field)}`"
-    meaning = " ".join((field.description or "").split())
-    cells = (f"`{key}`", f"`{_type_text(field.annotation)}`", default, meaning)
+def _sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
+    """Return each model below the root, depth first, with its places in the file."""
+    found: dict[type[BaseModel], list[str]] = {root: []}
+
+    def walk(model: type[BaseModel], place: str) -> None:
+        for key, field in fields_by_key(model).items():
+            named = get_origin(field.annotation) is dict
+            here = ".".join(part for part in (place, key, "NAME" if named else "") if part)
+            for inner in models_in(field.annotation):
+                is_new = inner not in found
+                found.setdefault(inner, []).append(here)
+                if is_new:
+                    walk(inner, here)
+
+    walk(root, "")
+    return found
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else _default_text(field)
+    kind = _type_text(field.annotation) + _range_text(field.metadata)
+    meaning = "Selects the settings of this table." if key == "kind" else field.description or ""
+    cells = (f"`{key}`", kind, default, " ".join(meaning.split()))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default_text(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, BaseModel):
-        return type(value).__name__
-    return _scalar(value)
+        return "its defaults"
+    plain = TypeAdapter(Any).dump_python(value, mode="json")
+    text = yaml.safe_dump(plain, default_flow_style=True, width=10_000, sort_keys=False)
+    return f"`{text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}`"
 
 
 def _type_text(annotation: Any) -> str:
-    models = _models_in(annotation)
-    if models and not str(annotation).startswith("dict"):
-        text = " or ".join(model.__name__ for model in models)
-        return f"list of {text}" if str(annotation).startswith(("tuple", "list")) else text
-    if models:
-        return "name -> " + " or ".join(model.__name__ for model in models)
-    text = str(annotation).replace("typing.", "").replace("<class '", "").replace("'>", "")
-    return re.sub(r", FieldInfo\(.*?\)\]|Annotated\[", "", text)
-
-
-def _models_below(model: type[BaseModel]) -> list[type[BaseModel]]:
-    found = [model]
-    for field in model.model_fields.values():
-        for inner in _models_in(field.annotation):
-            found += [m for m in _models_below(inner) if m not in found]
-    return found
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return a type in words, such as `list of number`."""
+    origin, args = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    if hasattr(annotation, "__metadata__"):  # Annotated[type, ...]
+        return _type_text(args[0]) + _range_text(annotation.__metadata__)
+    if origin is Literal:
+        return ", ".join(f"`{_yaml_word(value)}`" for value in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_text(part) for part in args)
+    if origin is dict:
+        return f"name: {_type_text(args[1])}"
+    if origin in (tuple, list):
+        if origin is list or args[-1] is Ellipsis:
+            return f"list of {_type_text(args[0])}"
+        return f"[{', '.join(_type_text(part) for part in args)}]"
+    words = {float: "number", int: "integer", str: "text", bool: "true or false"}
+    return words.get(annotation, "null")
+
+
+def _yaml_word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _range_text(metadata: Any) -> str:
+    signs = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+    limits = []
+    for part in metadata:
+        if type(part) in signs:
+            sign, name = signs[type(part)]
+            limits.append(f"{sign} {_plain_number(getattr(part, name))}")
+        elif isinstance(part, MinLen) and part.min_length > 1:
+            limits.append(f"at least {part.min_length}")
+    return f", {' and '.join(limits)}" if limits else ""
+
+
+def _plain_number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def generated_files(root: Path) -> dict[Path, str]:
-    """Return each generated file's path and text."""
+    """Return the path and the text of each generated file."""
     return {
-        root / "config.yaml": config_yaml(),
         root / "workflow/schemas/config.schema.json": schema_json(),
         root / "docs/configuration.md": reference_markdown(),
     }
@@ -154,14 +139,14 @@ def generated_files(root: Path) -> dict[Path, str]:
 def main(argv: list[str] | None = None) -> None:
     """Write or check the generated files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether they are current")
+    parser.add_argument("--check", action="store_true", help="fail if a file is out of date")
     check = parser.parse_args(argv).check
     root = Path(__file__).resolve().parents[3]
     files = generated_files(root)
     stale = [p for p, text in files.items() if not p.is_file() or p.read_text() != text]
     if check and stale:
         names = ", ".join(str(p.relative_to(root)) for p in stale)
-        sys.exit(f"{names}: not current; run python -m clusterscan.config.generate")
+        sys.exit(f"{names}: out of date; run python -m clusterscan.config.generate")
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path], encoding="utf-8")

@@ -279,7 +279,7 @@ def _near(key: tuple, names: list[str]) -> str:
 
 def _keys_beside(root: Root, key: tuple) -> list[str]:
     """Return the settings allowed where an unknown one was found."""
-    return sorted({name for model in _models_at(root, key[:-1]) for name in _fields(model)})
+    return sorted({name for model in _models_at(root, key[:-1]) for name in fields_by_key(model)})
 
 
 def _kinds_at(root: Root, key: tuple) -> list[str]:
@@ -290,7 +290,7 @@ def _kinds_at(root: Root, key: tuple) -> list[str]:
 
 def _meaning(root: Root, key: tuple) -> str:
     """Return a setting's description."""
-    fields = [_fields(model).get(str(key[-1])) for model in _models_at(root, key[:-1])]
+    fields = [fields_by_key(model).get(str(key[-1])) for model in _models_at(root, key[:-1])]
     return next((f.description.rstrip(".") for f in fields if f and f.description), "")
 
 
@@ -298,14 +298,14 @@ def _models_at(root: Root, key: tuple) -> list[type[BaseModel]]:
     """Return the models that may stand at a location, by walking down from the whole."""
     models: list[type[BaseModel]] = [root]
     for part in key:
-        fields = [_fields(model)[part] for model in models if part in _fields(model)]
-        found = [inner for field in fields for inner in _models_in(field.annotation)]
+        fields = [fields_by_key(model)[part] for model in models if part in fields_by_key(model)]
+        found = [inner for field in fields for inner in models_in(field.annotation)]
         # A part that is no field is a mapping's own key or a union's tag: stay at these models.
         models = found or [m for m in models if not _tags(m) or part in _tags(m)] or models
     return models
 
 
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def fields_by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return a model's fields under the names that stand in a file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
@@ -315,10 +315,11 @@ def _tags(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(map(str, get_args(field.annotation))) if field is not None else ()
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings models that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]
 
 
 def _dotted(key: tuple) -> str:

@@ -1,4 +1,4 @@
-"""The whole configuration: one typed, strict model; config.yaml and the schema come from it."""
+"""The whole configuration as one typed, strict model."""
 
 from __future__ import annotations
 

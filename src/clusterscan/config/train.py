@@ -169,7 +169,9 @@ class TrainSettings(Settings):
     learning_rate: LearningRate = Field(
         "range_test", description="Peak learning rate, or 'range_test' to measure it first."
     )
-    range_test: RangeTestSettings = RangeTestSettings()
+    range_test: RangeTestSettings = Field(
+        RangeTestSettings(), description="How the learning rate is measured."
+    )
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of the weights proper.")
     schedule: Schedule = Field(
         "one_cycle",
@@ -211,8 +213,12 @@ class TrainSettings(Settings):
     clip_norm: float = Field(
         5.0, ge=0, description="Shorten longer gradients to this norm; 0: leave them."
     )
-    augmentation: AugmentationSettings = AugmentationSettings()
-    normalisation: NormalisationSettings = NormalisationSettings()
+    augmentation: AugmentationSettings = Field(
+        AugmentationSettings(), description="Random changes of the training examples."
+    )
+    normalisation: NormalisationSettings = Field(
+        NormalisationSettings(), description="How pixel values become network inputs."
+    )
     transfer: tuple[TransferStage, ...] | None = Field(
         None,
         description="Train in these stages, one after the other, each from the best weights of "
