@@ -70,10 +70,10 @@ def unite_real() -> None:
     """Read and unite every real cluster catalogue of the reference data."""
     from pydantic import TypeAdapter
 
-    from clusterscan.catalogs.read import read_catalogue
-    from clusterscan.catalogs.unite import MatchRule, unite_known
+    from clusterscan.catalogs.reading import read_catalogue
     from clusterscan.config.catalogs import CatalogueSettings
     from clusterscan.core.data_paths import data_root
+    from clusterscan.known.unite import MatchRule, unite_known
 
     folder = data_root() / "clusters"
     if not folder.is_dir():
@@ -126,7 +126,7 @@ def uniform(rng: np.random.Generator, count: int) -> pd.DataFrame:
 
 def ours(candidates: pd.DataFrame, known: pd.DataFrame) -> int:
     """Match one to one with chance probabilities; return how many nearest lie within."""
-    from clusterscan.catalogs.match import match_known
+    from clusterscan.catalogs.matching import match_known
 
     return int((match_known(candidates, known, RADIUS_ARCMIN)["n_known"] > 0).sum())
 

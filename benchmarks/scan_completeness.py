@@ -32,8 +32,7 @@ from clusterscan.detect.peaks import find_peaks, to_score
 from clusterscan.formats.tables import read_table
 from clusterscan.formats.tile_image import read_tile
 from clusterscan.scan.scanners import network_scanner
-from clusterscan.validate.bootstrap import compare
-from clusterscan.validate.recovery import recovery
+from clusterscan.validate.recovery import compare, recovery
 
 DENSE, WINDOWED, COARSE = "dense", "windowed", "coarse to fine"
 FINER = "dense at step "  # px

@@ -27,11 +27,10 @@ from clusterscan.core import sky
 from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tables import read_table
-from clusterscan.merge.forced import forced
+from clusterscan.merge.forced_values import forced
 from clusterscan.merge.objects import Model, features_of, merge_candidates
-from clusterscan.validate.bootstrap import compare
-from clusterscan.validate.recovery import Region, completeness_at_purity, recovery
-from clusterscan.validate.report import rounded
+from clusterscan.validate.performance import rounded
+from clusterscan.validate.recovery import Region, compare, completeness_at_purity, recovery
 
 PURITIES = (0.5, 0.8, 0.9)
 FEWEST = 1  # objects whose purity counts: one is enough, which favours finders of few clusters

@@ -5,14 +5,16 @@ import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
 
-from clusterscan.catalogs.chance import (
+from clusterscan.catalogs.matching import (
     chance_matches,
     chance_probability,
+    cross_matches,
     local_density,
+    match_known,
     match_reliability,
+    part_with_counterpart,
     shifted,
 )
-from clusterscan.catalogs.match import cross_matches, match_known, part_with_counterpart
 from clusterscan.core import sky
 
 

@@ -13,8 +13,8 @@ from astroquery.vizier import VizierClass
 from pydantic import TypeAdapter
 
 from clusterscan.catalogs.layouts import Remote
-from clusterscan.catalogs.read import catalogue_token, read_catalogue
-from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.catalogs.published import LAYOUTS
+from clusterscan.catalogs.reading import catalogue_token, read_catalogue
 from clusterscan.commands.cli import main
 from clusterscan.config.catalogs import DOWNLOADS, CatalogueSettings
 from clusterscan.core.errors import CatalogueError, SourceError

@@ -8,8 +8,8 @@ from astropy.coordinates import FK4, FK5, SkyCoord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterscan.catalogs.frames import sexagesimal, to_degrees
 from clusterscan.catalogs.layouts import Layout
+from clusterscan.catalogs.reading import sexagesimal, to_degrees
 from clusterscan.core.errors import CatalogueError
 
 COLUMNS = {"ra_deg": "a", "dec_deg": "b"}

@@ -9,10 +9,10 @@ from astropy.cosmology import FlatLambdaCDM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterscan.catalogs.linking import MatchRule, kpc_per_arcmin, limits_arcmin
-from clusterscan.catalogs.unite import Conflict, unite_known
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
+from clusterscan.known.linking import MatchRule, kpc_per_arcmin, limits_arcmin
+from clusterscan.known.unite import Conflict, unite_known
 
 NAN = np.array([np.nan])
 

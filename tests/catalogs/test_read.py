@@ -8,8 +8,8 @@ import pytest
 from astropy.table import Table
 from pydantic import TypeAdapter, ValidationError
 
-from clusterscan.catalogs.read import read_catalogue
-from clusterscan.catalogs.registry import LAYOUTS, readers_table
+from clusterscan.catalogs.published import LAYOUTS, readers_table
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings, PublishedKind
 from clusterscan.core.errors import CatalogueError, SourceError
 

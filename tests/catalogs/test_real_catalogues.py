@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.match import cross_matches
-from clusterscan.catalogs.name_positions import disagreement_deg
-from clusterscan.catalogs.read import read_catalogue
-from clusterscan.catalogs.registry import LAYOUTS
-from clusterscan.catalogs.unite import MatchRule, unite_known
+from clusterscan.catalogs.checks import disagreement_deg
+from clusterscan.catalogs.matching import cross_matches
+from clusterscan.catalogs.published import LAYOUTS
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
+from clusterscan.known.unite import MatchRule, unite_known
 
 # file: kind, rows published, redshifts, masses
 FILES = {

@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 from astropy.coordinates import SkyCoord
 
-from clusterscan.catalogs.layouts import Layout
-from clusterscan.catalogs.name_positions import positions_in_names
-from clusterscan.catalogs.suspicion import (
+from clusterscan.catalogs.checks import (
     FEWEST,
     crowding,
     look_over,
+    positions_in_names,
     refuse_sources,
     tell_if_crowded,
 )
+from clusterscan.catalogs.layouts import Layout
 from clusterscan.core.errors import CatalogueError
 
 LAYOUT = Layout("csv", {"ra_deg": "A", "dec_deg": "D", "m500c_msun": "M", "z": "Z"})

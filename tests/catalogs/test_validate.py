@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clusterscan.catalogs.validate import validate
+from clusterscan.catalogs.checks import validate
 from clusterscan.core.errors import CatalogueError
 
 

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from mocpy import MOC
 
-from clusterscan.catalogs.read import read_catalogue
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.catalogs import PublishedCatalogue
 from clusterscan.config.load import load_config
 from clusterscan.config.searched_sky import CatalogueCells, MaskFile, MocFile, Overlap

@@ -7,7 +7,6 @@ import pytest
 from scipy.special import expit, logit
 
 from clusterscan.config.merge import MergeSettings
-from clusterscan.merge.base_rate import training_rate
 from clusterscan.merge.calibrate import (
     ProbabilityModel,
     bootstrap_error,
@@ -16,9 +15,10 @@ from clusterscan.merge.calibrate import (
     examples_of,
     fit_method,
     fit_probability,
+    fit_scores,
+    training_rate,
 )
-from clusterscan.merge.choose import choose, left_out_loss, sky_folds
-from clusterscan.merge.scoring import fit_scores
+from clusterscan.merge.combine import choose, left_out_loss, sky_folds
 
 SETTINGS = MergeSettings()
 NAMES = ["a", "b"]

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from clusterscan.merge.calibrate import ProbabilityModel
 from clusterscan.merge.combine import plain_combiner
-from clusterscan.merge.forced_list import measure_list
+from clusterscan.merge.forced_values import measure_list
 from clusterscan.publish.forced import write_forced
 from clusterscan.publish.release import Release
 

@@ -6,9 +6,9 @@ import pytest
 from astropy import units as u
 from astropy.io.votable.ucd import parse_ucd
 
-from clusterscan.catalogs.united_table import Conflict
 from clusterscan.formats import mask_planes as planes
 from clusterscan.formats.catalogue_columns import CONFLICTS, FLAGS, MASK_PLANES, catalogue_columns
+from clusterscan.known.unite import Conflict
 from clusterscan.publish.columns_doc import catalogue_markdown
 
 MODELS = [("unwise", "resnet18"), ("act", "baseline"), ("act", "filter")]

@@ -14,9 +14,9 @@ from clusterscan.selection.completeness import (
     limits,
     tile_shift,
 )
-from clusterscan.selection.injected import injected_in
-from clusterscan.selection.report import injection_report, null_report, recovered
-from clusterscan.validate.report import rounded
+from clusterscan.selection.probe import injected_in
+from clusterscan.selection.probe_report import injection_report, null_report, recovered
+from clusterscan.validate.performance import rounded
 
 GRID = InjectionGrid()
 TRUE = Completeness(level=-0.3, slope=0.5, bend=0.0, width=0.3, ceiling=0.95)

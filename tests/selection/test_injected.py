@@ -13,9 +13,14 @@ from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.physics.pressure import shape_at
 from clusterscan.physics.spectra import sz_uk
-from clusterscan.selection import nulls
-from clusterscan.selection.injected import as_halos, injected_in
-from clusterscan.selection.signals import add_signal, galaxies_signal, sz_signal
+from clusterscan.selection import probe as probes
+from clusterscan.selection.probe import (
+    add_signal,
+    as_halos,
+    galaxies_signal,
+    injected_in,
+    sz_signal,
+)
 
 GRID = InjectionGrid()
 SZ = SzSignal(kind="sz", frequencies_ghz=(97.8, 149.6), beam_fwhm_arcmin=(2.0, 1.4))
@@ -111,18 +116,18 @@ def test_scrambled_images_keep_power_and_cross_power_and_lose_their_shape():
     rng = np.random.default_rng(0)
     one = rng.exponential(1.0, (60, 70))
     image = np.stack([one, 2 * one + rng.normal(0, 0.1, one.shape)])
-    new = nulls.scrambled(image, np.random.default_rng(1))
+    new = probes.scrambled(image, np.random.default_rng(1))
     np.testing.assert_allclose(np.cov(new.reshape(2, -1)), np.cov(image.reshape(2, -1)), rtol=1e-4)
     np.testing.assert_allclose(new.mean(axis=(1, 2)), image.mean(axis=(1, 2)), rtol=1e-5)
     inside = np.abs(new[0] - new[0].mean()) < new[0].std()
     assert inside.mean() == pytest.approx(ndtr(1) - ndtr(-1), abs=0.02)  # Gaussian now
     with pytest.raises(ValueError, match="two or more"):
-        nulls.shuffled(image[:1])
-    np.testing.assert_array_equal(nulls.inverted(nulls.inverted(image)), image)
+        probes.shuffled(image[:1])
+    np.testing.assert_array_equal(probes.inverted(probes.inverted(image)), image)
 
 
 def test_a_sky_without_halos_has_none_that_shine():
     from clusterscan.simulate.halos import halos_of_cell
 
-    settings = nulls.without_halos(SimulationSettings()).halos
+    settings = probes.without_halos(SimulationSettings()).halos
     assert sum(len(halos_of_cell(c, 1, settings)) for c in range(17_000, 17_020)) == 0

@@ -9,10 +9,14 @@ from clusterscan.config.validation import InjectionGrid
 from clusterscan.core import sky
 from clusterscan.publish.mass_map_plot import mass_map_pictures, tile_image
 from clusterscan.publish.sky_frame import sky_frames
-from clusterscan.selection.completeness import Completeness
-from clusterscan.selection.injected import injected_in
-from clusterscan.selection.mass_map import for_the_report, tile_limits, write_mass_map
-from clusterscan.validate.report import rounded
+from clusterscan.selection.completeness import (
+    Completeness,
+    for_the_report,
+    tile_limits,
+    write_mass_map,
+)
+from clusterscan.selection.probe import injected_in
+from clusterscan.validate.performance import rounded
 
 GRID = InjectionGrid()
 TRUE = Completeness(level=-0.3, slope=0.0, bend=0.0, width=0.3, ceiling=0.98)

@@ -8,7 +8,7 @@ import pytest
 from astropy.table import Table
 from astroquery.vizier import VizierClass
 
-from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.catalogs.published import LAYOUTS
 from clusterscan.commands.cli import main
 from clusterscan.commands.sync.catalogues import fetch_catalogues
 from clusterscan.config.load import load_config

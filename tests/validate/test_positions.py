@@ -8,6 +8,7 @@ from astropy.coordinates import SkyCoord
 from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.publish.positions_section import positions_section
+from clusterscan.validate.performance import rounded
 from clusterscan.validate.positions import (
     edge_distance_arcmin,
     network_scatter,
@@ -16,7 +17,6 @@ from clusterscan.validate.positions import (
     position_report,
 )
 from clusterscan.validate.recovery import recovery
-from clusterscan.validate.report import rounded
 
 
 def test_a_trend_of_the_position_error_is_seen():

@@ -6,8 +6,8 @@ import pytest
 
 from clusterscan.config.validation import ValidateSettings
 from clusterscan.publish.probability_section import probability_section
+from clusterscan.validate.performance import rounded
 from clusterscan.validate.probability import probability_report
-from clusterscan.validate.report import rounded
 
 SETTINGS = ValidateSettings(
     radius_arcmin=1.0, chance_shift_arcmin=5.0, completeness_cut={}, purity_cut={}

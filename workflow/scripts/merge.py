@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.reference import match_by_score, passes
-from clusterscan.catalogs.unite import MatchRule, match_known, unite_known
+from clusterscan.catalogs.matching import match_by_score, passes
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER
 from clusterscan.config.searched_sky import SplitSettings
@@ -21,11 +20,10 @@ from clusterscan.flow.job import arguments, run_stage
 from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tables import write_table
-from clusterscan.merge.base_rate import training_rate
-from clusterscan.merge.forced import forced
-from clusterscan.merge.forced_list import KNOWN, measure_list
+from clusterscan.known.unite import MatchRule, match_known, unite_known
+from clusterscan.merge.calibrate import IsReal, training_rate
+from clusterscan.merge.forced_values import KNOWN, forced, measure_list
 from clusterscan.merge.objects import Model, merge_candidates, model_tag, score_objects
-from clusterscan.merge.scoring import IsReal
 
 
 def united_objects(

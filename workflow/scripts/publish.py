@@ -22,7 +22,7 @@ from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.catalogue_columns import Column, catalogue_columns
 from clusterscan.formats.tables import read_table
-from clusterscan.merge.forced import forced
+from clusterscan.merge.forced_values import forced
 from clusterscan.publish.catalogue import build_catalogue
 from clusterscan.publish.citation import Citation
 from clusterscan.publish.forced import write_forced

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.unite import unite_known
 from clusterscan.config.sample import SampleSettings, StampSampleSettings, TileSampleSettings
 from clusterscan.config.searched_sky import SplitSettings
 from clusterscan.core.errors import ConfigError
@@ -23,6 +22,7 @@ from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import write_examples
 from clusterscan.formats.tables import read_table
 from clusterscan.formats.tile_image import read_tile
+from clusterscan.known.unite import unite_known
 from clusterscan.sample.stamps import read_labels, sample_stamps
 from clusterscan.sample.tiles import as_objects, sample_tile
 

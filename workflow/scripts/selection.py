@@ -23,13 +23,18 @@ from clusterscan.flow.products import Products
 from clusterscan.formats.tables import read_table, write_table
 from clusterscan.measure.reliability import sample_thresholds
 from clusterscan.merge.objects import Model
-from clusterscan.selection.expected import Expected, expected_of
-from clusterscan.selection.injected import injected_in
-from clusterscan.selection.mass_map import write_mass_map
+from clusterscan.selection.completeness import Expected, expected_of, write_mass_map
+from clusterscan.selection.probe import injected_in
+from clusterscan.selection.probe_report import (
+    alone,
+    candidates_of,
+    injection_report,
+    null_report,
+    objects_of,
+    recovered,
+)
 from clusterscan.selection.randoms import follows_coverage, random_positions, tile_weights
-from clusterscan.selection.report import injection_report, null_report, recovered
-from clusterscan.selection.search import alone, candidates_of, objects_of
-from clusterscan.validate.report import rounded
+from clusterscan.validate.performance import rounded
 
 Maps = dict[Model, dict[int, np.ndarray]]
 

@@ -20,11 +20,11 @@ from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tables import read_table
 from clusterscan.formats.tile_image import read_tile
-from clusterscan.merge.forced import forced
+from clusterscan.merge.forced_values import forced
+from clusterscan.validate.performance import rounded, validate
 from clusterscan.validate.positions import pixel_noise, position_report
 from clusterscan.validate.probability import probability_report
 from clusterscan.validate.recovery import recovery
-from clusterscan.validate.report import rounded, validate
 
 NETWORKS, FILTERS = "networks", "filters"
 MOST_NOISE_TILES = 100

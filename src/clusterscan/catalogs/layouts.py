@@ -1,7 +1,6 @@
-"""How tables with positions are laid out: what one short declaration of a catalogue may say.
+"""How tables with positions are laid out: what one declaration of a catalogue may say.
 
-The declarations themselves are in `known_sz`, `known_xray` and `known_optical`; `registry` joins
-them.
+The declarations themselves are in `clusterscan.catalogs.published`.
 """
 
 from __future__ import annotations

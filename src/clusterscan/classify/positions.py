@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clusterscan.catalogs.checks import validate
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.catalogs.tables import read_table
-from clusterscan.catalogs.validate import validate
+from clusterscan.catalogs.reading import read_table
 from clusterscan.classify.rows import OK, Row
 from clusterscan.classify.tiles import ViewTiles
 from clusterscan.config.catalogs import FileFormat

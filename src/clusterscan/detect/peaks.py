@@ -1,22 +1,232 @@
-"""Candidates are the peaks of a map: found across tile borders, owned by their map pixel's tile.
+"""Find candidates: the peaks of a map, each owned by the tile that holds its map pixel.
 
-NESTED ordering and ICRS degrees. A network's map is searched in logit, a filter's in S/N.
+NESTED ordering and ICRS degrees. A network's map is searched in logit, a filter's in S/N. The
+search sees the map as points on the sphere, so it works alike across tile borders and at the
+poles. Points are sorted by pixel index and every sum runs in that order: a result depends only on
+the map around a position, to the last bit, and not on the tiling. Offsets are on the tangent
+plane at the peak's pixel, in arcmin.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 from scipy.special import logit
 
 from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
-from clusterscan.detect import peak_shape
-from clusterscan.detect.map_points import MapPoints
+
+CHUNK = 50_000  # pixels whose neighbours are held in memory at a time
+NEIGHBOURS = 9  # a pixel and the eight around it
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """Valid map pixels, sorted by index.
+
+    Attributes
+    ----------
+    ipix : int64 ndarray, shape (n,)
+        Map pixel index (NESTED), rising.
+    vectors : float64 ndarray, shape (n, 3)
+        Unit vectors of the pixels' centres.
+    score : float64 ndarray, shape (n,)
+        What peaks are searched in.
+    tree : scipy.spatial.cKDTree
+        Of ``vectors``.
+    """
+
+    ipix: np.ndarray
+    vectors: np.ndarray
+    score: np.ndarray
+    tree: cKDTree
+
+    @classmethod
+    def build(cls, ipix: np.ndarray, vectors: np.ndarray, score: np.ndarray) -> MapPoints:
+        """Make the points from pixels already sorted by index."""
+        return cls(ipix, vectors, score, cKDTree(vectors))
+
+    def smoothed(self, fwhm_arcmin: float) -> MapPoints:
+        """Return the points with scores averaged by a Gaussian, cut at 3 sigma."""
+        sigma = sky.chord(fwhm_arcmin / 60.0 / np.sqrt(8 * np.log(2)))
+        parts = []
+        for start in range(0, self.ipix.size, CHUNK):
+            rows = cKDTree(self.vectors[start : start + CHUNK])
+            pairs = rows.sparse_distance_matrix(self.tree, 3 * sigma, output_type="ndarray")
+            weights = np.exp(-0.5 * (pairs["v"] / sigma) ** 2)
+            shape = (rows.n, self.tree.n)
+            matrix = csr_matrix((weights, (pairs["i"], pairs["j"])), shape=shape)
+            matrix.sort_indices()  # fixes the order of the sums
+            parts.append(matrix @ self.score / (matrix @ np.ones(self.tree.n)))
+        score = np.concatenate(parts) if parts else self.score
+        return MapPoints(self.ipix, self.vectors, score, self.tree)
+
+    def local_maxima(self, radius_arcmin: float, threshold: float) -> np.ndarray:
+        """Return the rows that nothing within the radius exceeds; ties go to the lowest index."""
+        radius = sky.chord(radius_arcmin / 60.0)
+        rows = np.flatnonzero(self.score >= threshold)
+        if not rows.size:
+            return rows
+        # Pixels below the threshold beat none above it, so they need not be asked.
+        tree = cKDTree(self.vectors[rows])
+        score = self.score[rows]
+        alive = _unbeaten_nearby(tree, score, radius)
+        found = []
+        for row in alive:
+            around = np.array(tree.query_ball_point(tree.data[row], radius, return_sorted=True))
+            best = around[np.argmax(score[around])]  # the first, so the lowest index, of equals
+            if best == row:
+                found.append(row)
+        return rows[np.array(found, dtype=np.int64)]
+
+    def around(self, row: int, radius_arcmin: float) -> np.ndarray:
+        """Return the rows within a radius of a row, in order of their index."""
+        found = self.tree.query_ball_point(
+            self.vectors[row], sky.chord(radius_arcmin / 60.0), return_sorted=True
+        )
+        return np.array(found, dtype=np.int64)
+
+
+def _unbeaten_nearby(tree: cKDTree, score: np.ndarray, radius: float) -> np.ndarray:
+    """Return the rows that their nearest few neighbours leave as possible maxima."""
+    alive = []
+    for start in range(0, tree.n, CHUNK):
+        count = min(NEIGHBOURS, tree.n)
+        distance, near = tree.query(
+            tree.data[start : start + CHUNK], k=np.arange(1, count + 1), distance_upper_bound=radius
+        )
+        mine = np.arange(start, start + len(near))[:, None]
+        there = np.isfinite(distance)
+        near = np.where(there, near, mine)
+        other = score[near]
+        beaten = (other > score[mine]) | ((other == score[mine]) & (near < mine))
+        alive.append(mine[~beaten.any(axis=1), 0])
+    return np.concatenate(alive)
+
+
+MAD_TO_SIGMA = 1.4826022185056018
+FIT_RADIUS_PX = 1.9  # holds the peak's pixel and the eight around it, whatever their shapes
+TOUCHING_PX = 1.6  # pixels this close share a side or a corner
+FEWEST_NOISE_PIXELS = 20
+ARCMIN = 60.0 * 180.0 / np.pi
+
+
+@dataclass(frozen=True)
+class Background:
+    """Level and noise of the map around a peak (NaN where too few pixels are valid)."""
+
+    level: float
+    noise: float
+
+
+def ra_dec(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ICRS positions (ra_deg in [0, 360), dec_deg) of vectors (n, 3) of any length."""
+    x, y, z = np.asarray(vectors, dtype=np.float64).T
+    ra = np.degrees(np.arctan2(y, x)) % 360.0
+    # A tiny negative angle modulo 360 rounds to 360 itself.
+    return np.where(ra >= 360.0, 0.0, ra), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def basis(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two unit vectors across a direction (any; defined at the poles too)."""
+    x, y, z = vector
+    # Across z, or across x near the poles, where z gives no direction.
+    first = np.array([-y, x, 0.0]) if abs(z) < 0.9 else np.array([0.0, -z, y])
+    first /= np.sqrt(first @ first)
+    a, b, c = first
+    return first, np.array([y * c - z * b, z * a - x * c, x * b - y * a])
+
+
+def offsets_arcmin(centre: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Return tangent-plane offsets (n, 2) [arcmin] of unit vectors from a centre."""
+    first, second = basis(centre)
+    depth = vectors @ centre
+    return np.stack([vectors @ first / depth, vectors @ second / depth], axis=1) * ARCMIN
+
+
+def displaced(centre: np.ndarray, offset_arcmin: np.ndarray) -> np.ndarray:
+    """Return the unit vector at a tangent-plane offset from a centre."""
+    first, second = basis(centre)
+    vector = centre + (first * offset_arcmin[0] + second * offset_arcmin[1]) / ARCMIN
+    return vector / np.linalg.norm(vector)
+
+
+def background(points: MapPoints, row: int, inner_arcmin: float, outer_arcmin: float) -> Background:
+    """Return the median and robust scatter of the map in an annulus around a peak."""
+    near = points.around(row, outer_arcmin)
+    distance = np.linalg.norm(points.vectors[near] - points.vectors[row], axis=1)
+    ring = near[distance > sky.chord(inner_arcmin / 60.0)]
+    if ring.size < FEWEST_NOISE_PIXELS:
+        return Background(np.nan, np.nan)
+    level = float(np.median(points.score[ring]))
+    return Background(level, MAD_TO_SIGMA * float(np.median(np.abs(points.score[ring] - level))))
+
+
+def vertex(points: MapPoints, row: int, side_arcmin: float) -> tuple[np.ndarray, bool]:
+    """Return the sub-pixel offset (2,) [arcmin] of a peak, and whether a paraboloid gave it.
+
+    A paraboloid is fitted to the pixels around; where it has no maximum within a pixel (flat
+    tops, map edges), the centroid of the scores above the lowest of them is used.
+    """
+    near = points.around(row, FIT_RADIUS_PX * side_arcmin)
+    position = offsets_arcmin(points.vectors[row], points.vectors[near])
+    score = points.score[near]
+    x, y = position.T
+    if near.size >= 6:
+        design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+        (_, gx, gy, hxx, hxy, hyy), *_ = np.linalg.lstsq(design, score, rcond=None)
+        determinant = 4 * hxx * hyy - hxy**2
+        if hxx < 0 and determinant > 0:
+            offset = np.array([hxy * gy - 2 * hyy * gx, hxy * gx - 2 * hxx * gy]) / determinant
+            if np.hypot(*offset) <= side_arcmin:
+                return offset, True
+    weight = score - score.min()
+    if not weight.sum() > 0:
+        return np.zeros(2), False
+    return (weight[:, None] * position).sum(axis=0) / weight.sum(), False
+
+
+def area_px(
+    points: MapPoints, row: int, level: float, radius_arcmin: float, side_arcmin: float
+) -> int:
+    """Count the map pixels above half height that hang together with the peak.
+
+    Half height lies between the peak and ``level``, or the lowest pixel around if it is NaN.
+    """
+    near = points.around(row, radius_arcmin)
+    if np.isnan(level):
+        level = float(points.score[near].min())
+    half = 0.5 * (points.score[row] + level)
+    near = near[points.score[near] > half] if points.score[row] > level else near[near == row]
+    if near.size <= 1:
+        return 1
+    position = offsets_arcmin(points.vectors[row], points.vectors[near])
+    distance = np.hypot(*(position[:, None] - position[None]).transpose(2, 0, 1))
+    touching = distance < TOUCHING_PX * side_arcmin
+    island = touching[np.searchsorted(near, row)]
+    while True:
+        grown = touching[island].any(axis=0)
+        if np.array_equal(grown, island):
+            return int(island.sum())
+        island = grown
+
+
+def position_error_arcmin(area: int, snr: float, side_arcmin: float, floor_arcmin: float) -> float:
+    """Return the standard error of a peak's position along one axis [arcmin].
+
+    0.6 FWHM / (S/N), with the FWHM of a circle of the peak's area (Ivison et al. 2007, MNRAS
+    380, 199, eq. B22), and a floor added in quadrature.
+    """
+    fwhm = 2 * side_arcmin * np.sqrt(area / np.pi)
+    signal = max(snr, 1.0) if np.isfinite(snr) else 1.0
+    return float(np.hypot(0.6 * fwhm / signal, floor_arcmin))
+
 
 Scale = Literal["probability", "snr"]
 
@@ -220,14 +430,12 @@ def _measure(
     scale: Scale,
 ) -> dict[str, float]:
     side = 60.0 * np.sqrt(sky.cell_area_deg2(map_order))
-    around = peak_shape.background(
-        points, row, settings.noise_inner_arcmin, settings.noise_outer_arcmin
-    )
+    around = background(points, row, settings.noise_inner_arcmin, settings.noise_outer_arcmin)
     score = float(points.score[row])
     snr = (score - around.level) / around.noise if around.noise > 0 else np.nan
-    area = peak_shape.area_px(points, row, around.level, settings.noise_inner_arcmin, side)
-    offset, fitted = peak_shape.vertex(points, row, side)
-    ra, dec = peak_shape.ra_dec(peak_shape.displaced(points.vectors[row], offset)[None])
+    area = area_px(points, row, around.level, settings.noise_inner_arcmin, side)
+    offset, fitted = vertex(points, row, side)
+    ra, dec = ra_dec(displaced(points.vectors[row], offset)[None])
     flags = (FLAG_BLENDED if blended else 0) | (0 if fitted else FLAG_CENTROID)
     if _at_edge(points, row, settings.radius_arcmin, map_order):
         flags |= FLAG_EDGE
@@ -237,7 +445,7 @@ def _measure(
         "ipix": int(points.ipix[row]),
         "ra_deg": float(ra[0]),
         "dec_deg": float(dec[0]),
-        "pos_err_arcmin": peak_shape.position_error_arcmin(
+        "pos_err_arcmin": position_error_arcmin(
             area, snr, side, settings.position_error_floor_arcmin
         ),
         "value": float(raw[row]),
@@ -251,7 +459,7 @@ def _measure(
 
 
 def _at_edge(points: MapPoints, row: int, radius_arcmin: float, map_order: int) -> bool:
-    ra, dec = peak_shape.ra_dec(points.vectors[row][None])
+    ra, dec = ra_dec(points.vectors[row][None])
     expected = sky.cells_in_cone(
         float(ra[0]), float(dec[0]), radius_arcmin / 60.0, map_order, touching=False
     )

@@ -176,7 +176,7 @@ def _fractions(inside, cells: np.ndarray, order: int) -> np.ndarray:
 
 
 def _catalogue_tiles(footprint: CatalogueCells, order: int) -> np.ndarray:
-    from clusterscan.catalogs.read import read_catalogue
+    from clusterscan.catalogs.reading import read_catalogue
     from clusterscan.config.catalogs import PublishedCatalogue
 
     settings = PublishedCatalogue(kind=footprint.layout, name="footprint", path=footprint.path)

@@ -37,7 +37,7 @@ FLAGS = MappingProxyType(
 #: Which planes of a tile image's mask set a flag: 1 no coverage, 2 saturated, 4 bright star.
 MASK_PLANES = MappingProxyType({"incomplete": 1, "star": 2 | 4})
 
-#: What each bit of ``known_conflicts`` means, as `clusterscan.catalogs.united_table.Conflict`.
+#: What each bit of ``known_conflicts`` means, as `clusterscan.known.unite.Conflict`.
 CONFLICTS = MappingProxyType(
     {
         "redshift": (1, "redshifts of two catalogues differ by more than 0.05 (1 + z)"),

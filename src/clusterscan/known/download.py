@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from clusterscan.catalogs.layouts import Layout, Remote
-from clusterscan.catalogs.registry import LAYOUTS
-from clusterscan.catalogs.tables import read_table
+from clusterscan.catalogs.published import LAYOUTS
+from clusterscan.catalogs.reading import read_table
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.core.atomic import atomic_path, write_json
 from clusterscan.core.errors import CatalogueError, SourceError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from clusterscan.catalogs.read import read_catalogue
-from clusterscan.catalogs.validate import Validated, validate
+from clusterscan.catalogs.checks import Validated, validate
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.catalogs import CatalogueSettings, SimulatedCatalogue
 from clusterscan.core.errors import ConfigError
 from clusterscan.known.simulated import simulated_table

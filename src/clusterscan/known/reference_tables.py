@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterscan.catalogs.read import read_positions
-from clusterscan.catalogs.validate import validate
+from clusterscan.catalogs.checks import validate
+from clusterscan.catalogs.reading import read_positions
 from clusterscan.config.catalogs import (
     TABLES,
     FileTable,

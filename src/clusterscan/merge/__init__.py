@@ -5,10 +5,10 @@ map at every position), `score_objects` (one calibrated probability), `match_kno
 `unite_known` (what the literature knows).
 """
 
-from clusterscan.catalogs.unite import match_known, unite_known
+from clusterscan.known.unite import match_known, unite_known
 from clusterscan.merge.calibrate import ProbabilityModel
 from clusterscan.merge.combine import Combiner, combine, fit_combiner
-from clusterscan.merge.forced import forced
+from clusterscan.merge.forced_values import forced
 from clusterscan.merge.objects import merge_candidates, score_objects
 
 __all__ = [

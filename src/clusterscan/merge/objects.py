@@ -13,15 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from clusterscan.catalogs.groups import group, mean_position
-from clusterscan.catalogs.pairs import checked_vectors
+from clusterscan.catalogs.pairs import checked_vectors, group, mean_position
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FUSION
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-from clusterscan.detect.peak_shape import ra_dec
-from clusterscan.detect.peaks import SATURATION
-from clusterscan.merge.scoring import IsReal, fit_scores
+from clusterscan.detect.peaks import SATURATION, ra_dec
+from clusterscan.merge.calibrate import IsReal, fit_scores
 
 Model = tuple[str, str]
 
@@ -39,7 +37,7 @@ def merge_candidates(
 ) -> pd.DataFrame:
     """Join candidates of several models into objects.
 
-    `clusterscan.catalogs.groups` states the rule. An object lies at the mean of its models' best
+    `clusterscan.catalogs.pairs` states the rule. An object lies at the mean of its models' best
     candidates, weighted by their inverse variances. Neither the order of models nor that of
     rows matters, to the last bit.
 
@@ -103,7 +101,7 @@ def score_objects(
     objects : DataFrame, n rows
         From `merge_candidates`.
     forced_values : mapping of (survey, model) to float ndarray, shape (n,)
-        Every model's map at every object (`clusterscan.merge.forced`), NaN where invalid.
+        Every model's map at every object (`clusterscan.merge.forced_values`), NaN where invalid.
     is_real : callable
         (n,) scores, higher is better -> (n,) bool: which objects are real by the reference. Of
         two objects on one cluster the better is real, so it depends on the scores.

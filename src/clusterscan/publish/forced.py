@@ -62,7 +62,7 @@ def forced_rows(measured: pd.DataFrame, catalogue: Mapping[str, np.ndarray]) -> 
     Parameters
     ----------
     measured : DataFrame
-        From `clusterscan.merge.forced_list.measure_list`.
+        From `clusterscan.merge.forced_values.measure_list`.
     catalogue : mapping of str to array
         The published catalogue, for the names of the detected objects.
     """

@@ -23,7 +23,7 @@ def mass_map_pictures(measured: Mapping[str, Any]) -> list[Picture]:
     Parameters
     ----------
     measured : mapping
-        From `clusterscan.selection.mass_map.for_the_report`, read back from JSON.
+        From `clusterscan.selection.completeness.for_the_report`, read back from JSON.
     """
     tile = np.array(measured.get("tile") or [], dtype=np.int64)
     limit = np.array(measured.get("m50_msun") or [], dtype=np.float64) / _UNIT  # None: NaN

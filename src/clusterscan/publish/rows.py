@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from clusterscan.catalogs.chance import chance_probability, local_density
-from clusterscan.catalogs.reference import match_by_score, passes
+from clusterscan.catalogs.matching import chance_probability, local_density, match_by_score, passes
 from clusterscan.config.validation import Range
 from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER, column_part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from clusterscan.catalogs.registry import LAYOUTS
+from clusterscan.catalogs.published import LAYOUTS
 from clusterscan.config.model import Config
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.flow.products import Products

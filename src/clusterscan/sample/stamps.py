@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from clusterscan.catalogs.checks import validate
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.catalogs.tables import read_table
-from clusterscan.catalogs.validate import validate
+from clusterscan.catalogs.reading import read_table
 from clusterscan.config.sample import StampSampleSettings
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError, ImageError

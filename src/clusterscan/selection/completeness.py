@@ -1,21 +1,32 @@
-"""Completeness C(M500c, z) from injected clusters: bins with intervals, a smooth fit, limits.
+"""Measure completeness C(M500c, z) from injected clusters: fit, mass limits, expected counts.
 
-The fit is ``C = c / (1 + exp(-(ln M - mu(z)) / s))`` with mu a parabola in z and a ceiling c below
-one: clusters behind stars and in masks are lost at any mass.
+The fit is ``C = c / (1 + exp(-(ln M - mu(z)) / s))`` with mu a parabola in z. The ceiling c lies
+below one, because clusters behind stars and in masks are lost at any mass.
+
+A probed tile has its own mass limit, which is drawn towards the footprint's limit where the tile
+has few clusters. A tile without injected clusters has the footprint's limit, with the scatter
+between tiles as its error. The expected counts come from the mass function of Tinker et al. 2008 in
+Planck 2018 cosmology (`clusterscan.physics.cosmology`), within the injected masses and redshifts:
+the injections say nothing about clusters beyond them. Nothing here enters the catalogue.
+NESTED ordering, ICRS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from clusterscan.config.validation import InjectionGrid
-from clusterscan.validate.intervals import wilson
+from clusterscan.core.atomic import atomic_path
+from clusterscan.physics.cosmology import HaloTable, halo_table
+from clusterscan.validate.recovery import wilson
 
 PIVOT_MSUN, PIVOT_Z = 3e14, 0.6
 LIMITS = (0.5, 0.9)
@@ -220,3 +231,208 @@ def resampled_fits(
         rows = np.concatenate([members[i] for i in rng.integers(cells.size, size=cells.size)])
         fits.append(fit_completeness(**{key: column[rows] for key, column in columns.items()}))
     return fits
+
+
+#: column of the FITS file: column of the table, unit, meaning
+_COLUMNS = {
+    "PIXEL": ("tile", None, "HEALPix tile, NESTED"),
+    "PROBED": ("probed", None, "F: no injections, footprint's limit"),
+    "N": ("n", None, "injected clusters that count"),
+    "K": ("n_found", None, "of them found"),
+    "FRACTION": ("found", None, "share found, all M and z"),
+    "F_LOW": ("found_low", None, "lower end of its interval"),
+    "F_HIGH": ("found_high", None, "upper end of its interval"),
+    "M50": ("m50_msun", "solMass", "M500c at 50 % completeness"),
+    "M90": ("m90_msun", "solMass", "M500c at 90 % completeness"),
+    "LNERR50": ("ln_error_50", None, "error of ln M50, 68 %"),
+    "LNERR90": ("ln_error_90", None, "error of ln M90, 68 %"),
+}
+
+
+def tile_limits(
+    clusters: pd.DataFrame,
+    fit: Completeness,
+    drawn: Sequence[Completeness],
+    tiles: Sequence[int],
+    grid: InjectionGrid,
+    confidence: float,
+) -> pd.DataFrame:
+    """Return the mass limits of tiles at the pivot redshift.
+
+    Parameters
+    ----------
+    clusters : DataFrame
+        Injected clusters that count: tile, m500c_msun, z, found.
+    fit : Completeness
+        Of all of them.
+    drawn : sequence of Completeness
+        Fits to resampled sky, for the error that all tiles share.
+    tiles : sequence of int
+        Tiles wanted, probed or not.
+    grid : InjectionGrid
+        Limits outside its masses are NaN.
+    confidence : float
+        Content of the interval of the found share.
+
+    Returns
+    -------
+    DataFrame
+        A row a tile: tile, probed, n, n_found, found (share) with found_low and found_high, z,
+        ln_shift and ln_shift_error (of ln M at a given completeness), m50_msun, m90_msun and
+        their errors ln_error_50, ln_error_90.
+    """
+    shared = {f: _ln_error(fit, drawn, f) for f in LIMITS}
+    members = dict(tuple(clusters.groupby("tile")))
+    rows = [_tile(tile, members.get(tile, clusters.iloc[:0]), fit, shared, grid) for tile in tiles]
+    table = pd.DataFrame(rows)
+    n, found = table["n"].to_numpy(), table["n_found"].to_numpy()
+    low, high = wilson(found, n, confidence)
+    share = np.where(n > 0, found / np.maximum(n, 1), np.nan)
+    return table.assign(found=share, found_low=low, found_high=high)
+
+
+def _tile(
+    tile: int,
+    part: pd.DataFrame,
+    fit: Completeness,
+    shared: Mapping[float, float],
+    grid: InjectionGrid,
+) -> dict[str, Any]:
+    shift, error = 0.0, TILE_WIDTH
+    if len(part):
+        shift, error = tile_shift(
+            fit, part["m500c_msun"].to_numpy(), part["z"].to_numpy(), part["found"].to_numpy()
+        )
+    row: dict[str, Any] = {
+        "tile": int(tile), "probed": bool(len(part)), "n": len(part),
+        "n_found": int(part["found"].sum()), "z": PIVOT_Z,
+        "ln_shift": shift, "ln_shift_error": error,
+    }  # fmt: skip
+    lightest, heaviest = grid.m500c_edges_msun[0], grid.m500c_edges_msun[-1]
+    for fraction in LIMITS:
+        mass = float(fit.limit(fraction, PIVOT_Z) * np.exp(shift))
+        name = f"{100 * fraction:.0f}"
+        row[f"m{name}_msun"] = mass if lightest <= mass <= heaviest else float("nan")
+        row[f"ln_error_{name}"] = float(np.hypot(error, shared[fraction]))
+    return row
+
+
+def _ln_error(fit: Completeness, drawn: Sequence[Completeness], fraction: float) -> float:
+    """Return half the 68 % range of the footprint's ln limit over resampled sky; 0 without any."""
+    ln_mass = np.log([float(one.limit(fraction, PIVOT_Z)) for one in drawn])
+    ln_mass = ln_mass[np.isfinite(ln_mass)]
+    if ln_mass.size < 2:
+        return 0.0
+    low, high = np.quantile(ln_mass, [0.16, 0.84])
+    return float(high - low) / 2
+
+
+def write_mass_map(
+    path: Path, table: pd.DataFrame, tile_order: int, *, purity: float, seed: int
+) -> None:
+    """Write the limits as a partial HEALPix map that healpy and Aladin read (EXPLICIT, NESTED).
+
+    The clusters are simulated, and the header says so; the same table always gives the same bytes.
+    """
+    from astropy.io import fits
+
+    hdu = fits.BinTableHDU.from_columns([_column(table, *item) for item in _COLUMNS.items()])
+    cards: dict[str, tuple[str | int | float | bool, str]] = {
+        "EXTNAME": ("MASS_LIMITS", "mass at 50 and 90 % completeness"),
+        "PIXTYPE": ("HEALPIX", ""),
+        "ORDERING": ("NESTED", ""),
+        "NSIDE": (2**tile_order, "of the tiles"),
+        "INDXSCHM": ("EXPLICIT", "the column PIXEL holds the cells"),
+        "OBJECT": ("PARTIAL", ""),
+        "COORDSYS": ("C", "ICRS"),
+        "REDSHIFT": (PIVOT_Z, "redshift of the limits"),
+        "PURITY": (purity, "expected purity of the sample that is meant"),
+        "CSSEED": (seed, "seed of the run"),
+        "SIMULATD": (True, "the injected clusters are SIMULATED"),
+    }
+    for keyword, card in cards.items():
+        hdu.header[keyword] = card
+    for number, (_, (_, _, meaning)) in enumerate(_COLUMNS.items(), start=1):
+        hdu.header.comments[f"TTYPE{number}"] = meaning
+    with atomic_path(path) as temporary:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary)
+
+
+def _column(table: pd.DataFrame, name: str, how: tuple[str, str | None, str]):
+    from astropy.io import fits
+
+    values = table[how[0]].to_numpy()
+    form = {"b": "L", "i": "K", "f": "D"}[values.dtype.kind]
+    return fits.Column(name, form, unit=how[1], array=values)
+
+
+def for_the_report(table: pd.DataFrame, tile_order: int) -> dict[str, Any]:
+    """Return what the report's figure needs: tiles, their M50, and whether they were probed."""
+    return {
+        "tile_order": tile_order,
+        "z": PIVOT_Z,
+        "tile": table["tile"].tolist(),
+        "probed": table["probed"].tolist(),
+        "m50_msun": table["m50_msun"].tolist(),
+        "m90_msun": table["m90_msun"].tolist(),
+    }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Found clusters that a mass function leads one to expect.
+
+    Attributes
+    ----------
+    table : HaloTable
+        All clusters per square degree, in bins of ln mass and redshift.
+    fit : Completeness
+        Of the footprint.
+    shifts : mapping of tile to float
+        By how much ln M at a given completeness is higher on a tile; of others it is 0.
+    """
+
+    table: HaloTable
+    fit: Completeness
+    shifts: Mapping[int, float]
+
+    def found(self, tile: int) -> np.ndarray:
+        """Return the found clusters per square degree in the table's bins, (n_mass, n_z)."""
+        mass = np.exp((self.table.ln_mass_edges[1:] + self.table.ln_mass_edges[:-1]) / 2)
+        z = (self.table.z_edges[1:] + self.table.z_edges[:-1]) / 2
+        eased = mass * np.exp(-self.shifts.get(tile, 0.0))
+        return self.table.per_deg2 * self.fit.at(eased[:, None], z[None, :])
+
+    def per_deg2(self, tile: int) -> float:
+        """Return the found clusters per square degree of a tile."""
+        return float(self.found(tile).sum())
+
+    def draw(self, tile: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Return ln M500c [ln Msun] and redshift of found clusters of a tile, each (count,)."""
+        weight = self.found(tile).ravel()
+        bins = rng.choice(weight.size, count, p=weight / weight.sum())
+        row, column = np.divmod(bins, self.table.per_deg2.shape[1])
+        return tuple(
+            edges[at] + rng.random(count) * np.diff(edges)[at]
+            for edges, at in ((self.table.ln_mass_edges, row), (self.table.z_edges, column))
+        )
+
+
+def mass_function(grid: InjectionGrid) -> HaloTable:
+    """Return the mass function within the injected masses and redshifts, per square degree."""
+    low, high = np.log(grid.m500c_edges_msun[0]), np.log(grid.m500c_edges_msun[-1])
+    whole = halo_table(grid.m500c_edges_msun[0], grid.z_edges[0], grid.z_edges[-1])
+    keep = whole.ln_mass_edges[:-1] < high
+    edges = np.minimum(whole.ln_mass_edges[: keep.sum() + 1], high)
+    # The bin that the heaviest mass cuts holds as much less as it is narrower.
+    share = np.diff(edges) / np.diff(whole.ln_mass_edges[: keep.sum() + 1])
+    edges[0] = low
+    return HaloTable(edges, whole.z_edges, whole.per_deg2[keep] * share[:, None])
+
+
+def expected_of(injection: Mapping[str, Any], grid: InjectionGrid) -> Expected | None:
+    """Return what an injection report leads one to expect; None where it says nothing."""
+    if not injection or "fit" not in injection:
+        return None
+    shifts = {int(row["tile"]): float(row["ln_shift"]) for row in injection["tiles"]}
+    return Expected(mass_function(grid), Completeness(**injection["fit"]), shifts)

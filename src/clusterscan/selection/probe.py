@@ -1,33 +1,46 @@
-"""One tile of a probe: the survey's image changed, then scanned by the run's own networks."""
+"""Make probes and scan them: tiles with model clusters injected, and null skies.
+
+A null sky keeps much of the real images but holds no cluster that may be found: a network that is
+as confident there as on the real sky has learnt something other than clusters. Model clusters are
+drawn in bins of mass and redshift, at most one in each cell of sky, and are added to the tile
+images as each survey would see them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from astropy.wcs import WCS
 from pydantic import TypeAdapter
+from scipy import fft
 
 from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
-from clusterscan.config.validation import INJECTED, InjectionGrid, Signal
+from clusterscan.config.validation import INJECTED, GalaxiesSignal, InjectionGrid, Signal, SzSignal
 from clusterscan.core import sky
-from clusterscan.core.errors import ConfigError
+from clusterscan.core.errors import ConfigError, ImageError
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
 from clusterscan.formats.tile_image import TileImage
+from clusterscan.physics.psf import PSFS
+from clusterscan.preprocess.binning import bin_image
 from clusterscan.preprocess.stage import preprocess_tile
+from clusterscan.sample.inject import decrement_uk
 from clusterscan.scan.scanners import FusionScanner, Scanner
-from clusterscan.selection import nulls
-from clusterscan.selection.injected import as_halos, injected_in
-from clusterscan.selection.signals import add_signal
+from clusterscan.simulate.deposit import convolve_gaussians, deposit
+from clusterscan.simulate.frame import Frame
+from clusterscan.simulate.halos import Halos, make_halos
+from clusterscan.simulate.infrared import flux_nanomaggies
+from clusterscan.simulate.members import draw_members
 
-_KEY = 31
+_SCRAMBLING_KEY = 31
 
 
 def changed_tile(
@@ -76,12 +89,12 @@ def changed_tile(
     if probe == "empty":
         return _with_masks(_empty_tile(tile, own, scratch), image.mask)
     if probe == "scrambled":
-        rng = np.random.default_rng([seed, _KEY, tile_order, tile, *survey.encode()])
-        plane = nulls.scrambled(image.image, rng)
+        rng = np.random.default_rng([seed, _SCRAMBLING_KEY, tile_order, tile, *survey.encode()])
+        plane = scrambled(image.image, rng)
     elif probe == "inverted":
-        plane = nulls.inverted(image.image)
+        plane = inverted(image.image)
     elif probe == "shuffled":
-        plane = nulls.shuffled(image.image)
+        plane = shuffled(image.image)
     else:
         raise ConfigError(f"selection.nulls: there is no probe {probe!r}")
     return TileImage(plane, image.mask, image.wcs, image.unit, image.bands)
@@ -97,7 +110,7 @@ def _with_masks(tile: TileImage, mask: np.ndarray) -> TileImage:
 def _empty_tile(tile: int, own: Mapping[str, Any], scratch: Path) -> TileImage:
     """Return a tile of the simulated sky rendered without halos."""
     spec = ImageSpec(**{**own["spec"], "bands": tuple(own["spec"]["bands"])})
-    simulation = nulls.without_halos(SimulationSettings(**own["simulation"]))
+    simulation = without_halos(SimulationSettings(**own["simulation"]))
     source = Simulated(SimulatedSource(**own["source"]), spec, simulation, own["seed"])
     source.fetch_tile(tile, scratch)
     try:
@@ -138,3 +151,266 @@ def scanned_maps(
         else:
             columns[key] = scan(image, *image.to_pixel(ra, dec))[0]
     return pd.DataFrame(columns)
+
+
+def inverted(image: np.ndarray) -> np.ndarray:
+    """Return the image with its sign turned: decrements become increments, noise stays noise."""
+    return -image
+
+
+def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an image of the same power spectra with random phases.
+
+    The same phases are added to all bands, so their cross-spectra stay too: what is lost is
+    everything that is not Gaussian, clusters included.
+
+    Parameters
+    ----------
+    image : float ndarray, shape (bands, ny, nx)
+        Finite everywhere.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    float32 ndarray, the same shape
+    """
+    ny, nx = image.shape[-2:]
+    # The phases of a real field: a real image stays real.
+    noise = fft.rfft2(rng.standard_normal((ny, nx)), workers=1)
+    turn = noise / np.maximum(np.abs(noise), 1e-300)
+    turn[0, 0] = 1.0  # the mean stays
+    planes = [
+        fft.irfft2(fft.rfft2(plane.astype(np.float64), workers=1) * turn, s=(ny, nx), workers=1)
+        for plane in image
+    ]
+    return np.stack(planes).astype(np.float32)
+
+
+def shuffled(image: np.ndarray) -> np.ndarray:
+    """Return the image with every band in the next one's place.
+
+    Raises
+    ------
+    ValueError
+        If there is one band alone.
+    """
+    if len(image) < 2:
+        raise ValueError("bands can only be exchanged where there are two or more")
+    return np.roll(image, 1, axis=0)
+
+
+def without_halos(settings: SimulationSettings) -> SimulationSettings:
+    """Return the settings of a sky without halos, but with as many galaxies.
+
+    The counts of galaxies are published ones: without members the field holds them all.
+    """
+    heavy = HaloSettings.model_fields["m500c_min_msun"].metadata
+    limit = max(m.le for m in heavy if hasattr(m, "le"))  # the heaviest limit that is allowed
+    halos = settings.halos.model_copy(
+        update={"m500c_min_msun": limit, "group_m500c_min_msun": limit}
+    )
+    return settings.model_copy(update={"halos": halos})
+
+
+_INJECTION_KEY = 23  # keeps these draws apart from all others of a seed
+_INNER = 8  # positions are centres of cells this many orders finer: 3 arcsec for order 8
+
+
+def injected_in(
+    tiles: Iterable[int], tile_order: int, grid: InjectionGrid, seed: int
+) -> pd.DataFrame:
+    """Return the clusters injected into tiles.
+
+    Parameters
+    ----------
+    tiles : iterable of int
+        NESTED indices.
+    tile_order : int
+    grid : InjectionGrid
+        Edges of the bins, and the order of the cells.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row a cell, sorted by cell: cell, tile, ra_deg, dec_deg, m500c_msun, z, mass_bin,
+        z_bin, gas and galaxies (standard normal scatters).
+    """
+    order = max(grid.cell_order, tile_order)
+    rows = []
+    for tile in sorted({int(t) for t in tiles}):
+        cells = np.sort(sky.descendants(tile, tile_order, order))
+        # Within a tile every node of the grid comes equally often, in a drawn order.
+        place = np.random.default_rng([seed, _INJECTION_KEY, tile_order, tile]).permutation(
+            cells.size
+        )
+        rows += [
+            _cluster(int(cell), int(turn), tile, order, grid, seed)
+            for cell, turn in zip(cells, place, strict=True)
+        ]
+    columns = ["cell", "tile", "ra_deg", "dec_deg", "m500c_msun", "z", "mass_bin", "z_bin",
+               "gas", "galaxies"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).sort_values("cell", ignore_index=True)
+
+
+def _cluster(cell: int, turn: int, tile: int, order: int, grid: InjectionGrid, seed: int) -> tuple:
+    rng = np.random.default_rng([seed, _INJECTION_KEY, order, cell])
+    n_mass, n_z = len(grid.m500c_edges_msun) - 1, len(grid.z_edges) - 1
+    mass_bin, z_bin = divmod((turn + tile) % (n_mass * n_z), n_z)
+    low, high = np.log(grid.m500c_edges_msun[mass_bin : mass_bin + 2])
+    z_low, z_high = grid.z_edges[z_bin : z_bin + 2]
+    mass, z = np.exp(rng.uniform(low, high)), rng.uniform(z_low, z_high)
+    side = 1 << _INNER
+    x, y = (rng.integers(side // 4, 3 * side // 4, size=1) for _ in range(2))
+    place = (cell << (2 * _INNER)) + _nested_offsets(x, y)
+    ra, dec = sky.cell_centres(place, order + _INNER)
+    gas, galaxies = rng.standard_normal(2)
+    return cell, tile, ra[0], dec[0], mass, z, mass_bin, z_bin, gas, galaxies
+
+
+def _nested_offsets(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the nested offsets of columns and rows in a cell: even bits x, odd bits y."""
+    offset = np.zeros(x.size, dtype=np.int64)
+    for bit in range(_INNER):
+        offset |= ((x >> bit) & 1) << (2 * bit) | ((y >> bit) & 1) << (2 * bit + 1)
+    return offset
+
+
+def as_halos(clusters: pd.DataFrame, settings: HaloSettings) -> Halos:
+    """Return the injected clusters with gas and galaxies as halos of the simulated sky have."""
+    return make_halos(
+        cell=clusters["cell"].to_numpy(dtype=np.int64),
+        index=np.zeros(len(clusters), dtype=np.int64),
+        ra_deg=clusters["ra_deg"].to_numpy(),
+        dec_deg=clusters["dec_deg"].to_numpy(),
+        z=clusters["z"].to_numpy(),
+        m500c_msun=clusters["m500c_msun"].to_numpy(),
+        gas=clusters["gas"].to_numpy(),
+        galaxies=clusters["galaxies"].to_numpy(),
+        settings=settings,
+    )
+
+
+_MEMBERS_KEY = 29
+_SZ_REACH_ARCMIN = 20.0  # beyond, the high-passed signal is below 1e-3 of its centre
+_MEMBERS_REACH_ARCMIN = 15.0
+_BORDER_ARCSEC = 220.0  # as for the simulated sky: 5.7 sigma of the PSF's widest Gaussian
+
+
+def add_signal(
+    tile: TileImage,
+    halos: Halos,
+    signal: SzSignal | GalaxiesSignal,
+    preprocess: PreprocessSettings,
+    seed: int,
+) -> TileImage:
+    """Return the tile with the clusters in it.
+
+    Parameters
+    ----------
+    tile : TileImage
+    halos : Halos
+        All that may reach the tile's image, in any order.
+    signal : SzSignal or GalaxiesSignal
+        How the survey sees them.
+    preprocess : PreprocessSettings
+        How the tile image was binned.
+    seed : int
+        Of the member galaxies.
+
+    Raises
+    ------
+    ImageError
+        If the signal's bands are not the tile's.
+    """
+    if isinstance(signal, SzSignal):
+        added = sz_signal(tile, halos, signal)
+    else:
+        added = galaxies_signal(tile, halos, signal, preprocess, seed)
+    if added.shape[0] != tile.image.shape[0]:
+        raise ImageError(
+            f"selection.signals: a signal of {added.shape[0]} bands for images of {tile.bands}; "
+            "give one frequency and beam a band, and galaxies to a survey of W1 and W2 alone"
+        )
+    image = np.where(tile.covered, tile.image + added, tile.image)
+    return TileImage(image.astype(np.float32), tile.mask, tile.wcs, tile.unit, tile.bands)
+
+
+def sz_signal(tile: TileImage, halos: Halos, signal: SzSignal) -> np.ndarray:
+    """Return the temperature change [uK_CMB], float64 (bands, ny, nx)."""
+    ny, nx = tile.mask.shape
+    scale = tile.pixel_scale_arcsec / 60.0
+    half = int(np.ceil(_SZ_REACH_ARCMIN / scale))
+    total = np.zeros((len(signal.frequencies_ghz), ny, nx))
+    x, y = tile.to_pixel(halos.ra_deg, halos.dec_deg)
+    near = (x > -half) & (x < nx + half) & (y > -half) & (y < ny + half)
+    for row in np.flatnonzero(near).tolist():
+        ix, iy = round(float(x[row])), round(float(y[row]))
+        stamp = decrement_uk(
+            {"theta500_arcmin": halos.theta500_arcmin[row], "y0": halos.y0[row]},
+            (y[row] - iy, x[row] - ix),
+            2 * half + 1,
+            scale,
+            signal,
+        )
+        rows, columns = _overlap(iy - half, 2 * half + 1, ny), _overlap(ix - half, 2 * half + 1, nx)
+        total[:, rows[0], columns[0]] += stamp[:, rows[1], columns[1]]
+    return total
+
+
+def galaxies_signal(
+    tile: TileImage,
+    halos: Halos,
+    signal: GalaxiesSignal,
+    preprocess: PreprocessSettings,
+    seed: int,
+) -> np.ndarray:
+    """Return the light of member galaxies in W1 and W2 [nanomaggy per pixel], (2, ny, nx)."""
+    n = preprocess.binning
+    wcs, shape = _unbinned(tile.wcs, n), (tile.mask.shape[0] * n, tile.mask.shape[1] * n)
+    scale = tile.pixel_scale_arcsec / n
+    frame = Frame(wcs, shape, int(np.ceil(_BORDER_ARCSEC / scale)))
+    x, y = frame.to_pixel(halos.ra_deg, halos.dec_deg)
+    near = frame.inside(x, y, _MEMBERS_REACH_ARCMIN * 60.0 / scale)
+    columns = [_members_of(halos.take(np.array([row])), seed) for row in np.flatnonzero(near)]
+    ra, dec, w1, w2 = (
+        np.concatenate([np.empty(0), *part])
+        for part in (zip(*columns, strict=True) if columns else ((),) * 4)
+    )
+    bright = w1 < signal.limit_w1_mag
+    px, py = frame.to_pixel(ra[bright], dec[bright])
+    inside = frame.inside(px, py)
+    flux = flux_nanomaggies(np.stack([w1[bright][inside], w2[bright][inside]]))
+    grids = deposit(px[inside], py[inside], flux, frame.wide_shape)
+    light = [
+        frame.inner(convolve_gaussians(grid, psf.amplitudes, psf.variances_px2(scale), spline=True))
+        for grid, psf in zip(grids, PSFS, strict=True)
+    ]
+    everywhere = np.ones(shape, dtype=bool)
+    return bin_image(np.stack(light), everywhere, n, preprocess.combine)
+
+
+def _members_of(one: Halos, seed: int) -> tuple[np.ndarray, ...]:
+    # Each cluster's galaxies depend on its own cell alone, whatever tile asks.
+    rng = np.random.default_rng([seed, _MEMBERS_KEY, int(one.cell[0]), int(one.index[0])])
+    members = draw_members(one, rng)
+    return members.ra_deg, members.dec_deg, members.w1_mag, members.w2_mag
+
+
+def _unbinned(wcs: WCS, n: int) -> WCS:
+    """Return the WCS of the image before it was binned."""
+    raw = wcs.deepcopy()
+    raw.wcs.crpix = [(reference - 0.5) * n + 0.5 for reference in wcs.wcs.crpix]
+    if wcs.wcs.has_cd():
+        raw.wcs.cd = wcs.wcs.cd / n
+    else:
+        raw.wcs.cdelt = [step / n for step in wcs.wcs.cdelt]
+    raw.wcs.set()
+    return raw
+
+
+def _overlap(first: int, size: int, limit: int) -> tuple[slice, slice]:
+    """Return where a stamp's span lies in the image, and which part of the stamp that is."""
+    low, high = max(first, 0), min(first + size, limit)
+    high = max(high, low)
+    return slice(low, high), slice(low - first, high - first)

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from clusterscan.core import sky
-from clusterscan.selection.expected import Expected
+from clusterscan.selection.completeness import Expected
 
 _KEY = 37
 _FINEST = 29  # HEALPix order: 0.4 milliarcsec

@@ -6,7 +6,7 @@ A package offers one as an entry point of the group ``clusterscan.simulators``, 
 A sky is a function ``render(wcs, shape, *, spec, seed, settings, noise_key)`` that returns
 ``(image, mask)``: float32 of shape (bands, ny, nx) in ``spec.unit``, and uint8 bit planes of shape
 (ny, nx). A catalogue is a function ``make(tiles, tile_order, *, seed, settings)`` that returns a
-table with the columns of `clusterscan.catalogs.validate`.
+table with the columns of `clusterscan.catalogs.checks`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,13 @@ from clusterscan.measure.reliability import (
     sample_thresholds,
     squared_error,
 )
-from clusterscan.validate.intervals import fraction
-from clusterscan.validate.recovery import Recovery, Region, completeness_at_purity, recovery
+from clusterscan.validate.recovery import (
+    Recovery,
+    Region,
+    completeness_at_purity,
+    fraction,
+    recovery,
+)
 
 THRESHOLDS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 WAYS = ("single_", "by_")  # columns of the ways to combine that were compared

@@ -16,7 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy import ndimage
 
-from clusterscan.catalogs.read import read_catalogue
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.scan import ScanSettings
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ImageError

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
-from clusterscan.catalogs.read import read_catalogue
+from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.core.errors import CatalogueError
 from clusterscan_studies.config.labels import CatalogueMatch, ClassMap, LabelRule, RedshiftWindows
 from clusterscan_studies.labels.cuts import numbers

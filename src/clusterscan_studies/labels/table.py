@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from clusterscan.catalogs.checks import validate
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.catalogs.read import read_catalogue
-from clusterscan.catalogs.tables import read_table
-from clusterscan.catalogs.validate import validate
+from clusterscan.catalogs.reading import read_catalogue, read_table
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError
 from clusterscan.core.fingerprint import file_sha256, fingerprint

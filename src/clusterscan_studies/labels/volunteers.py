@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.catalogs.layouts import Layout
-from clusterscan.catalogs.tables import read_table
+from clusterscan.catalogs.reading import read_table
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError
 from clusterscan_studies.config.labels import ExpertLabels, VolunteerVotes

@@ -81,7 +81,7 @@ def _per_deg2(config: Config, name: str, tiles: np.ndarray) -> float:
     settings = config.catalogue(name)
     if isinstance(settings, SimulatedCatalogue):
         return _SIMULATED_PER_DEG2[settings.selection]
-    from clusterscan.catalogs.read import read_catalogue  # slow to import
+    from clusterscan.catalogs.reading import read_catalogue  # slow to import
 
     try:
         table = read_catalogue(settings).table

@@ -24,7 +24,7 @@ def fetch_catalogues(config: Config) -> list[str]:
         If one is missing and the run is offline or nobody publishes it where it is known, if one
         cannot be had, or if one that is kept is damaged.
     """
-    from clusterscan.catalogs.registry import LAYOUTS  # slow to import
+    from clusterscan.catalogs.published import LAYOUTS  # slow to import
 
     kept = {c.kind: expand_path(c.path, must_exist=False) for c in _by_kind(config)}
     missing = [kind for kind, path in kept.items() if not path.is_file()]

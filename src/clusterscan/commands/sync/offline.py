@@ -128,6 +128,6 @@ def _catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
     try:
         return expand_path(settings.path)
     except SourceError:
-        from clusterscan.catalogs.read import catalogue_file
+        from clusterscan.catalogs.reading import catalogue_file
 
         return catalogue_file(settings)
