@@ -11,8 +11,8 @@ from snakemake.utils import min_version
 
 from clusterscan_studies.config.load import load_study
 from clusterscan.core.errors import ClusterscanError
-from clusterscan_studies.paths import StudyPaths
-from clusterscan_studies.settings import StudySettings
+from clusterscan_studies.layout import StudyPaths
+from clusterscan_studies.layout import StudySettings
 from clusterscan_studies.sources import sync_study
 
 min_version("9.0")

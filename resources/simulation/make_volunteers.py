@@ -12,8 +12,7 @@ from pathlib import Path
 
 from clusterscan.config.load import load_config
 from clusterscan.formats.tables import read_table
-from clusterscan_studies.simulate.volunteers import votes
-from clusterscan_studies.simulate.volunteers_export import write_export
+from clusterscan_studies.simulate.volunteers import votes, write_export
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from PIL import Image
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
-from clusterscan_studies.simulate import xray_emission
-from clusterscan_studies.simulate.candidates_judged import judged_candidates
+from clusterscan_studies.simulate import xray_sources
+from clusterscan_studies.simulate.candidates import judged_candidates
 from clusterscan_studies.simulate.optical import render_optical
 from clusterscan_studies.simulate.optical_sources import (
     OpticalGalaxies,
@@ -100,7 +100,7 @@ def draw_counts(axis, sources: XraySources) -> None:
     for kind, label in ((AGN, "active galaxies"), (CLUSTER, "clusters"), (GALAXY, "galaxies")):
         above = [(sources.flux[sources.kind == kind] > f).sum() / AREA for f in flux]
         axis.loglog(flux, above, label=label)
-    axis.loglog(flux, xray_emission.source_counts(flux), "k--", lw=1, label="Moretti et al. 2003")
+    axis.loglog(flux, xray_sources.source_counts(flux), "k--", lw=1, label="Moretti et al. 2003")
     axis.plot([1.4e-13], [0.61], "ko", label="400 deg2 survey, clusters")
     axis.set(xlabel="flux, 0.5-2 keV [erg/s/cm2]", ylabel="sources above it [deg-2]")
     axis.legend(fontsize=8)

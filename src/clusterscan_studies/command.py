@@ -15,9 +15,8 @@ from clusterscan.commands.plan.options import cores as core_count
 from clusterscan.commands.run.closing import outcome_line
 from clusterscan.commands.run.runner import find_snakefile, run_workflow
 from clusterscan.core.errors import ClusterscanError
-from clusterscan_studies.base_run import run_bases
 from clusterscan_studies.config.load import StudyForm, find_study, load_study
-from clusterscan_studies.sources import sync_study
+from clusterscan_studies.sources import run_bases, sync_study
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:

@@ -1,13 +1,11 @@
-"""All trainings of one experiment: each in a folder of its own, none of them twice.
-
-A folder's ``record.json`` is written last and holds the fingerprint of all that the training
-depends on, so what is finished is skipped and what was killed goes on from its checkpoint.
-"""
+"""Which trainings an experiment consists of, and what each is made from."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -18,11 +16,87 @@ from typing import Any
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.core.atomic import write_json
-from clusterscan.core.fingerprint import file_sha256
+from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.train.examples import Examples
-from clusterscan_studies.machine import machine
-from clusterscan_studies.plan import Repeat, repeat_fingerprint
-from clusterscan_studies.select import fold_parts
+from clusterscan_studies.examples import fold_parts
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training of an experiment.
+
+    Attributes
+    ----------
+    seed : int
+        Seed of everything random in it.
+    fold : int or None
+        The fold of the sky that it is tested on, 0 ...; None for the data set's own split.
+    """
+
+    seed: int
+    fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name, such as ``seed1`` or ``seed1-fold2``."""
+        return f"seed{self.seed}" if self.fold is None else f"seed{self.seed}-fold{self.fold}"
+
+
+def planned_repeats(seed: int, repeats: int, folds: int | None) -> list[tuple[int, int | None]]:
+    """Return (seed, fold) of each training, in order.
+
+    A further repeat only adds to the end, so that the earlier ones stay as they are.
+    """
+    parts: list[int | None] = [None] if folds is None else list(range(folds))
+    return [(seed + number, part) for number in range(repeats) for part in parts]
+
+
+def repeat_fingerprint(settings: dict[str, Any], repeat: Repeat, inputs: dict[str, Any]) -> str:
+    """Return the hash of all that determines one training's result.
+
+    Parameters
+    ----------
+    settings : dict
+        The experiment's settings; how many repeats there are does not count.
+    repeat : Repeat
+        Which of them it is.
+    inputs : dict
+        Hashes of the examples, of the test examples and of the weights that it starts from.
+    """
+    stage = {key: value for key, value in sorted(settings["stage"].items()) if key != "repeats"}
+    return fingerprint(
+        {
+            "version": settings["version"],
+            "stage": json.dumps(stage),  # as text: the order of classes counts
+            "repeat": [repeat.seed, repeat.fold],
+            "inputs": inputs,
+        }
+    )
+
+
+def machine(device: str) -> dict[str, str]:
+    """Return the processor, the accelerator where one was used, and the software's versions."""
+    import torch
+
+    found = {
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    if device.startswith("cuda") and torch.cuda.is_available():
+        found["accelerator"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    known = [name for name in names if name and name.lower() != "unknown"]
+    return known[0] if known else platform.processor() or platform.machine()
+
 
 log = logging.getLogger(__name__)
 

@@ -1,24 +1,79 @@
-"""What a study's data sets are made from: source manifests, rewritten only where they differ.
-
-They are listed whenever the workflow is read, which takes milliseconds for stamps; the samples of
-a base run are known by their block manifests.
-"""
+"""Bring the ordinary runs that a study takes its examples from as far as their examples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from clusterscan.commands.run.runner import run_workflow
+from clusterscan.commands.sync.sources import sync_sources
+from clusterscan.config.load import load_config
 from clusterscan.config.model import Config
-from clusterscan.core.atomic import write_json_if_changed
-from clusterscan.core.errors import ProductError
+from clusterscan.core.atomic import atomic_path, write_json_if_changed
+from clusterscan.core.data_paths import expand_path
+from clusterscan.core.errors import ConfigError, ProductError
 from clusterscan.core.records import records_of
 from clusterscan.flow.paths import Paths
-from clusterscan_studies.base_run import base_config
 from clusterscan_studies.config.load import StudyForm
 from clusterscan_studies.config.study import RunDataset
-from clusterscan_studies.paths import StudyPaths
-from clusterscan_studies.stamps import stamp_sources
+from clusterscan_studies.layout import StudyPaths
+from clusterscan_studies.stamp_dataset import stamp_sources
+
+
+def base_config(settings: RunDataset) -> Config:
+    """Return the configuration of a data set's run.
+
+    Raises
+    ------
+    ConfigError
+        If it is wrong, or lacks a survey.
+    """
+    config = load_config([expand_path(settings.config)], settings.changes)
+    missing = [survey for survey in settings.surveys if survey not in config.surveys]
+    if missing:
+        raise ConfigError(
+            f"{settings.config}: has no survey {missing[0]!r}, which the data set "
+            f"{settings.title!r} names; there are {', '.join(config.surveys)}"
+        )
+    return config
+
+
+def base_runs(form: StudyForm) -> dict[str, Config]:
+    """Return the runs that a study needs, by output folder: data sets may share one."""
+    found: dict[str, Config] = {}
+    for name, settings in form.study.datasets.items():
+        if not isinstance(settings, RunDataset):
+            continue
+        config = base_config(settings)
+        if found.setdefault(config.output, config) != config:
+            raise ConfigError(
+                f"datasets.{name}: another data set's run differs but writes to {config.output} "
+                "too; give the same settings, or another `output` in `changes`"
+            )
+    return found
+
+
+def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
+    """Run each base run up to its examples; what is up to date is left alone.
+
+    Raises
+    ------
+    ClusterscanError
+        If a job fails, or another run is at work in the folder.
+    """
+    for output, config in base_runs(form).items():
+        file = form.root / "base" / f"{output.replace('/', '-')}.yaml"
+        values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for survey in values["surveys"].values():
+            survey["training_set"] = "follow"  # a study takes the examples, not a network
+        with atomic_path(file) as temporary:
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        print(f"examples of {config.title} -> {output}/", flush=True)
+        print(f"sources: {sync_sources(config)}", flush=True)
+        run_workflow(Path(output), [file], cores, ["--until", "sample", *extra])
 
 
 def sync_study(form: StudyForm) -> tuple[int, int]:

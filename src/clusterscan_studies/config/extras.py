@@ -1,11 +1,44 @@
-"""Settings of what single studies show besides the table and the common plots."""
+"""Settings of a study's extra: a network shown the real ROSAT field of Abell 3158."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan.config.catalogs import PublishedCatalogue
+
+
+class RosatFieldSettings(Settings):
+    """A field of ROSAT's PSPC, the network that looks at it, and what is known to be there."""
+
+    experiment: str = Field(
+        description="whose network (of its first repeat) looks; one X-ray band, this pixel scale"
+    )
+    counts: str = Field(
+        "${CLUSTERSCAN_DATA}/images/rosat_a3158/b_37.fits.gz", description="photons [ct per pixel]"
+    )
+    exposure: str = Field(
+        "${CLUSTERSCAN_DATA}/images/rosat_a3158/expose_mask_37.fits.gz",
+        description="exposure [s]; holes inside the field are cut-out sources and count as seen",
+    )
+    smoothing_fwhm_arcsec: float = Field(
+        60.0, ge=0, le=300, description="Gaussian on the photons, as on the simulated ones"
+    )
+    step_px: int = Field(2, ge=1, le=32, description="pixels between two crops of the map")
+    peak: float = Field(0.5, gt=0, lt=1, description="peaks of the map above this are listed")
+    match_arcmin: float = Field(
+        2.5, gt=0, le=30, description="a peak this near to a cluster is the cluster's [arcmin]"
+    )
+    catalogues: tuple[PublishedCatalogue, ...] = Field(
+        min_length=1, description="clusters that are marked"
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> RosatFieldSettings:
+        names = [catalogue.name for catalogue in self.catalogues]
+        if len(set(names)) < len(names):
+            raise ValueError(f"catalogues: {names} names one twice")
+        return self
 
 
 class ProbabilityMapSettings(Settings):

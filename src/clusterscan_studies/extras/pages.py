@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clusterscan_studies.base_run import base_config
-from clusterscan_studies.config.extras import ProbabilityMapSettings
-from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan_studies.config.extras import ProbabilityMapSettings, RosatFieldSettings
 from clusterscan_studies.config.study import RunDataset
 from clusterscan_studies.examples import read_dataset
 from clusterscan_studies.extras import maps_page, probability_maps, rosat_field, rosat_page
 from clusterscan_studies.results import first_repeat
+from clusterscan_studies.sources import base_config
 
 Progress = Callable[[float, float, str], None]
 Page = Callable[[Path, Mapping[str, Any], Progress], dict[str, Any]]

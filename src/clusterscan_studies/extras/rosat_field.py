@@ -23,7 +23,7 @@ from clusterscan.core.errors import ImageError
 from clusterscan.formats.celestial_wcs import celestial_wcs
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.simulate.deposit import convolve_gaussians
-from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan_studies.config.extras import RosatFieldSettings
 
 UNIT, BAND, NO_COVERAGE = "ct/arcmin2", "xray", 1
 _PEAK_SEPARATION_ARCMIN = 2.0

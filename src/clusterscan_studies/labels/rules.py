@@ -1,7 +1,8 @@
-"""What gives each object its class: a class map, redshift windows, a catalogue, volunteers."""
+"""Values of a class column, compared as text: 3, 3.0 and "3" are one class."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,16 +11,141 @@ import pandas as pd
 from clusterscan.catalogs.pairs import checked_vectors, one_to_one, pairs_within
 from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.core.errors import CatalogueError
-from clusterscan_studies.config.labels import CatalogueMatch, ClassMap, LabelRule, RedshiftWindows
-from clusterscan_studies.labels.cuts import numbers
-from clusterscan_studies.labels.values import (
-    NO_LABEL,
-    as_text,
-    column_text,
-    map_values,
-    named_row,
-    no_column,
+from clusterscan_studies.config.labels import (
+    CatalogueMatch,
+    ClassMap,
+    Cut,
+    LabelRule,
+    RedshiftWindows,
+    Value,
 )
+
+NO_LABEL = -1
+
+
+def map_values(values: np.ndarray, classes: Mapping[str, Sequence[Value]]) -> np.ndarray:
+    """Return the label of each value, -1 where no class has it."""
+    label = np.full(len(values), NO_LABEL, dtype=np.int64)
+    for number, listed in enumerate(classes.values()):
+        label[np.isin(values, [as_text(v) for v in listed])] = number
+    return label
+
+
+def column_text(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
+    """Return a column's values as text: 3, 3.0 and "3" are all "3"."""
+    if column not in table:
+        raise no_column(table, column, where)
+    return np.array([as_text(v) for v in table[column].tolist()], dtype=object)
+
+
+def as_text(value: object) -> str:
+    """Return one text for equal values, however a file spells them."""
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() else str(float(value))
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    # Long identifiers do not survive a float: only what it holds exactly is a number.
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else text
+
+
+def no_column(table: pd.DataFrame, column: str, where: str) -> CatalogueError:
+    """Return the error of a column that is not there."""
+    return CatalogueError(
+        f"{where}: the rule needs the column {column}, but there are "
+        f"{', '.join(map(str, table.columns))}; map it in labels.columns"
+    )
+
+
+def named_row(table: pd.DataFrame, row: int) -> str:
+    """Return how messages call a row: by its object, as cuts have changed the rows' numbers."""
+    return f"object {table['object_id'].iloc[row]}" if "object_id" in table else f"row {row + 1}"
+
+
+def apply_cuts(
+    table: pd.DataFrame, cuts: Sequence[Cut], where: str
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Leave out rows outside of the cuts' ranges, one cut after the other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns that the cuts name.
+    cuts : sequence of Cut
+        In the order in which they are applied and counted.
+    where : str
+        The table, for messages.
+
+    Returns
+    -------
+    table : DataFrame
+        The rows that stay, numbered anew.
+    counts : dict
+        ``cut_<name>``: rows that each cut left out.
+
+    Raises
+    ------
+    CatalogueError
+        If a column is missing or holds no numbers, or no row stays.
+    """
+    counts: dict[str, int] = {}
+    for cut in cuts:
+        stays = inside(table, cut, where)
+        counts[f"cut_{cut.name}"] = int((~stays).sum())
+        table = table[stays].reset_index(drop=True)
+        if table.empty:
+            raise CatalogueError(
+                f"{where}: cut {cut.name!r} ({_range(cut)}) leaves no row; loosen it, or see "
+                "that its columns are the right ones"
+            )
+    return table, counts
+
+
+def inside(table: pd.DataFrame, cut: Cut, where: str) -> np.ndarray:
+    """Return which rows a cut keeps, bool, shape (n,)."""
+    value = np.zeros(len(table))
+    for column, factor in cut.terms.items():
+        if column not in table:
+            raise CatalogueError(
+                f"{where}: cut {cut.name!r} needs the column {column}, but there are "
+                f"{', '.join(map(str, table.columns))}; map it in labels.columns"
+            )
+        value = value + factor * numbers(table, column, where)
+    stays = np.ones(len(table), dtype=bool)
+    if cut.min is not None:
+        stays &= value >= cut.min
+    if cut.max is not None:
+        stays &= value <= cut.max
+    return np.where(np.isnan(value), cut.unknown == "keep", stays)
+
+
+def numbers(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
+    """Return a column as float64, NaN where it is empty.
+
+    Raises
+    ------
+    CatalogueError
+        If it holds text that is no number.
+    """
+    values = pd.to_numeric(table[column], errors="coerce")
+    wrong = values.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise CatalogueError(
+            f"{where}: {named_row(table, row)}, column {column}: {table[column].iloc[row]!r} is no "
+            f"number ({int(wrong.sum())} such rows); mend the file"
+        )
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _range(cut: Cut) -> str:
+    low = "" if cut.min is None else f"{cut.min} <= "
+    high = "" if cut.max is None else f" <= {cut.max}"
+    return low + " + ".join(f"{factor:g} {name}" for name, factor in cut.terms.items()) + high
 
 
 @dataclass(frozen=True)
@@ -67,7 +193,7 @@ def give_labels(table: pd.DataFrame, rule: LabelRule, where: str) -> Labels:
         return by_redshift(table, rule, where)
     if isinstance(rule, CatalogueMatch):
         return by_match(table, rule, where)
-    from clusterscan_studies.labels.volunteers import by_votes
+    from clusterscan_studies.labels.votes import by_votes
 
     return by_votes(table, rule, where)
 

@@ -14,9 +14,13 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan_studies.config.labels import Attached, LabelSettings
-from clusterscan_studies.labels.cuts import apply_cuts
-from clusterscan_studies.labels.rules import Labels, give_labels, nearest_entries
-from clusterscan_studies.labels.values import NO_LABEL
+from clusterscan_studies.labels.rules import (
+    NO_LABEL,
+    Labels,
+    apply_cuts,
+    give_labels,
+    nearest_entries,
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ candidate is a detection whose extent is more likely than not; many are no clust
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,11 +15,12 @@ import pandas as pd
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
 from clusterscan.simulate.halos import halos_of_cell
-from clusterscan_studies.simulate.candidates_detect import PIXEL_ARCSEC, Detections, detect
-from clusterscan_studies.simulate.xray_emission import beta_part
-from clusterscan_studies.simulate.xray_events import expected_counts, sources_near
-from clusterscan_studies.simulate.xray_pointings import Pointing, pointing_of_cell, pointings_around
-from clusterscan_studies.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources
+from clusterscan_studies.labels.votes import Votes, consensus, vote_weights
+from clusterscan_studies.simulate.candidate_detection import PIXEL_ARCSEC, Detections, detect
+from clusterscan_studies.simulate.volunteers import CLUSTER_ANSWERS, is_common, votes
+from clusterscan_studies.simulate.xray import expected_counts, sources_near
+from clusterscan_studies.simulate.xray_sources import AGN, CLUSTER, GALAXY, XraySources, beta_part
+from clusterscan_studies.simulate.xray_telescope import Pointing, pointing_of_cell, pointings_around
 
 CLASSES = ("cluster", "nearby_galaxy", "agn", "blend", "artefact", "fluctuation")
 """What a candidate can be; `expert` is 1 for the first alone."""
@@ -212,3 +214,68 @@ def _seen_better(table: pd.DataFrame) -> np.ndarray:
         loser = i if (exposure[i], name[i]) < (exposure[j], name[j]) else j
         worse[loser] = True
     return worse
+
+
+VOTE_CLASSES = ("other", "cluster")
+
+
+def judged_candidates(
+    tiles: Sequence[int], tile_order: int, *, seed: int, settings: SimulationSettings
+) -> pd.DataFrame:
+    """Return the candidates of some tiles and how they are judged.
+
+    Parameters
+    ----------
+    tiles, tile_order : sequence of int, int
+        The footprint.
+    seed : int
+        The sky's seed, >= 0.
+    settings : SimulationSettings
+        The sky's settings.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `candidates_of_cell` (`expert` is the truth), and
+        volunteers : int64
+            1 where at least half of the weighted votes are for a cluster; a volunteer's weight
+            is the agreement with the experts on the common candidates (Kosiba et al. 2020).
+        volunteers_unweighted : int64
+            The same with equal weights.
+        cluster_votes : float64
+            The weighted fraction.
+        common : int64
+            1 where the experts' class weighs volunteers.
+    """
+    parts = [
+        candidates_of_cell(int(t), tile_order, seed=seed, settings=settings) for t in sorted(tiles)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return with_votes(table, votes(table, seed=seed, settings=settings.volunteers), settings)
+
+
+def with_votes(
+    table: pd.DataFrame, said: pd.DataFrame, settings: SimulationSettings
+) -> pd.DataFrame:
+    """Return candidates with the labels that votes give them."""
+    common = is_common(table["name"], settings.volunteers.common_part)
+    experts = dict(zip(table["name"][common], table["expert"][common].tolist(), strict=True))
+    cast = Votes(
+        pd.DataFrame(
+            {
+                "subject": said["subject"],
+                "volunteer": said["volunteer"].astype(str),
+                "anonymous": False,
+                "choice": said["answer"].isin(CLUSTER_ANSWERS).astype("int64"),
+            }
+        ),
+        VOTE_CLASSES,
+    )
+    plain = consensus(cast).reindex(table["name"])
+    weighted = consensus(cast, vote_weights(cast, experts)).reindex(table["name"])
+    return table.assign(
+        volunteers=weighted["label"].to_numpy(np.int64),
+        volunteers_unweighted=plain["label"].to_numpy(np.int64),
+        cluster_votes=weighted["fraction_cluster"].to_numpy(float),
+        common=common.astype(np.int64),
+    )

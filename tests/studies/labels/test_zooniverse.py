@@ -5,13 +5,18 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tests.labels.conftest import CLUSTER, EMPTY, NEARBY
+from tests.studies.labels.conftest import CLUSTER, EMPTY, NEARBY
 
 from clusterscan.core.errors import CatalogueError
 from clusterscan_studies.config.labels import VolunteerVotes
-from clusterscan_studies.labels.consensus import consensus, volunteer_agreement, vote_weights
-from clusterscan_studies.labels.volunteers import by_votes
-from clusterscan_studies.labels.zooniverse import Votes, read_votes
+from clusterscan_studies.labels.votes import (
+    Votes,
+    by_votes,
+    consensus,
+    read_votes,
+    volunteer_agreement,
+    vote_weights,
+)
 
 ANSWERS = {"other": [EMPTY], "cluster": [CLUSTER, NEARBY]}
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 from tests.classify.conftest import fits_bytes
-from tests.labels.conftest import picture
+from tests.studies.labels.conftest import picture
 
 from clusterscan.core.errors import CatalogueError, ImageError, ProductError, SourceError
 from clusterscan.sample.audit import find_leakage
@@ -19,8 +19,7 @@ from clusterscan.sample.stamp_fit import StampTooSmallError, _area_means, fit_st
 from clusterscan.train.dataset import read_examples as read_for_training
 from clusterscan_studies.config.stamp_data import StampDataset
 from clusterscan_studies.labels.table import read_label_table
-from clusterscan_studies.stamp_dataset import make_dataset
-from clusterscan_studies.stamp_parts import give_parts
+from clusterscan_studies.stamp_dataset import give_parts, make_dataset
 
 
 def test_examples_keep_labels_columns_positions_and_pixels(stamps):

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from clusterscan.core.errors import CatalogueError
 from clusterscan_studies.config.labels import ClassMap, Cut, LabelSettings, RedshiftWindows
-from clusterscan_studies.labels.cuts import apply_cuts
-from clusterscan_studies.labels.rules import by_classes, by_redshift
+from clusterscan_studies.labels.rules import apply_cuts, by_classes, by_redshift
 from clusterscan_studies.labels.table import read_label_table
 
 

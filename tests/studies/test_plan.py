@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from clusterscan_studies.config.load import load_study
-from clusterscan_studies.plan import Repeat, planned_repeats, repeat_fingerprint
-from clusterscan_studies.settings import StudySettings
+from clusterscan_studies.experiment import Repeat, planned_repeats, repeat_fingerprint
+from clusterscan_studies.layout import StudySettings
 
 
 def test_every_seed_is_trained_once_in_every_fold_and_more_repeats_only_add():

@@ -10,16 +10,21 @@ from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.physics import cosmology
 from clusterscan.simulate.halos import halos_of_cell
-from clusterscan_studies.simulate import xray_emission, xray_events
+from clusterscan_studies.simulate import xray, xray_sources
 from clusterscan_studies.simulate.xray import render_xray
-from clusterscan_studies.simulate.xray_instrument import INSTRUMENTS, ROSAT, XMM
-from clusterscan_studies.simulate.xray_pointings import pointing_of_cell, pointings_around
 from clusterscan_studies.simulate.xray_sources import (
     AGN,
     CLUSTER,
     GALAXY,
     XraySources,
     sources_of_cell,
+)
+from clusterscan_studies.simulate.xray_telescope import (
+    INSTRUMENTS,
+    ROSAT,
+    XMM,
+    pointing_of_cell,
+    pointings_around,
 )
 
 SEED = 11
@@ -39,21 +44,21 @@ def sources(settings):
 
 def test_luminosities_agree_with_those_of_sz_selected_clusters():
     # Bulbul et al. 2019, ApJ 871, 50, core-included, 0.5-2 keV, at its pivots: 4.12e44 erg/s
-    luminosity = xray_emission.mean_luminosity(np.array([6.35e14]), np.array([0.45]))
+    luminosity = xray_sources.mean_luminosity(np.array([6.35e14]), np.array([0.45]))
     assert luminosity[0] == pytest.approx(4.12e44, rel=0.15)
 
 
 def test_temperatures_follow_the_published_relation():
     # Vikhlinin et al. 2009: 5 keV at 3.02e14 Msun / h and z = 0
     mass = 3.02e14 / cosmology.planck18().h
-    assert xray_emission.temperature_kev(np.array([mass]), np.array([0.0]))[0] == pytest.approx(5.0)
+    assert xray_sources.temperature_kev(np.array([mass]), np.array([0.0]))[0] == pytest.approx(5.0)
 
 
 def test_flux_is_luminosity_over_the_sphere_where_the_band_does_not_move():
     planck = cosmology.planck18()
     astropy = FlatLambdaCDM(H0=planck.H0, Om0=planck.Om0)
     z, mass = np.array([0.05]), np.array([3e14])
-    flux = xray_emission.flux(np.array([1e44]), mass, z)[0]
+    flux = xray_sources.observed_flux(np.array([1e44]), mass, z)[0]
     sphere = 4 * np.pi * astropy.luminosity_distance(z[0]).to_value("cm") ** 2
     # at z = 0.05 a band of a 5 keV plasma shifts by few per cent of its energy
     assert flux == pytest.approx(1e44 / sphere, rel=0.05)
@@ -61,16 +66,16 @@ def test_flux_is_luminosity_over_the_sphere_where_the_band_does_not_move():
 
 def test_a_flat_photon_energy_spectrum_gains_by_the_band_alone(monkeypatch):
     # For f(E) ~ E^-0.4 exp(-E / kT) and kT to infinity, the ratio of bands is (1 + z)^0.6
-    monkeypatch.setattr(xray_emission, "temperature_kev", lambda m, z: np.full(np.shape(z), 1e6))
+    monkeypatch.setattr(xray_sources, "temperature_kev", lambda m, z: np.full(np.shape(z), 1e6))
     z = np.array([0.0, 0.5, 1.0])
-    k = xray_emission.k_correction(np.full(3, 1e6), z)
+    k = xray_sources.k_correction(np.full(3, 1e6), z)
     np.testing.assert_allclose(k, (1 + z) ** 0.6, rtol=1e-4)
 
 
 def test_source_counts_make_the_published_part_of_the_background():
     # Moretti et al. 2003: 94.3 % of 7.53e-12 erg/s/cm2/deg2 between 2.4e-17 and 1e-11
     flux = np.geomspace(2.4e-17, 1e-11, 20_000)
-    above = xray_emission.source_counts(flux)
+    above = xray_sources.source_counts(flux)
     total = ((above[:-1] - above[1:]) * np.sqrt(flux[1:] * flux[:-1])).sum()
     assert total == pytest.approx(0.943 * 7.53e-12, rel=0.05)
 
@@ -78,7 +83,7 @@ def test_source_counts_make_the_published_part_of_the_background():
 def test_active_galaxies_are_drawn_by_the_published_counts(sources):
     flux = sources.flux[sources.kind == AGN]
     for limit in (2e-15, 1e-14, 5e-14):
-        expected = float(xray_emission.source_counts(np.array(limit))) * AREA
+        expected = float(xray_sources.source_counts(np.array(limit))) * AREA
         assert abs((flux > limit).sum() - expected) < 4 * np.sqrt(expected)
 
 
@@ -166,7 +171,7 @@ def test_the_background_is_as_bright_as_measured(settings):
         )
     )  # fmt: skip
     pointing = pointing_of_cell(POINTING, SEED, empty.xray)
-    photons = xray_events.photons_of_pointing(POINTING, SEED, empty)
+    photons = xray.photons_of_pointing(POINTING, SEED, empty)
     inner = np.hypot(photons.x, photons.y) < 4.0
     axis = np.linspace(-4, 4, 801)
     x, y = np.meshgrid(axis, axis)
@@ -185,7 +190,7 @@ def test_a_cluster_has_the_counts_of_its_flux_and_a_beta_profile(settings):
     best = None
     for cell in range(POINTING, POINTING + 12):
         pointing = pointing_of_cell(cell, SEED, quiet.xray)
-        found = xray_events.sources_near(pointing, SEED, quiet)
+        found = xray.sources_near(pointing, SEED, quiet)
         x, y = pointing.to_detector(sky.unit_vectors(found.ra_deg, found.dec_deg))
         near = np.flatnonzero((found.kind == CLUSTER) & (np.hypot(x, y) < 7))
         row = near[found.flux[near].argmax()]
@@ -193,27 +198,27 @@ def test_a_cluster_has_the_counts_of_its_flux_and_a_beta_profile(settings):
             best = cell, found, row, x[row], y[row]
     cell, found, row, x, y = best
     pointing = pointing_of_cell(cell, SEED, quiet.xray)
-    photons = xray_events.photons_of_pointing(cell, SEED, quiet)
+    photons = xray.photons_of_pointing(cell, SEED, quiet)
     radius = 60 * np.hypot(photons.x - x, photons.y - y)
     core = found.core_arcsec[row]
     far = 3 * max(core, 15.0)
     counts = (radius < far).sum()
-    on_axis = xray_events.expected_counts(pointing, found)[row]
+    on_axis = xray.expected_counts(pointing, found)[row]
     seen = pointing.instrument.vignetting(np.hypot(x, y))
-    expected = on_axis * seen * xray_emission.beta_part(far / core) / 0.97
+    expected = on_axis * seen * xray_sources.beta_part(far / core) / 0.97
     # gaps take up to 15 %, the telescope scatters some out, neighbours add
     assert 0.7 * expected < counts < 1.2 * expected
     inner = ((radius < far / 3).sum()) / counts
-    wide = xray_emission.beta_part(far / 3 / core) / xray_emission.beta_part(far / core)
+    wide = xray_sources.beta_part(far / 3 / core) / xray_sources.beta_part(far / core)
     assert inner == pytest.approx(wide, abs=0.15)
 
 
 def test_photons_are_the_same_whenever_they_are_drawn(settings):
-    first = xray_events.photons_of_pointing(POINTING, SEED, settings)
-    xray_events.photons_of_pointing.cache_clear()
-    again = xray_events.photons_of_pointing(POINTING, SEED, settings)
+    first = xray.photons_of_pointing(POINTING, SEED, settings)
+    xray.photons_of_pointing.cache_clear()
+    again = xray.photons_of_pointing(POINTING, SEED, settings)
     np.testing.assert_array_equal(first.x, again.x)
-    other = xray_events.photons_of_pointing(POINTING + 1, SEED, settings)
+    other = xray.photons_of_pointing(POINTING + 1, SEED, settings)
     assert len(other.x) != len(first.x)
 
 
@@ -234,7 +239,7 @@ def test_an_image_holds_the_pointings_photons(make_frame):
     pointing = pointing_of_cell(POINTING, SEED, RAW.xray)
     frame = make_frame(pointing.ra_deg, pointing.dec_deg, 120, 4.0)
     image, mask = render_xray(*frame, seed=SEED, settings=RAW)
-    photons = xray_events.photons_of_pointing(POINTING, SEED, RAW)
+    photons = xray.photons_of_pointing(POINTING, SEED, RAW)
     x, y = frame[0].all_world2pix(*pointing.to_sky(photons.x, photons.y), 0)
     inside = (np.abs(x - 59.5) < 60) & (np.abs(y - 59.5) < 60)
     assert image.sum() * (4.0 / 60) ** 2 == pytest.approx(inside.sum(), rel=2e-3)

@@ -13,13 +13,13 @@ from clusterscan.core.errors import ConfigError
 from clusterscan.simulate.galaxies import draw_field_galaxies, field_galaxies_of_cell
 from clusterscan.simulate.halos import halos_of_cell
 from clusterscan.simulate.members import members_of_cell
-from clusterscan_studies.simulate import optical_light
-from clusterscan_studies.simulate.optical import pixel_noise, render_optical
-from clusterscan_studies.simulate.optical_colours import characteristic_i, galaxy_colours
-from clusterscan_studies.simulate.optical_light import OpticalPsf
+from clusterscan_studies.simulate import optical
+from clusterscan_studies.simulate.optical import OpticalPsf, pixel_noise, render_optical
 from clusterscan_studies.simulate.optical_sources import (
     OpticalGalaxies,
+    characteristic_i,
     field_of_cell,
+    galaxy_colours,
     members_seen_of_cell,
     stars_of_cell,
 )
@@ -27,7 +27,7 @@ from clusterscan_studies.simulate.optical_sources import (
 SEED = 11
 CELLS = range(17680, 17688)
 AREA = len(CELLS) * sky.cell_area_deg2(6)
-DATA = Path(os.environ.get("CLUSTERSCAN_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
+DATA = Path(os.environ.get("CLUSTERSCAN_DATA", Path(__file__).resolve().parents[4] / "shared/data"))
 SPECTRA = DATA / "objects" / "sdss_dr14_spectro_10k.csv.gz"
 
 
@@ -121,7 +121,7 @@ def test_the_gaussians_stand_for_a_moffat_profile():
     r = np.linspace(0, 4.8 / 0.2, 60)
     a, v = psf.gaussians
     sum_of = (a / (2 * np.pi * v) * np.exp(-0.5 * r[:, None] ** 2 / v)).sum(axis=1)
-    exact = optical_light.moffat(r**2, 2.4 / 0.2)
+    exact = optical.moffat(r**2, 2.4 / 0.2)
     assert np.abs(sum_of - exact).max() < 0.07 * exact[0]
     assert a.sum() == pytest.approx(1.0)
 
@@ -130,7 +130,7 @@ def test_the_gaussians_stand_for_a_moffat_profile():
 def test_discs_hold_half_their_light_within_the_half_light_radius(half_light):
     psf = OpticalPsf(1e-3, 1.0)
     layer = (np.array([100.3]), np.array([99.6]), np.array([500.0]), half_light)
-    image = optical_light.convolved([layer], psf, (201, 201))
+    image = optical.convolved([layer], psf, (201, 201))
     assert image.sum() == pytest.approx(500.0, rel=1e-3)
     if half_light > 3:  # smaller ones are widened by the pixels
         y, x = np.indices(image.shape)
@@ -149,7 +149,7 @@ def test_pixel_noise_gives_the_depth_of_the_survey(make_frame):
         image, empty.optical.seeing_fwhm_arcsec, empty.optical.depth_5sigma_ab_mag, strict=True
     ):
         y, x = np.indices((41, 41)) - 20
-        template = optical_light.moffat((x**2 + y**2).astype(float), fwhm / 1.2)
+        template = optical.moffat((x**2 + y**2).astype(float), fwhm / 1.2)
         error = plane.std() / np.sqrt((template**2).sum())
         assert 22.5 - 2.5 * np.log10(5 * error) == pytest.approx(depth, abs=0.1)
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from clusterscan.config.catalogs import PublishedCatalogue
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
-from clusterscan_studies.config.rosat import RosatFieldSettings
+from clusterscan_studies.config.extras import RosatFieldSettings
 from clusterscan_studies.extras.rosat_field import (
     RosatField,
     judged_clusters,

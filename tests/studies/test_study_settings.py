@@ -8,10 +8,8 @@ import yaml
 from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.errors import ConfigError
 from clusterscan.measure.combined_table import TITLES
-from clusterscan_studies.base_run import base_runs
-from clusterscan_studies.config.extras import ProbabilityMapSettings
+from clusterscan_studies.config.extras import ProbabilityMapSettings, RosatFieldSettings
 from clusterscan_studies.config.load import find_study, load_study, shipped_studies
-from clusterscan_studies.config.rosat import RosatFieldSettings
 from clusterscan_studies.config.study import (
     MEASURES,
     ColourMagnitude,
@@ -24,6 +22,7 @@ from clusterscan_studies.config.study import (
     RunDataset,
     Study,
 )
+from clusterscan_studies.sources import base_runs
 
 
 def said(file) -> str:

@@ -13,8 +13,8 @@ import pytest
 
 from clusterscan.commands.cli import main
 from clusterscan_studies.config.load import load_study
+from clusterscan_studies.layout import StudySettings
 from clusterscan_studies.page import write_results
-from clusterscan_studies.settings import StudySettings
 
 pytestmark = pytest.mark.chain
 

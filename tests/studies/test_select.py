@@ -7,7 +7,7 @@ import pytest
 
 from clusterscan.core.errors import ProductError
 from clusterscan.train.examples import Examples, View
-from clusterscan_studies.select import concatenate, fold_parts, reclassed, take, with_test_of
+from clusterscan_studies.examples import concatenate, fold_parts, reclassed, take, with_test_of
 
 
 def examples(number: int = 60, classes=("elliptical", "spiral", "merger"), seed: int = 3):

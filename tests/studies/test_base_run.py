@@ -7,11 +7,10 @@ import yaml
 
 from clusterscan.core.errors import ConfigError, ProductError
 from clusterscan.formats.examples import Examples, write_examples
-from clusterscan_studies.base_run import base_config, base_runs
 from clusterscan_studies.config.load import load_study
 from clusterscan_studies.config.study import RunDataset
 from clusterscan_studies.examples import read_dataset, write_dataset
-from clusterscan_studies.sources import sync_study
+from clusterscan_studies.sources import base_config, base_runs, sync_study
 
 
 @pytest.fixture

@@ -9,36 +9,34 @@ import pytest
 from clusterscan.config.simulation_xray import VolunteerSettings
 from clusterscan.core import sky
 from clusterscan_studies.config.labels import ExpertLabels, VolunteerVotes
-from clusterscan_studies.labels.volunteers import by_votes
-from clusterscan_studies.labels.zooniverse import read_votes
+from clusterscan_studies.labels.votes import by_votes, read_votes
+from clusterscan_studies.simulate.candidate_detection import (
+    ALL_CORES,
+    CORES_PX,
+    PIXEL_ARCSEC,
+    STAMP_PX,
+    detect,
+    fit_sources,
+    source_images,
+)
 from clusterscan_studies.simulate.candidates import (
     CLASSES,
     candidates_of_cell,
     candidates_table,
     part_inside,
+    with_votes,
 )
-from clusterscan_studies.simulate.candidates_detect import PIXEL_ARCSEC, detect
-from clusterscan_studies.simulate.candidates_fit import (
-    ALL_CORES,
-    CORES_PX,
-    STAMP_PX,
-    fit_sources,
-    source_images,
-)
-from clusterscan_studies.simulate.candidates_judged import with_votes
 from clusterscan_studies.simulate.volunteers import (
     _OTHERWISE,
     ANSWERS,
     CLUSTER_ANSWERS,
-    difficulty,
-    volunteers,
-    votes,
-)
-from clusterscan_studies.simulate.volunteers_export import (
     CLUSTER_VALUES,
     SUBJECT_KEY,
     TASKS,
+    difficulty,
     export_table,
+    volunteers,
+    votes,
     write_export,
 )
 
@@ -109,8 +107,8 @@ def test_light_within_a_circle_is_exact_at_its_centre_and_far_away():
 
 
 def test_bright_sources_are_detected_where_they_are(settings):
-    from clusterscan_studies.simulate.xray_events import expected_counts, sources_near
-    from clusterscan_studies.simulate.xray_pointings import pointing_of_cell
+    from clusterscan_studies.simulate.xray import expected_counts, sources_near
+    from clusterscan_studies.simulate.xray_telescope import pointing_of_cell
 
     cell = 70730
     pointing = pointing_of_cell(cell, SEED, settings.xray)
