@@ -7,10 +7,15 @@ import os
 import pytest
 
 from clusterscan.commands.verify import forget, verify
-from clusterscan.core.checksums import checksums_text
+from clusterscan.core.atomic import atomic_path, noting_writes
+from clusterscan.core.checksums import checksums_text, write_job_list
 from clusterscan.core.errors import ProductError
 from clusterscan.core.records import BlockManifest, TileRecord, write_record
-from clusterscan.formats.training_set import read_release, release_folder, write_release
+from clusterscan.formats.training_set import (
+    read_training_set,
+    training_set_folder,
+    write_training_set,
+)
 
 TILES = (17681, 17683)
 
@@ -37,140 +42,158 @@ def block(root, stage, key, folder, suffix):
     return records
 
 
+def job(root, output, **files):
+    """Write the files of a job that is no block job, and its list of checksums."""
+    with noting_writes() as written:
+        for name, data in {**files, output: b"{}"}.items():
+            with atomic_path(root / name) as temporary:
+                temporary.write_bytes(data)
+    write_job_list(root, root / output, written)
+
+
+NETWORK = ("weights.safetensors", "history.json", "roc_precision.png")
+
+
 @pytest.fixture
 def run(tmp_path):
-    """Return the folder of a run: tiles, maps, a training set, a network."""
+    """Return the folder of a run: tiles, maps, a training set, a network, the published folder."""
     images = block(tmp_path, "preprocess", "act", "tiles", ".fits")
     block(tmp_path, "scan", "act/net", "maps", ".fits")
+    block(tmp_path / "selection", "probe", "injected", "maps", ".parquet")
     samples = block(tmp_path, "sample", "act", "samples", ".parquet")
     put(tmp_path / "catalogs/known.parquet", b"rows")
-    catalogues = [tmp_path / "catalogs/known.parquet"]
-    write_release(tmp_path / "releases/act.json", tmp_path, "act", "s", samples, images, catalogues)
-    weights = {"file": "weights.safetensors"}
-    weights["sha256"] = put(tmp_path / "models/act-net/weights.safetensors", b"weights")
-    put(tmp_path / "models/act-net/model.json", json.dumps({"weights": weights}).encode())
+    write_job_list(tmp_path, tmp_path / "catalogs/known.parquet", [])
+    listed = tmp_path / "releases/act.json"
+    with noting_writes() as written:
+        tables = [tmp_path / "catalogs/known.parquet"]
+        write_training_set(listed, tmp_path, "act", "s", samples, images, tables)
+    write_job_list(tmp_path, listed, written)
+    job(tmp_path, "models/act-net/model.json", **{f"models/act-net/{n}": b"abc" for n in NETWORK})
+    job(tmp_path, "summary.json", **{"catalogue/clusters.csv": b"rows"})
+    sums = {"catalogue/clusters.csv": put(tmp_path / "published/catalogue/clusters.csv", b"rows")}
+    sums["report.html"] = put(tmp_path / "published/report.html", b"page")
+    (tmp_path / "published/SHA256SUMS").write_text(checksums_text(sums))
     return tmp_path
 
 
-FILES = {
-    "tiles/act/Norder6/Dir10000/Npix17681.fits": "manifests/preprocess/act/o4-1105.json",
-    "maps/act/net/Norder6/Dir10000/Npix17683.fits": "manifests/scan/act/net/o4-1105.json",
-    "releases/act/Norder6/Dir10000/Npix17683.parquet": "releases/act.json",
+SHARD = "Norder6/Dir10000/Npix17681"
+NAMED_BY = {
+    f"tiles/act/{SHARD}.fits": "manifests/preprocess/act/o4-1105.json",
+    f"records/scan/act/net/{SHARD}.json": "manifests/scan/act/net/o4-1105.json",
+    f"selection/maps/injected/{SHARD}.parquet": "selection/manifests/probe/injected/o4-1105.json",
+    f"releases/act/{SHARD}.parquet": "releases/act.json",
     "models/act-net/weights.safetensors": "models/act-net/model.json",
+    "models/act-net/roc_precision.png": "models/act-net/model.json",
+    "catalogue/clusters.csv": "summary.json",
+    "published/report.html": "published/SHA256SUMS",
 }
 
 
-def replace(path, data):
-    """Give a path new bytes without touching other names of the old ones."""
+def damage(path):
+    """Give a path other bytes of the same length, without touching other names of the old ones."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
     path.unlink()
     path.write_bytes(data)
 
 
+def faults(run):
+    return [(fault.problem, fault.path) for fault in verify(run)[1]]
+
+
 def test_a_whole_run_has_no_fault(run):
-    assert verify(run) == (2 * 4 + 1, [])
+    # Four block jobs with two tiles, each with a record and a shard; the other jobs' files.
+    assert verify(run) == (4 * 2 * 2 + 1 + 3 + 4 + 2 + 2, [])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMED_BY)
 @pytest.mark.parametrize("problem", ["missing", "damaged"])
-def test_a_bad_file_is_named_and_forgetting_removes_what_vouches_for_it(run, name, problem):
-    data = bytearray((run / name).read_bytes())
-    data[0] ^= 1  # of the same size
-    replace(run / name, bytes(data)) if problem == "damaged" else (run / name).unlink()
+def test_a_bad_file_is_named_and_forgetting_removes_it_and_what_names_it(run, name, problem):
+    damage(run / name) if problem == "damaged" else (run / name).unlink()
     _, bad = verify(run)
     assert [(fault.problem, fault.path) for fault in bad] == [(problem, name)]
-    others = set(FILES.values()) - {FILES[name]}
-    forget(bad)
+    others = set(NAMED_BY.values()) - {NAMED_BY[name]}
+    forget(run, bad)
     assert not (run / name).exists()
-    assert not (run / FILES[name]).exists()
+    assert not (run / NAMED_BY[name]).exists()
     assert all((run / other).exists() for other in others)
 
 
-@pytest.mark.parametrize("name", ["releases/act.json", "models/act-net/model.json"])
-def test_a_list_that_cannot_be_read_is_a_fault_of_its_own(run, name):
-    (run / name).write_text("{")
-    assert [(fault.problem, fault.path) for fault in verify(run)[1]] == [("damaged", name)]
+@pytest.mark.parametrize("name", sorted(set(NAMED_BY.values())))
+def test_a_list_with_one_flipped_bit_is_a_fault_and_the_check_goes_on(run, name):
+    damage(run / name)
+    (run / "catalogs/known.parquet").unlink()  # Snakemake misses it, so verify need not
+    assert (run / "models/act-net/history.json").is_file()
+    found = faults(run)
+    assert ("damaged", name) in found or name == "published/SHA256SUMS"
+    assert found
 
 
-def test_a_broken_manifest_is_a_fault_and_the_look_goes_on(run):
-    (run / "manifests/preprocess/act/o4-1105.json").write_text("{")
-    (run / "models/act-net/weights.safetensors").unlink()
-    checked, bad = verify(run)
-    assert [(fault.problem, fault.path) for fault in bad] == [
-        ("damaged", "manifests/preprocess/act/o4-1105.json"),
-        ("missing", "models/act-net/weights.safetensors"),
-    ]
-    assert checked == 3 * 2 + 1 + 1  # the broken manifest's shards are unknown
-    forget(bad)
-    assert not (run / "manifests/preprocess/act/o4-1105.json").exists()
-
-
-def test_the_probes_of_the_selection_function_are_looked_at(run):
-    block(run / "selection", "probe", "injected", "maps", ".parquet")
-    assert verify(run) == (2 * 4 + 1 + 2, [])
-    shard = run / "selection/maps/injected/Norder6/Dir10000/Npix17681.parquet"
-    shard.write_bytes(b"other")
+@pytest.mark.parametrize("output", ["models/act-net/model.json", "catalogs/known.parquet"])
+@pytest.mark.parametrize("problem", ["missing", "damaged"])
+def test_a_bad_list_of_checksums_has_its_job_run_again(run, output, problem):
+    listing = run / f"checksums/{output}.sha256"
+    listing.unlink() if problem == "missing" else listing.write_text("what?")
     _, bad = verify(run)
-    assert [(fault.problem, fault.path) for fault in bad] == [
-        ("damaged", "selection/maps/injected/Norder6/Dir10000/Npix17681.parquet")
-    ]
-    forget(bad)
-    assert not (run / "selection/manifests/probe/injected/o4-1105.json").exists()
-    assert not (run / "selection/records/probe/injected/Norder6/Dir10000/Npix17681.json").exists()
+    assert [(f.problem, f.path) for f in bad] == [(problem, f"checksums/{output}.sha256")]
+    forget(run, bad)
+    assert not (run / output).exists()
 
 
-@pytest.fixture
-def published(run):
-    """Return a run whose catalogue, selection and report are published, as copies."""
-    sums = {}
-    for name in ("catalogue/clusters.csv", "selection/randoms.parquet", "report.html"):
-        sums[name] = put(run / "published" / name, name.encode())
-        if name != "report.html":
-            put(run / name, name.encode())
-    put(run / "selection/selection.json", b"{}")
-    (run / "published/SHA256SUMS").write_text(checksums_text(sums))
-    return run
+def lead_out(run, victim, how):
+    """Have a manifest, record or list name a file outside of the run; return what names it."""
+    name = {"above": "../victim", "absolute": str(victim), "link": "tiles/link.fits"}[how]
+    if how == "link":
+        (run / "tiles/link.fits").symlink_to(victim)
+    manifest = run / "manifests/preprocess/act/o4-1105.json"
+    record = TileRecord(17681, "ok", "f", name, 1, "0" * 64)
+    BlockManifest("preprocess", 1, "act", 4, 1105, 6, (record,)).write(manifest)
+    write_record(run / f"records/preprocess/act/{SHARD}.json", record)
+    listing = run / "checksums/models/act-net/model.json.sha256"
+    listing.write_text(checksums_text({name: "0" * 64}))
+    sums = run / "published/SHA256SUMS"
+    if how != "link":
+        sums.write_text(checksums_text({name: "0" * 64}))
+    training_set = run / "releases/act.json"
+    training_set.write_text(json.dumps({"examples": {name: "0" * 64}}))
+    card = run / "models/act-net/model.json"
+    card.write_text(json.dumps({"weights": {"file": name, "sha256": "0" * 64}}))
+    return manifest, listing
 
 
-def test_published_files_and_their_products_are_looked_at(published):
-    assert verify(published) == (2 * 4 + 1 + 3 + 2, [])  # the report has no product beside it
+@pytest.mark.parametrize("how", ["above", "absolute", "link"])
+def test_forgetting_never_leaves_the_folder_of_the_run(run, tmp_path_factory, how):
+    victim = run.parent / "victim"
+    victim.write_text("precious")
+    before = {p for p in run.rglob("*") if p.is_file()}
+    manifest, listing = lead_out(run, victim, how)
+    _, bad = verify(run)
+    named = {fault.path for fault in bad}
+    assert {manifest.relative_to(run).as_posix(), listing.relative_to(run).as_posix()} <= named
+    forget(run, bad)
+    assert victim.read_text() == "precious"
+    assert not manifest.exists()
+    assert not listing.exists()
+    gone = {p.relative_to(run).as_posix() for p in before if not p.exists()}
+    assert not [name for name in gone if name.startswith(("tiles/", "maps/", "samples/"))]
+    victim.unlink()
 
 
-@pytest.mark.parametrize(
-    ("name", "gone"),
-    [
-        ("published/report.html", []),
-        ("published/catalogue/clusters.csv", []),
-        ("catalogue/clusters.csv", []),
-        ("selection/randoms.parquet", ["selection/selection.json"]),
-    ],
-)
-def test_a_product_that_is_missing_is_published_anew(published, name, gone):
-    (published / name).unlink()
-    _, bad = verify(published)
-    assert [(fault.problem, fault.path) for fault in bad] == [("missing", name)]
-    forget(bad)
-    for path in ("published/SHA256SUMS", *gone):
-        assert not (published / path).exists()
-    assert (published / "models/act-net/model.json").exists()
+def test_a_manifest_that_is_itself_a_link_out_is_forgotten_and_its_target_stays(run):
+    target = run.parent / "elsewhere.json"
+    manifest = run / "manifests/scan/act/net/o4-1105.json"
+    manifest.rename(target)
+    manifest.symlink_to(target)
+    forget(run, verify(run)[1])
+    assert target.is_file()
+    assert not manifest.is_symlink()
+    target.unlink()
 
 
-def test_a_damaged_product_is_told_from_one_that_was_made_since(published):
-    table = published / "selection/randoms.parquet"
-    table.write_bytes(b"other")
-    then = (published / "published/SHA256SUMS").stat().st_mtime
-    os.utime(table, (then + 60, then + 60))
-    assert verify(published)[1] == []  # of a run that has not come to publish yet
-    os.utime(table, (then - 60, then - 60))
-    assert [(f.problem, f.path) for f in verify(published)[1]] == [
-        ("damaged", "selection/randoms.parquet")
-    ]
-
-
-def test_checksums_that_cannot_be_read_are_a_fault(published):
-    (published / "published/SHA256SUMS").write_text("what?")
-    assert [(f.problem, f.path) for f in verify(published)[1]] == [
-        ("damaged", "published/SHA256SUMS")
-    ]
+def test_a_job_whose_output_is_gone_is_left_to_snakemake(run):
+    (run / "models/act-net/model.json").unlink()
+    (run / "models/act-net/weights.safetensors").unlink()
+    assert faults(run) == []
 
 
 def test_a_shard_of_the_right_size_and_other_bytes_is_not_read(run):
@@ -184,18 +207,19 @@ def test_a_shard_of_the_right_size_and_other_bytes_is_not_read(run):
 
 
 def test_a_training_set_outlives_its_examples(run):
-    release = read_release(run / "releases/act.json")
+    release = read_training_set(run / "releases/act.json")
     before = [path.read_bytes() for path in release.checked_shards(run)]
     for path in (run / "samples").rglob("*.parquet"):
-        replace(path, b"newer examples")
+        path.unlink()  # its second name keeps the old bytes
+        path.write_bytes(b"newer examples")
     assert [path.read_bytes() for path in release.checked_shards(run)] == before
     assert verify(run)[1] != []  # the newer examples are not those of their manifest
 
 
 def test_a_newer_training_set_leaves_no_examples_of_the_older(run):
     samples = {TILES[0]: block(run, "sample", "act", "samples", ".parquet")[TILES[0]]}
-    write_release(run / "releases/act.json", run, "act", "s", samples, {}, [])
-    left = [path.name for path in release_folder(run, "act").rglob("*.parquet")]
+    write_training_set(run / "releases/act.json", run, "act", "s", samples, {}, [])
+    left = [path.name for path in training_set_folder(run, "act").rglob("*.parquet")]
     assert left == ["Npix17681.parquet"]
 
 
@@ -204,31 +228,18 @@ def test_a_training_set_that_leads_out_of_its_folder_is_refused(run):
     content["examples"] = {"../../etc/passwd": "0"}
     (run / "releases/act.json").write_text(json.dumps(content))
     with pytest.raises(ProductError, match="outside"):
-        read_release(run / "releases/act.json")
+        read_training_set(run / "releases/act.json")
 
 
-@pytest.mark.parametrize("moved_s", [0, 60])
-@pytest.mark.parametrize(
-    ("name", "beside"),
-    [
-        ("selection/randoms.parquet", "selection/selection.json"),
-        ("models/act-net/history.json", "models/act-net/model.json"),
-    ],
-)
-def test_damage_under_both_names_of_a_published_file_is_not_published_again(
-    run, name, beside, moved_s
-):
-    sums = {name: put(run / name, b"as it was made")}
-    put(run / "selection/selection.json", b"{}")
-    (run / "published" / name).parent.mkdir(parents=True)
-    os.link(run / name, run / "published" / name)
-    (run / "published/SHA256SUMS").write_text(checksums_text(sums))
-    assert verify(run)[1] == []
-    before = (run / name).stat()
-    (run / name).write_bytes(b"as a disk spoilt")
-    os.utime(run / name, (before.st_atime, before.st_mtime + moved_s))
+def test_damage_under_both_names_of_a_published_file_is_not_published_again(run):
+    product, second = run / "catalogue/clusters.csv", run / "published/catalogue/clusters.csv"
+    second.unlink()
+    os.link(product, second)
+    product.write_bytes(b"as a disk spoilt")
     _, bad = verify(run)
-    assert [(fault.problem, fault.path) for fault in bad] == [("damaged", f"published/{name}")]
-    forget(bad)
-    for path in (name, beside, f"published/{name}", "published/SHA256SUMS"):
-        assert not (run / path).exists()
+    assert {fault.path for fault in bad} == {
+        "catalogue/clusters.csv", "published/catalogue/clusters.csv",
+    }  # fmt: skip
+    forget(run, bad)
+    for path in (product, second, run / "published/SHA256SUMS", run / "summary.json"):
+        assert not path.exists()

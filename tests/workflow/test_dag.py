@@ -19,7 +19,7 @@ from clusterscan.commands.sync.training_sets import made_for
 from clusterscan.config.load import load_config
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
-from clusterscan.formats.training_set import Release
+from clusterscan.formats.training_set import TrainingSet
 
 PROJECT = Path(__file__).resolve().parents[2]
 BLOCKS = ("o5-4420", "o5-4421")
@@ -42,7 +42,7 @@ def declared_once(tmp_path_factory, mini_text, run_in):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(path)
     settings = made_for(StageSettings(config).release("act"))
-    release = Release("act", settings, {}, {}, {})
+    release = TrainingSet("act", settings, {}, {}, {})
     (run.folder / paths.release("act")).write_text(json.dumps(asdict(release)))
     for kept in (FOLLOW, {}):
         run.configure(mini_text(sky__block_order=5, **kept))

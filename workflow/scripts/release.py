@@ -10,12 +10,12 @@ from clusterscan.commands.sync.training_sets import made_for
 from clusterscan.core.progress import Progress
 from clusterscan.core.records import records_of
 from clusterscan.flow.job import arguments, run_stage
-from clusterscan.formats.training_set import write_release
+from clusterscan.formats.training_set import write_training_set
 
 
 def main(args: argparse.Namespace, progress: Progress) -> None:
-    """Release the examples of the survey named by the arguments."""
-    write_release(
+    """TrainingSet the examples of the survey named by the arguments."""
+    write_training_set(
         args.output,
         args.root,
         args.key,

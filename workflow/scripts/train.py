@@ -11,7 +11,7 @@ from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.core.progress import Progress
 from clusterscan.flow.job import arguments, run_stage
-from clusterscan.formats.training_set import read_release
+from clusterscan.formats.training_set import read_training_set
 from clusterscan.train.checkpoint import discard
 from clusterscan.train.dataset import Examples, join_views, read_examples, shown_by_all
 from clusterscan.train.loop import train
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace, progress: Progress) -> None:
 
 def examples_of(args: argparse.Namespace, stage: dict[str, Any]) -> Examples:
     """Return the examples of the training set, or of several surveys' joined."""
-    releases = [read_release(path) for path in args.release]
+    releases = [read_training_set(path) for path in args.release]
     units = stage["surveys"] if "surveys" in stage else {stage["survey"]: stage}
     found = {}
     for release in releases:

@@ -150,7 +150,7 @@ def _verify(args: argparse.Namespace) -> None:
         print(f"{fault.problem}: {fault.path} ({fault.owner})")
     print(f"{checked} files checked, {len(bad)} missing or damaged")
     if bad and args.forget:
-        forget(bad)
+        forget(root, bad)
         print("Forgotten: the next run computes them anew.")
     elif bad:
         sys.exit("Run again with --forget, then make run, to have them computed anew.")

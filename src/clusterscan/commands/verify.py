@@ -1,28 +1,47 @@
-"""Find what is missing or damaged of all that Snakemake does not watch.
+"""Find missing and damaged files of a run, and remove what the next run must make anew.
 
-Snakemake knows a run's block manifests, training sets, model cards and products. The shards that
-manifests name (those of the selection function's probes as well), the examples that training sets
-name, the weights that cards name and all files that the published folder's checksums name are
-looked at here. What cannot be read is a fault like any other: the look goes on.
+Every file of a finished run is vouched for by one of three kinds of list:
+
+- block manifests name the shards and repeat the records of their tiles (probes have their own);
+- the list of each other job, ``checksums/<its output>.sha256``, names every file that it wrote;
+- ``published/SHA256SUMS`` names every file of the published folder.
+
+Sources and settings are rewritten by each run. Logs and costs are no results and are not checked.
+A list that cannot be read is a fault like any other, and the check goes on.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from clusterscan.core import sky
-from clusterscan.core.checksums import CHECKSUMS, FOLDER, read_checksums
+from clusterscan.core.checksums import (
+    CHECKSUMS,
+    FOLDER,
+    JOB_LISTS,
+    job_list_path,
+    read_checksums,
+)
 from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import file_sha256
-from clusterscan.core.records import read_manifest
+from clusterscan.core.records import read_manifest, read_record
 from clusterscan.flow.paths import SELECTION
-from clusterscan.formats.training_set import read_release
 
 Problem = Literal["missing", "damaged"]
+
+#: The output that each job with a list declares, as patterns below the run's folder.
+JOB_OUTPUTS = (
+    "catalogs/*.parquet",
+    "releases/*.json",
+    "models/*/model.json",
+    "merged/objects.parquet",
+    "validation/validation.json",
+    f"{SELECTION}/selection.json",
+    "summary.json",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,8 @@ class Fault:
     owner : str
         What it belongs to, in words.
     forget : tuple of Path
-        What must go so that the next run makes the file anew.
+        The files to remove so that the next run makes the bad one anew. All lie in the run's
+        folder.
     """
 
     problem: Problem
@@ -48,7 +68,7 @@ class Fault:
 
 
 def verify(root: Path) -> tuple[int, list[Fault]]:
-    """Compare every file that a manifest, training set, card or checksum list names with it.
+    """Compare every file of a run with the manifest or list that names it.
 
     Parameters
     ----------
@@ -58,124 +78,112 @@ def verify(root: Path) -> tuple[int, list[Fault]]:
     Returns
     -------
     checked : int
-        Number of files looked at.
+        Number of files compared.
     bad : list of Fault
         Those that are missing or differ.
     """
-    looked = [
-        *_shards(root, root),
-        *_shards(root, root / SELECTION),
-        *_releases(root),
-        *_weights(root),
+    found = [
+        *_block_jobs(root, root),
+        *_block_jobs(root, root / SELECTION),
+        *_other_jobs(root),
         *_published(root),
     ]
-    return len(looked), [fault for fault in looked if fault is not None]
+    return len(found), [fault for fault in found if fault is not None]
 
 
-def forget(bad: list[Fault]) -> None:
-    """Remove bad files with all that vouches for them, so that the next run makes them anew."""
+def forget(root: Path, bad: list[Fault]) -> None:
+    """Remove bad files and the lists that name them, so that the next run makes them anew.
+
+    Nothing outside of the run's folder is ever removed, whatever a fault says.
+    """
     for path in {path for fault in bad for path in fault.forget}:
-        path.unlink(missing_ok=True)
+        # Removing a link leaves its target alone, so only its folder has to be one of the run's.
+        if path.parent.resolve().is_relative_to(root.resolve()):
+            path.unlink(missing_ok=True)
 
 
-def _shards(root: Path, base: Path) -> Iterator[Fault | None]:
-    """Yield the shards of the manifests below a folder, in which their paths lead."""
+def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
+    """Compare records and shards with the manifests below ``base``, where their paths start."""
     for path in sorted((base / "manifests").rglob("*.json")):
         try:
             manifest = read_manifest(path)
+            named = base / "manifests" / manifest.stage / manifest.key
+            if not _lies_inside(path, root) or path.parent != named:
+                raise ProductError(f"{path}: a manifest of {manifest.stage} {manifest.key}")
         except ProductError:
-            yield _bad("damaged", path, root, "block manifest", ())
+            yield _fault("damaged", path, root, "block manifest", (path,))
             continue
         for record in manifest.records:
-            if not record.has_shard:
-                continue
-            shard = base / record.path
+            owner = f"{manifest.stage} {manifest.key}"
             place = sky.shard_path(record.tile, manifest.tile_order, ".json")
             note = base / "records" / manifest.stage / manifest.key / place
-            owner = f"{manifest.stage} {manifest.key}"
-            yield _compared(shard, record.sha256, root, owner, (note, path))
+            # A record that was made again, by a job that then failed, differs from its manifest
+            # only while the manifest is gone: Snakemake removes it before the job starts.
+            good = _lies_inside(note, root) and read_record(note) == record
+            problem: Problem = "damaged" if note.is_file() else "missing"
+            yield None if good else _fault(problem, note, root, f"record of {owner}", (note, path))
+            if record.has_shard:
+                shard = base / record.path
+                yield _compared(shard, record.sha256, root, owner, path, (note, path))
 
 
-def _releases(root: Path) -> Iterator[Fault | None]:
-    for path in sorted((root / "releases").glob("*.json")):
+def _other_jobs(root: Path) -> Iterator[Fault | None]:
+    for pattern in JOB_OUTPUTS:
+        for output in sorted(root.glob(pattern)):
+            if not job_list_path(root, output).is_file():
+                listing = job_list_path(root, output)
+                yield _fault("missing", listing, root, "list of checksums", (output,))
+    for listing in sorted((root / JOB_LISTS).rglob("*.sha256")):
+        output = root / listing.relative_to(root / JOB_LISTS).with_suffix("")
+        if not output.is_file():
+            continue  # Snakemake misses it, and the job writes all its files again
         try:
-            release = read_release(path)
-        except ProductError:
-            yield _bad("damaged", path, root, "training set", ())
+            named = read_checksums(listing)
+            if not _lies_inside(listing, root):
+                raise ValueError(f"{listing}: a link out of the run's folder")
+        except (OSError, ValueError):
+            yield _fault("damaged", listing, root, "list of checksums", (listing, output))
             continue
-        for shard, sha256 in release.shards(root):
-            yield _compared(shard, sha256, root, f"training set {release.survey}", (path,))
-
-
-def _weights(root: Path) -> Iterator[Fault | None]:
-    for path in sorted((root / "models").glob("*/model.json")):
-        owner = f"network {path.parent.name}"
-        try:
-            named = json.loads(path.read_text(encoding="utf-8"))["weights"]
-            weights, sha256 = path.parent / Path(named["file"]).name, str(named["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            yield _bad("damaged", path, root, owner, ())
-            continue
-        yield _compared(weights, sha256, root, owner, (path,))
+        for name, sha256 in named.items():
+            owner = f"job of {output.relative_to(root).as_posix()}"
+            yield _compared(root / name, sha256, root, owner, listing, (output, listing))
 
 
 def _published(root: Path) -> Iterator[Fault | None]:
-    """Yield the published folder's files, and the products that they are second names of."""
+    """Compare the published folder with its checksums.
+
+    Most of its files are second names of products. Damage to one is damage to both; the job's
+    list then finds the product, so that both go and the damage is not published again.
+    """
     sums = root / FOLDER / CHECKSUMS
     if not sums.is_file():  # not published yet: the next run does it
         return
     try:
         named = read_checksums(sums)
     except (OSError, ValueError):
-        yield _bad("damaged", sums, root, "checksums", ())
+        yield _fault("damaged", sums, root, "checksums", (sums,))
         return
     for name, sha256 in named.items():
-        published, product = root / FOLDER / name, root / name
-        stage = next((s for s in VOUCHING if name.startswith(s)), None)
-        vouching = (sums, *(root / v for v in VOUCHING.get(stage or "", ())))
-        if len(parts := Path(name).parts) == 3 and parts[0] == "models":  # training makes it anew
-            vouching = (sums, product.with_name("model.json"))
-        same = _same_file(product, published)
-        # The damage of a second name is the product's own: kept, it would be published again.
-        besides = (product, *vouching) if same else (sums,)
-        yield _compared(published, sha256, root, "published folder", besides)
-        if stage is None:
-            continue
-        if not product.is_file():
-            yield _bad("missing", product, root, "product", vouching)
-        elif same or _made_since(product, sums):
-            yield None  # not published yet, or looked at already
-        else:
-            yield _compared(product, sha256, root, "product", vouching)
-
-
-#: Products that only the published folder's checksums vouch for, by the start of their path, and
-#: what must go besides for them to be made anew. Models and map tiles have lists of their own.
-VOUCHING: dict[str, tuple[str, ...]] = {
-    "catalogue/": (),
-    "selection/": (f"{SELECTION}/selection.json",),
-    "validation/": (),
-}
-
-
-def _made_since(product: Path, sums: Path) -> bool:
-    """Whether a product was made anew, and a run ended before it was published."""
-    return product.stat().st_mtime_ns > sums.stat().st_mtime_ns
-
-
-def _same_file(product: Path, published: Path) -> bool:
-    return published.is_file() and product.is_file() and product.samefile(published)
+        yield _compared(root / FOLDER / name, sha256, root, "published folder", sums, (sums,))
 
 
 def _compared(
-    path: Path, sha256: str, root: Path, owner: str, vouching: tuple[Path, ...]
+    path: Path, sha256: str, root: Path, owner: str, listing: Path, vouching: tuple[Path, ...]
 ) -> Fault | None:
+    """Compare a file with its sha256; a file outside of the run's folder is its list's fault."""
+    if not _lies_inside(path, root):
+        return _fault("damaged", listing, root, f"names {path}, outside of this run", (listing,))
     if not path.is_file():
-        return _bad("missing", path, root, owner, vouching)
+        return _fault("missing", path, root, owner, (path, *vouching))
     if file_sha256(path) != sha256:
-        return _bad("damaged", path, root, owner, vouching)
+        return _fault("damaged", path, root, owner, (path, *vouching))
     return None
 
 
-def _bad(problem: Problem, path: Path, root: Path, owner: str, vouching: tuple[Path, ...]) -> Fault:
-    return Fault(problem, path.relative_to(root).as_posix(), owner, (path, *vouching))
+def _lies_inside(path: Path, root: Path) -> bool:
+    """Return True if a path lies below the run's folder after all symbolic links are followed."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _fault(problem: Problem, path: Path, root: Path, owner: str, remove: tuple[Path, ...]) -> Fault:
+    return Fault(problem, path.relative_to(root).as_posix(), owner, remove)

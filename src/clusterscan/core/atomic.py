@@ -16,6 +16,24 @@ HOST = re.sub(r"[^\w-]", "-", platform.node())
 """This machine, in the names of temporary files: a number of a process means nothing without."""
 
 
+_notes: list[list[Path]] = []
+
+
+@contextmanager
+def noting_writes() -> Iterator[list[Path]]:
+    """Give a list to which each file or folder is added that this process puts in place.
+
+    The list is of the process, not of the thread: a job's threads write for the same job.
+    """
+    written: list[Path] = []
+    _notes.append(written)
+    try:
+        yield written
+    finally:
+        # By identity: two lists of the same paths are equal.
+        _notes[:] = [notes for notes in _notes if notes is not written]
+
+
 def temporary_name(path: Path) -> Path:
     """Return the name beside a file under which this process writes it."""
     return path.with_name(hidden_name(path.stem, path.suffix))
@@ -41,6 +59,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())  # a full disk shows here, before the old file is replaced
         os.replace(temporary, target)
+        for written in _notes:
+            written.append(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -61,6 +81,8 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
+        for written in _notes:
+            written.append(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,7 +1,8 @@
-"""What happened to each tile: one small record a tile and stage, gathered in block manifests.
+"""What happened to each tile: one small record per tile and stage, gathered in block manifests.
 
-Snakemake knows only the manifests. The shards beside them are known by their records, which
-outlive a job, so that a job computes only the tiles whose fingerprint changed.
+Snakemake knows only the manifests. Records stay when a manifest is made again, so that a block job
+computes only the tiles whose fingerprint changed or whose shard is gone. A manifest holds the
+sha256 of its own content: one flipped bit makes it unreadable instead of a wrong answer.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clusterscan.core.atomic import write_json
+from clusterscan.core.checksums import leads_out
 from clusterscan.core.errors import ProductError
-from clusterscan.core.fingerprint import file_sha256
+from clusterscan.core.fingerprint import file_sha256, fingerprint
 
 Status = Literal["ok", "no_coverage", "partial", "failed"]
 
@@ -50,16 +52,16 @@ class TileRecord:
 
     @property
     def has_shard(self) -> bool:
-        """Whether a later stage finds a shard to read."""
+        """Return True if a later stage finds a shard to read."""
         return self.path != ""
 
     @property
     def identity(self) -> str:
-        """What later stages depend on: the shard's bytes, or the status where there is none."""
+        """The sha256 of the shard, or the status if there is none: what later stages depend on."""
         return self.sha256 or self.status
 
     def is_intact(self, root: Path, *, check_bytes: bool = False) -> bool:
-        """Whether the shard is still there, of the right size (and of the right bytes)."""
+        """Return True if the shard has its size (and, with ``check_bytes``, its sha256)."""
         if not self.has_shard:
             return True
         shard = root / self.path
@@ -68,28 +70,34 @@ class TileRecord:
         return not check_bytes or file_sha256(shard) == self.sha256
 
     def checked_shard(self, root: Path) -> Path:
-        """Return the shard's path, after comparing its bytes with what its writer noted.
+        """Return the shard's path after comparing its bytes with the recorded sha256.
 
         Raises
         ------
         ProductError
-            If the shard is gone or holds other bytes.
+            If the shard is missing or its bytes differ.
         """
         if not self.is_intact(root, check_bytes=True):
             raise ProductError(
-                f"{root / self.path}: missing or damaged (its sha256 is not the one that was "
-                "noted when it was written); `clusterscan verify --forget`, then run again: it is "
-                "made anew"
+                f"{root / self.path}: missing or damaged (its sha256 is not the one recorded when "
+                "it was written); `clusterscan verify --forget`, then run again: it is made anew"
             )
         return root / self.path
 
 
 def read_record(path: Path) -> TileRecord | None:
-    """Return a tile's record, or None where there is none (a damaged one counts as none)."""
+    """Return a tile's record, or None if there is none (a damaged one counts as none)."""
     try:
-        return TileRecord(**json.loads(path.read_text(encoding="utf-8")))
+        return _record(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _record(values: dict[str, Any]) -> TileRecord:
+    record = TileRecord(**values)
+    if leads_out(record.path):
+        raise ValueError(f"tile {record.tile}: {record.path} lies outside of the run's folder")
+    return record
 
 
 def write_record(path: Path, record: TileRecord) -> None:
@@ -99,7 +107,7 @@ def write_record(path: Path, record: TileRecord) -> None:
 
 @dataclass(frozen=True)
 class BlockManifest:
-    """The outcome of one block at one stage: the only output that Snakemake sees."""
+    """The outcome of one block at one stage: the only output of a block job that Snakemake sees."""
 
     stage: str
     version: int
@@ -111,7 +119,8 @@ class BlockManifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest, tiles in order."""
-        write_json(path, asdict(self))
+        content = asdict(self)
+        write_json(path, {**content, "sha256": fingerprint(content)})
 
 
 def read_manifest(path: str | Path) -> BlockManifest:
@@ -120,16 +129,19 @@ def read_manifest(path: str | Path) -> BlockManifest:
     Raises
     ------
     ProductError
-        If the file is missing or is no manifest.
+        If the file is missing, damaged or no manifest, or names files outside of the run's folder.
     """
     try:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        raw["records"] = tuple(TileRecord(**record) for record in raw["records"])
+        written = raw.pop("sha256", None)  # manifests of earlier versions hold none
+        if written not in (None, fingerprint(raw)):
+            raise ValueError("its content does not have the sha256 that it holds")
+        raw["records"] = tuple(_record(record) for record in raw["records"])
         return BlockManifest(**raw)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProductError(
-            f"{path}: not a block manifest ({error}); delete it and run again, "
-            "its tiles are kept and only this list is made anew"
+            f"{path}: not a block manifest ({error}); delete it and run again: "
+            "its tiles are kept and only the manifest is made anew"
         ) from error
 
 

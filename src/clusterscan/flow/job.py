@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from clusterscan import __version__
-from clusterscan.core.atomic import atomic_path, write_json
+from clusterscan.core.atomic import atomic_path, noting_writes, write_json
+from clusterscan.core.checksums import write_job_list
 from clusterscan.core.errors import ClusterscanError
 from clusterscan.core.progress import Progress
 
@@ -65,7 +66,10 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
     started = time.monotonic()
     progress(0, 1)
     try:
-        main(args, progress)
+        with noting_writes() as written:
+            main(args, progress)
+        if not hasattr(args, "block"):  # a block's manifest holds the checksums of its shards
+            write_job_list(args.root, args.output, written)
     except ClusterscanError as error:
         log.error("%s", error)
         sys.exit(_note_failure(args, stage, name, str(error)))

@@ -1,8 +1,8 @@
 """The training set of a survey, pinned: which examples, of which bytes, and made from what.
 
 Sky, images and catalogues go on changing; a network that followed each change would be trained
-again, and the whole sky be scanned again, for one new tile. So the examples are released once:
-they are linked (or copied) aside, and networks are trained on the release until another one is
+again, and the whole sky be scanned again, for one new tile. So the examples are pinned once:
+they are linked (or copied) aside, and networks are trained on this set until another one is
 asked for, or the settings that make examples change.
 """
 
@@ -22,7 +22,7 @@ from clusterscan.core.records import TileRecord
 
 
 @dataclass(frozen=True)
-class Release:
+class TrainingSet:
     """A survey's training set.
 
     Attributes
@@ -70,12 +70,12 @@ class Release:
         return paths
 
 
-def release_folder(root: Path, survey: str) -> Path:
+def training_set_folder(root: Path, survey: str) -> Path:
     """Return where the examples of a survey's training set lie."""
     return root / "releases" / survey
 
 
-def write_release(
+def write_training_set(
     path: Path,
     root: Path,
     survey: str,
@@ -83,17 +83,17 @@ def write_release(
     samples: Mapping[int, TileRecord],
     images: Mapping[int, TileRecord],
     catalogues: Iterable[Path],
-) -> Release:
-    """Put present examples aside and write the release that names them.
+) -> TrainingSet:
+    """Put present examples aside and write the training set that names them.
 
     Parameters
     ----------
     path : Path
-        The release; written last.
+        The training set; written last.
     root : Path
         The run's folder.
     survey, made_for : str, str
-        See `Release`.
+        See `TrainingSet`.
     samples, images : mapping of int to TileRecord
         Outcomes of `sample` and `preprocess`, by tile.
     catalogues : iterable of Path
@@ -104,7 +104,7 @@ def write_release(
     ProductError
         If examples are missing or damaged.
     """
-    folder = release_folder(root, survey)
+    folder = training_set_folder(root, survey)
     examples: dict[str, str] = {}
     for _, record in sorted(samples.items()):
         if record.has_shard:
@@ -112,21 +112,21 @@ def write_release(
             target = folder / shard.relative_to(root / "samples" / survey)
             _link(shard, target)
             examples[target.relative_to(root).as_posix()] = record.sha256
-    release = Release(
+    training_set = TrainingSet(
         survey,
         made_for,
         examples,
         {str(tile): record.identity for tile, record in sorted(images.items())},
         {table.stem: file_sha256(table) for table in sorted(catalogues)},
     )
-    write_json(path, asdict(release))
+    write_json(path, asdict(training_set))
     for old in set(folder.rglob("*.parquet")) - {root / name for name in examples}:
-        old.unlink()  # of an earlier release
-    return release
+        old.unlink()  # of an earlier training set
+    return training_set
 
 
-def read_release(path: Path) -> Release:
-    """Read a release.
+def read_training_set(path: Path) -> TrainingSet:
+    """Read a training set.
 
     Raises
     ------
@@ -134,8 +134,8 @@ def read_release(path: Path) -> Release:
         If there is none, or it is damaged or leads out of its folder.
     """
     try:
-        release = Release(**json.loads(path.read_text(encoding="utf-8")))
-        names = [Path(name) for name in release.examples]
+        training_set = TrainingSet(**json.loads(path.read_text(encoding="utf-8")))
+        names = [Path(name) for name in training_set.examples]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ProductError(
             f"{path}: no training set can be read ({error}); delete the file and run again, it is "
@@ -143,7 +143,7 @@ def read_release(path: Path) -> Release:
         ) from error
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise ProductError(f"{path}: names files outside of the run's folder; delete it")
-    return release
+    return training_set
 
 
 def _link(source: Path, target: Path) -> None:

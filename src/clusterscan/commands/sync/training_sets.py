@@ -15,7 +15,7 @@ from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.core.records import records_of
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
-from clusterscan.formats.training_set import Release, read_release
+from clusterscan.formats.training_set import TrainingSet, read_training_set
 
 
 def pinned_surveys(config: Config) -> list[str]:
@@ -64,24 +64,24 @@ def changes_since(config: Config) -> list[str]:
     return lines
 
 
-def _pinned(config: Config, survey: str) -> Release | None:
+def _pinned(config: Config, survey: str) -> TrainingSet | None:
     if config.surveys[survey].training_set == "follow":
         return None
     try:
-        release = read_release(Path(Paths(config).release(survey)))
+        release = read_training_set(Path(Paths(config).release(survey)))
     except ProductError:
         return None
     current = made_for(StageSettings(config).release(survey))
     return release if release.made_for == current else None
 
 
-def _changed_tiles(config: Config, release: Release) -> int:
+def _changed_tiles(config: Config, release: TrainingSet) -> int:
     paths = [p for p in Paths(config).manifests("preprocess", release.survey) if Path(p).is_file()]
     now = {str(tile): record.identity for tile, record in records_of(paths).items()}
     return sum(release.images.get(tile) != identity for tile, identity in now.items())
 
 
-def _changed_catalogues(config: Config, release: Release) -> list[str]:
+def _changed_catalogues(config: Config, release: TrainingSet) -> list[str]:
     changed = []
     for text in Paths(config).known_catalogues():
         path = Path(text)
