@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -143,17 +144,21 @@ def _sync(args: argparse.Namespace) -> None:
 def _verify(args: argparse.Namespace) -> None:
     from clusterscan.commands.verify import forget, verify
     from clusterscan.config.load import load_config
+    from clusterscan.flow.lock import hold_lock
 
     root = Path(load_config([args.config]).output)
-    checked, bad = verify(root)
-    for fault in bad:
-        print(f"{fault.problem}: {fault.path} ({fault.owner})")
-    print(f"{checked} files checked, {len(bad)} missing or damaged")
+    # A run that is at work replaces files between their comparison and their removal.
+    with hold_lock(root) if args.forget else nullcontext():
+        checked, bad = verify(root)
+        for fault in bad:
+            print(f"{fault.problem}: {fault.path} ({fault.owner})")
+        print(f"{checked} files checked, {len(bad)} missing or damaged")
+        if bad and args.forget:
+            forget(root, bad)
     if bad and args.forget:
-        forget(root, bad)
-        print("Forgotten: the next run computes them anew.")
+        print("Forgotten: the next run makes them anew.")
     elif bad:
-        sys.exit("Run again with --forget, then make run, to have them computed anew.")
+        sys.exit("Run `clusterscan verify --forget`, then run again: they are made anew.")
 
 
 def _plan(args: argparse.Namespace) -> None:
