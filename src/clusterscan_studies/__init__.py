@@ -1,1 +1,1 @@
-"""Published studies repeated: data sets, experiments, one table, one report."""
+"""Repeat published studies: data sets, experiments, one table and one report."""

@@ -19,7 +19,7 @@ REGIONS = (RED_SEQUENCE, GREEN_VALLEY, BLUE_CLOUD, RED_SHOULDER)
 
 
 class RedSequence(Settings):
-    """A red sequence and what lies about it; colours and magnitudes in magnitudes."""
+    """A red sequence and the regions around it; colours and magnitudes in mag."""
 
     pivot_mag: float = Field(description="magnitude at which colour_at_pivot_mag holds")
     colour_at_pivot_mag: float = Field(description="colour of the sequence at the pivot")

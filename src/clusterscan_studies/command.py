@@ -38,7 +38,7 @@ def _act(args: argparse.Namespace) -> None:
 
 
 def run_study(name_or_file: str, *, quick: bool, cores: int, extra: Sequence[str] = ()) -> None:
-    """Bring a study up to date and say where its products are.
+    """Bring a study up to date and print where its products are.
 
     Parameters
     ----------

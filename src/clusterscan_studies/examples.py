@@ -1,4 +1,4 @@
-"""Choose, exchange and part examples: what an experiment does before it trains."""
+"""Prepare the examples of an experiment: read, select, relabel and split them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clusterscan_studies.config.study import RunDataset
 
 
 def concatenate(first: Examples, second: Examples) -> Examples:
-    """Return the examples of both, which must be alike but for their rows.
+    """Return the rows of both; classes, bands, size and scale must be the same.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def concatenate(first: Examples, second: Examples) -> Examples:
 
 
 def with_test_of(own: Examples, other: Examples) -> Examples:
-    """Return examples to train on from one data set, to be tested on the other's test part.
+    """Replace the test part of the examples by another data set's test part.
 
     An object that is tested on is not learnt from, whichever data set shows it.
     """
@@ -61,7 +61,7 @@ def with_test_of(own: Examples, other: Examples) -> Examples:
 
 
 def reclassed(examples: Examples, classes: Mapping[str, Sequence[str]]) -> Examples:
-    """Return examples with other classes, each made of some of theirs; the rest is left out.
+    """Return examples whose classes are unions of the old ones; other examples are dropped.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def fold_parts(
     order: int | None,
     seed: int,
 ) -> np.ndarray:
-    """Return the part of each example: its fold tests, the next one validates, the rest trains.
+    """Return the part of each example: its fold is for the test, the next for validation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which trainings an experiment consists of, and what each is made from."""
+"""All trainings of one experiment, each in a folder of its own; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def repeat_fingerprint(settings: dict[str, Any], repeat: Repeat, inputs: dict[st
 
 
 def machine(device: str) -> dict[str, str]:
-    """Return the processor, the accelerator where one was used, and the software's versions."""
+    """Return the processor, the accelerator if one was used, and the software versions."""
     import torch
 
     found = {
@@ -159,7 +159,7 @@ class Job:
 
 
 def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progress) -> None:
-    """Train what is not trained yet, and write the experiment's manifest.
+    """Run the trainings that are not finished, and write the experiment's manifest.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progres
 
 
 def is_done(folder: Path, mark: str) -> bool:
-    """Whether a folder holds the finished training of a fingerprint, unharmed."""
+    """Return True if a folder holds the complete training with this fingerprint."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return record["fingerprint"] == mark and all(
@@ -196,7 +196,7 @@ def is_done(folder: Path, mark: str) -> bool:
 def train_repeat(
     job: Job, repeat: Repeat, mark: str, examples: Examples, progress: Progress
 ) -> None:
-    """Train once and leave the folder with its record."""
+    """Train once and write the model folder and its record."""
     from clusterscan.train.loop import train
     from clusterscan.train.products import write_model
 

@@ -1,4 +1,4 @@
-"""Splits of listed objects: fractions of each class, k folds by sky region, and guards between.
+"""Split listed objects: fractions of each class, k folds by sky region, guards between parts.
 
 Arrays in, arrays out. Rows of one group (`joins.join_objects`) are never separated, and neither
 the order of the rows nor the names of other objects changes where an object goes.
@@ -29,7 +29,7 @@ def split_objects(
     test: float,
     seed: int,
 ) -> np.ndarray:
-    """Draw the parts: a fraction of each class, whole groups at a time.
+    """Draw the parts as fractions of each class, keeping groups whole.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def split_objects(
 
 
 def _commonest(member: np.ndarray, label: np.ndarray, groups: int) -> np.ndarray:
-    """Return each group's commonest label, of equals the highest (the rarer, as a rule)."""
+    """Return each group's most common label; of equally common ones the highest."""
     values, code = np.unique(label, return_inverse=True)
     counts = np.zeros((groups, len(values)), dtype=np.int64)
     np.add.at(counts, (member, code), 1)
@@ -83,7 +83,7 @@ def _commonest(member: np.ndarray, label: np.ndarray, groups: int) -> np.ndarray
 
 
 def _uniform(seed: int, name: str) -> float:
-    """Return a number in [0, 1) that only the seed and the name decide."""
+    """Return a number in [0, 1) that depends on the seed and the name alone."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
@@ -243,7 +243,7 @@ def split_by_folds(fold: np.ndarray, test: int, validation: int) -> np.ndarray:
 def keeps_clear(
     ra_deg: np.ndarray, dec_deg: np.ndarray, part: np.ndarray, radius_arcmin: float
 ) -> np.ndarray:
-    """Return which rows stay when the sky near later parts is left out.
+    """Return True for rows that are farther than the guard from later parts.
 
     Training gives way to validation, and both to the test, so the test part stays whole.
 

@@ -1,4 +1,4 @@
-"""Where a study's files lie, and which jobs need which."""
+"""Paths of a study, the inputs of its jobs, and the settings that each job sees."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StudyPaths:
         return f"{self._root}/models/{key}/experiment.json"
 
     def needs(self, key: str) -> dict[str, list[str]]:
-        """Return what an experiment is made from, by name of input."""
+        """Return the inputs of an experiment by name."""
         experiment = self._form.study.experiments[key]
         return {
             "examples": [self.examples(experiment.dataset)],
@@ -69,7 +69,7 @@ class StudyPaths:
         return [self.extra_page(name) for name in self._form.study.extras.names()]
 
     def extra_needs(self, name: str) -> list[str]:
-        """Return what an extra is made from."""
+        """Return the inputs of an extra."""
         extras = self._form.study.extras
         datasets = extras.probability_maps if name == "probability_maps" else ()
         keys = extras.experiments(name)
@@ -80,7 +80,7 @@ class StudyPaths:
         return [f"{self._root}/{name}" for name in PRODUCTS]
 
     def everything(self) -> list[str]:
-        """Return all that a finished study declares, so that a removed file is made anew."""
+        """Return all declared files of a finished study, so that a removed file is made again."""
         made = [*self.all_examples(), *self.all_experiments(), *self.all_extras()]
         return [*made, *self.products()]
 
@@ -100,12 +100,12 @@ class StudySettings:
         self._form = form
 
     def examples(self, dataset: str) -> str:
-        """Return what determines a data set's examples, besides its sources."""
+        """Return the settings of a data set's examples."""
         settings = self._form.study.datasets[dataset]
         return self._text("examples", {"dataset": _plain(settings), "seed": self._form.study.seed})
 
     def experiment(self, key: str) -> str:
-        """Return what determines an experiment, besides its data."""
+        """Return the settings of an experiment."""
         study = self._form.study
         experiment = study.experiments[key]
         network = study.network(key)
@@ -131,7 +131,7 @@ class StudySettings:
         )
 
     def extra(self, name: str) -> str:
-        """Return what determines an extra, besides networks and images."""
+        """Return the settings of an extra."""
         study = self._form.study
         settings = study.extras.model_dump(mode="json")[name]
         datasets = settings if name == "probability_maps" else ()
@@ -147,7 +147,7 @@ class StudySettings:
         )
 
     def report(self) -> str:
-        """Return settings of the report, which shows the whole study."""
+        """Return the settings of the report: the whole study."""
         form = self._form
         shown = {
             "name": form.name,

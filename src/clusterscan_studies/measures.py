@@ -1,4 +1,4 @@
-"""From predictions to the table: measures of every seed, and the gaps to what was published."""
+"""Measures of every seed, the combined table, and the differences to the published figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENSEMBLES = "All seeds of an experiment together: the mean of their probabilitie
 
 
 def measured(outcome: Outcome, bootstrap: int) -> Metrics:
-    """Return the measures of each seed of an experiment, of calibrated probabilities."""
+    """Return the measures of each seed of an experiment, from calibrated probabilities."""
     return {
         seed: prediction_metrics(table, outcome.classes, bootstrap=bootstrap, seed=0)
         for seed, table in outcome.tested.items()
@@ -48,7 +48,7 @@ def runs_of(outcome: Outcome, metrics: Metrics) -> list[Run]:
 
 
 def together(outcome: Outcome, bootstrap: int) -> list[tuple[int, Run]]:
-    """Return (number of seeds, row) of the mean of an experiment's seeds; none for one seed."""
+    """Return (number of seeds, row of the seeds' mean); empty for one seed."""
     if outcome.together is None:
         return []
     values = prediction_metrics(outcome.together, outcome.classes, bootstrap=bootstrap, seed=0)
@@ -120,7 +120,7 @@ def write_tables(
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of ours beside the published one.
+    """One of our figures beside the published one.
 
     Attributes
     ----------
@@ -139,12 +139,12 @@ class Difference:
 
     @property
     def difference(self) -> float:
-        """Ours minus theirs."""
+        """Our figure minus the published one."""
         return self.value - self.published
 
     @property
     def is_large(self) -> bool:
-        """Whether chance does not explain it: beyond two sigma (0.02 where that is unknown)."""
+        """True if the difference exceeds two sigma (0.02 if sigma is unknown)."""
         limit = 2 * self.sigma if math.isfinite(self.sigma) and self.sigma > 0 else 0.02
         return abs(self.difference) > limit
 

@@ -1,4 +1,4 @@
-"""What the experiments left: predictions by seed, histories, range tests, costs."""
+"""Read the results of the experiments: predictions by seed, histories, range tests, costs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Training:
 
     @property
     def range_tests(self) -> list[dict[str, Any]]:
-        """The learning-rate range tests, one a stage that had one."""
+        """The learning-rate range tests, one for each stage that had one."""
         return [test for test in self.history["range_tests"] if test]
 
     @property
@@ -107,7 +107,7 @@ class Outcome:
 
     @property
     def first(self) -> Training:
-        """The first training: shown where one has to stand for all."""
+        """The first training, shown as the example of all."""
         return self.trainings[0]
 
     @property
@@ -117,7 +117,7 @@ class Outcome:
 
     @cached_property
     def tested(self) -> dict[int, pd.DataFrame]:
-        """Each seed's predictions of the test part: of all its folds together."""
+        """Each seed's predictions of the test part, over all its folds."""
         found: dict[int, list[pd.DataFrame]] = {}
         for training in self.trainings:
             found.setdefault(training.seed, []).append(training.predictions("test"))
@@ -136,7 +136,7 @@ class Outcome:
 
 
 def read_outcomes(root: Path, study: Study) -> list[Outcome]:
-    """Return what the experiments of a study left, in the study's order.
+    """Read the results of a study's experiments, in the study's order.
 
     Raises
     ------

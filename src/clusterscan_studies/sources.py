@@ -1,4 +1,4 @@
-"""Bring the ordinary runs that a study takes its examples from as far as their examples."""
+"""Run the ordinary runs of a study up to their examples, and list the study's sources."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def base_runs(form: StudyForm) -> dict[str, Config]:
 
 
 def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
-    """Run each base run up to its examples; what is up to date is left alone.
+    """Run each base run up to its examples, if it is not up to date.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
 
 
 def sync_study(form: StudyForm) -> tuple[int, int]:
-    """Write what changed of the source manifests; return how many there are and how many did.
+    """Write the source manifests that changed; return the numbers of manifests and of changes.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def sync_study(form: StudyForm) -> tuple[int, int]:
 
 
 def source_of(form: StudyForm, dataset: str) -> dict[str, Any]:
-    """Return what a data set's bytes depend on."""
+    """Return the input tokens of a data set."""
     settings = form.study.datasets[dataset]
     if isinstance(settings, RunDataset):
         config = base_config(settings)

@@ -1,4 +1,4 @@
-"""A dataset of labelled stamps: images and labels brought together, split, and written.
+"""Build a data set of labelled stamps: read images and labels, split, write examples.
 
 The result has the format of every other table of examples (`sample.examples`), with the classes'
 names in its metadata and the label table's own columns beside the images.
@@ -122,7 +122,7 @@ def _with_images(
 def _without_tint(
     table: pd.DataFrame, stamps: Stamps, settings: StampDataset
 ) -> tuple[pd.DataFrame, int]:
-    """Return the rows whose stamps have a background of no colour, and how many have one."""
+    """Return the rows whose stamps have a grey background, and the number of dropped rows."""
     if settings.max_tint is None:
         return table, 0
     tint = np.array([background_tint(stamps.read(member)) for member in table["member"]])
@@ -136,7 +136,7 @@ def _without_tint(
 
 
 def background_tint(planes: np.ndarray) -> float:
-    """Return by how much the background of the brightest band exceeds that of the next.
+    """Return the background of the brightest band minus that of the next.
 
     The background is the median of a band's finite pixels; planes is (bands, y, x).
     """
@@ -147,7 +147,7 @@ def background_tint(planes: np.ndarray) -> float:
 def _checksums(
     table: pd.DataFrame, labels: LabelTable, stamps: Stamps, settings: StampDataset
 ) -> dict[str, str]:
-    """Return the sha256 of each stamp whose part is to be found."""
+    """Return the sha256 of each stamp."""
     named = set(table["member"])
     if isinstance(settings.split, ObjectSplit) and settings.split.strata is not None:
         named |= set(labels.everything["member"]) & set(stamps.members())
@@ -238,7 +238,7 @@ def give_parts(
     sha256: Mapping[str, str],
     settings: StampDataset,
 ) -> tuple[pd.DataFrame, int]:
-    """Return a table of examples, and how many rows a guard left out.
+    """Return a table of examples, and the number of rows that the guard dropped.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def _by_strata(
     split: ObjectSplit,
     settings: StampDataset,
 ) -> pd.DataFrame:
-    """Return each stamp's group and part, which neither cuts nor classes change."""
+    """Return each stamp's group and part; cuts and classes do not change them."""
     assert split.strata is not None
     group = _groups(everything, settings, sha256)
     stratum, _ = pd.factorize(
@@ -318,7 +318,7 @@ def _by_strata(
 
 
 def _parts(table: pd.DataFrame, settings: StampDataset) -> dict[str, np.ndarray]:
-    """Return the columns split, and fold where there are folds."""
+    """Return the column ``split``, and ``fold`` if there are folds."""
     split, group = settings.split, table["group"].to_numpy(str)
     label = table["label"].to_numpy()
     ra, dec = table["ra_deg"].to_numpy(float), table["dec_deg"].to_numpy(float)
@@ -354,7 +354,7 @@ def _given(table: pd.DataFrame, split: GivenSplit, where: str) -> np.ndarray:
 
 
 def _example_ids(table: pd.DataFrame) -> list[str]:
-    """Return ids: the object's, with the stamp's number where an object has several."""
+    """Return ids: the object's, plus the stamp's number if an object has several."""
     number = table.groupby("object_id").cumcount()
     several = table["object_id"].duplicated(keep=False)
     return [

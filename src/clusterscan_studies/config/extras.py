@@ -1,4 +1,4 @@
-"""Settings of a study's extra: a network shown the real ROSAT field of Abell 3158."""
+"""Settings of a study's extras: the real ROSAT field of Abell 3158, and small probability maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clusterscan.config.catalogs import PublishedCatalogue
 
 
 class RosatFieldSettings(Settings):
-    """A field of ROSAT's PSPC, the network that looks at it, and what is known to be there."""
+    """A field of ROSAT's PSPC, the network that scans it, and the clusters known in it."""
 
     experiment: str = Field(
         description="whose network (of its first repeat) looks; one X-ray band, this pixel scale"
@@ -42,7 +42,7 @@ class RosatFieldSettings(Settings):
 
 
 class ProbabilityMapSettings(Settings):
-    """Small maps of networks' probability around clusters, random fields and bright stars."""
+    """Small probability maps of networks around clusters, random fields and bright stars."""
 
     experiments: tuple[str, ...] = Field(
         min_length=1, description="whose networks (of their first repeat) are mapped"
@@ -56,7 +56,7 @@ class ProbabilityMapSettings(Settings):
 
 
 class ExtraSettings(Settings):
-    """The extras of a study; what is left out is not made."""
+    """The extras of a study; an extra without settings is not made."""
 
     probability_maps: dict[str, ProbabilityMapSettings] = Field(
         default_factory=dict,
@@ -75,5 +75,5 @@ class ExtraSettings(Settings):
         return [] if self.rosat_field is None else [self.rosat_field.experiment]
 
     def names(self) -> list[str]:
-        """Return the extras that are to be made."""
+        """Return the names of the extras to make."""
         return [name for name in type(self).model_fields if getattr(self, name)]

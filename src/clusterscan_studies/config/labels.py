@@ -1,4 +1,4 @@
-"""Settings of labels: from a table of objects to the class of each."""
+"""Settings of labels: how each object of a table gets its class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESERVED = ("example_id", "label", "split", "kind", "image", "fold", "group", "c
 
 
 class ClassMap(Settings):
-    """Classes of a catalogue, mapped to fewer: such as seven morphologies to member or not."""
+    """Map the classes of a catalogue to fewer, for example seven morphologies to member or not."""
 
     kind: Literal["classes"]
     column: str = Field("class", description="Column (our name) with the catalogue's classes.")
@@ -44,7 +44,7 @@ class ClassMap(Settings):
 
 
 class RedshiftWindows(Settings):
-    """Classes by spectroscopic redshift: stars, members of a cluster, background."""
+    """Classes from spectroscopic redshifts: stars, members of a cluster, background."""
 
     kind: Literal["redshift"]
     column: str = Field("redshift", description="Column (our name) with the redshift.")
@@ -86,7 +86,7 @@ class RedshiftWindows(Settings):
 
 
 class CatalogueMatch(Settings):
-    """Two classes: near an entry of a catalogue, or not."""
+    """Two classes: near an entry of a catalogue, or not near any."""
 
     kind: Literal["match"]
     catalogue: Catalogue = Field(description="The catalogue.")
@@ -105,7 +105,7 @@ class CatalogueMatch(Settings):
 
 
 class ExpertLabels(Settings):
-    """What experts said of some of the objects that volunteers saw."""
+    """Experts' classes of some of the objects that volunteers saw."""
 
     path: str = Field(description="csv file; may begin with ${CLUSTERSCAN_DATA}.")
     object_id: str = Field(description="Its column with the object, as volunteers' subjects say.")
@@ -116,7 +116,7 @@ class ExpertLabels(Settings):
 
 
 class VolunteerVotes(Settings):
-    """Classes by the votes of volunteers: a classification export of the Zooniverse."""
+    """Classes from the votes of volunteers, read from a Zooniverse classification export."""
 
     kind: Literal["zooniverse"]
     export: str = Field(description="The csv file; may begin with ${CLUSTERSCAN_DATA}.")
@@ -194,7 +194,7 @@ LabelRule = Annotated[
 
 
 class Cut(Settings):
-    """Rows outside of a range are left out: a limit in magnitude, colour or any sum of columns."""
+    """Drop rows outside a range of magnitude, colour or any weighted sum of columns."""
 
     name: str = Field(description="What the cut is for, as counts and messages call it.")
     of: str | dict[str, float] = Field(
@@ -224,7 +224,7 @@ class Cut(Settings):
 
 
 class Attached(Settings):
-    """Columns of another catalogue, brought to the objects by position, closest pairs first."""
+    """Add columns of another catalogue to the objects by position, closest pairs first."""
 
     catalogue: Catalogue = Field(description="The catalogue.")
     radius_arcsec: float = Field(gt=0, description="Largest separation [arcsec].")
@@ -234,7 +234,7 @@ class Attached(Settings):
 
 
 class LabelSettings(Settings):
-    """A table with a row a stamp, the cuts it goes through, and what gives each row its class."""
+    """A table with one row per stamp, its cuts, and the rule that gives each row its class."""
 
     path: str = Field(description="The table; may begin with ${CLUSTERSCAN_DATA}.")
     format: Literal["csv", "fits", "parquet", "votable"] = Field("csv", description="Its format.")

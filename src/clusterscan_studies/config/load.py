@@ -113,7 +113,7 @@ def load_study(file: str | Path, *, quick: bool = False) -> StudyForm:
 
 
 def _lay_over(base: dict[str, Any], changes: Mapping[str, Any], at: tuple = ()) -> set[tuple]:
-    """Merge changes into settings; a key that is null there goes; return which went."""
+    """Merge changes into settings, drop keys whose change is null, and return the dropped keys."""
     removed = set()
     for key, value in changes.items():
         if value is None and key in base:

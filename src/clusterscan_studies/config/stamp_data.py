@@ -1,4 +1,4 @@
-"""Settings of datasets made of labelled stamps: what a study trains on."""
+"""Settings of data sets made of labelled stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study: data sets, networks and the experiments that train one on the other, beside a paper.
+"""Settings of a study: data sets, networks, experiments, and the figures of the paper.
 
 The file's `quick` section is laid over the rest for the reduced form; see `study_load`.
 """
@@ -43,7 +43,7 @@ class Paper(Settings):
 
 
 class RunDataset(Settings):
-    """The labelled examples of an ordinary clusterscan run, which is first brought that far."""
+    """Labelled examples of an ordinary clusterscan run; the study runs it that far."""
 
     kind: Literal["run"]
     title: str = Field(description="name for people")
@@ -144,7 +144,7 @@ class ExperimentSettings(Settings):
 
 
 class ColourMagnitude(Settings):
-    """Regions of the colour-magnitude diagram: red sequence, blue cloud and what is between."""
+    """Regions of the colour-magnitude diagram: red sequence, blue cloud and green valley."""
 
     colour: dict[str, float] = Field(
         min_length=1, description="Columns with factors: {g: 1, z: -1} is the colour g - z."
@@ -185,7 +185,7 @@ class FoldSettings(Settings):
 
 
 class Gap(Settings):
-    """Why figures differ from the published ones."""
+    """The reason why figures differ from the published ones."""
 
     experiments: tuple[str, ...] | None = Field(None, description="of these; null: of all")
     text: str = Field(min_length=1, description="the explanation")
@@ -284,7 +284,7 @@ class Study(Settings):
         return self
 
     def training(self, key: str) -> TrainSettings:
-        """Return an experiment's training: the study's, with what the experiment changes."""
+        """Return an experiment's training settings: the study's, with the experiment's changes."""
         from clusterscan.config.load import merge
 
         values = self.train.model_dump(exclude_unset=True)
@@ -306,7 +306,7 @@ class Study(Settings):
         return NetworkSettings.model_validate(values)
 
     def survey(self, key: str) -> str:
-        """Return an experiment's data set for people, empty where there is one alone."""
+        """Return the title of an experiment's data set; empty if the study has only one."""
         experiment = self.experiments[key]
         if len({e.dataset for e in self.experiments.values() if not e.auxiliary}) < 2:
             return ""

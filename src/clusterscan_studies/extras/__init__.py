@@ -1,1 +1,1 @@
-"""What single studies show besides the table and the common plots."""
+"""Extra pages of single studies, besides the table and the common plots."""

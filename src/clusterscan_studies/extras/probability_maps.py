@@ -1,4 +1,4 @@
-"""Small maps of each network's probability around clusters, random fields and bright stars.
+"""Small probability maps of each network around clusters, random fields and bright stars.
 
 Every cell of a map is one crop of the run's tile image, as in training (the windowed engine), so
 networks of any kind are mapped alike.
@@ -26,7 +26,7 @@ KINDS = {"known": "clusters", "random": "random", "star": "stars"}
 
 @dataclass(frozen=True)
 class Field:
-    """A place that is mapped.
+    """A position to map.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ Scanner = Callable[[TileImage, np.ndarray, np.ndarray], np.ndarray]
 
 
 def scanner(folder: Path) -> Scanner:
-    """Return what gives a trained network's probability at positions of a tile image."""
+    """Return a function that gives a trained network's probability at positions in a tile image."""
     from clusterscan.networks.card import load_model
     from clusterscan.scan.tile import scan_tile
 

@@ -1,4 +1,4 @@
-"""A real ROSAT field: a network of simulated X-ray images slides over it, clusters are marked.
+"""A real ROSAT field: a network trained on simulated X-ray images scans it.
 
 The network knows the PSPC as it is simulated (docs/simulation.md). What differs in the real field
 is left as it is: the band is 0.42-2.01 keV, the window's ribs and the detector's background are
@@ -32,7 +32,7 @@ _RANDOM_PLACES = 4000
 
 @dataclass(frozen=True)
 class RosatField:
-    """The field as a network sees it.
+    """The field, on the scale and in the unit of the network's training images.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ def probability_map(field: RosatField, folder: Path, step_px: int) -> np.ndarray
 
 
 def _fine(coarse: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
-    """Interpolate a map linearly; what touches missing values is missing."""
+    """Interpolate a map linearly; a value next to a missing one is missing."""
     y, x = np.indices(shape) / step
     # Past the last row nothing is known: carry it on.
     places = np.minimum(y, coarse.shape[0] - 1), np.minimum(x, coarse.shape[1] - 1)
@@ -164,7 +164,7 @@ def known_clusters(field: RosatField, settings: RosatFieldSettings) -> pd.DataFr
 def judged_clusters(
     field: RosatField, values: np.ndarray, clusters: pd.DataFrame, settings: RosatFieldSettings
 ) -> pd.DataFrame:
-    """Return what the map says of each cluster.
+    """Return the map's probability at each cluster and the nearest peak.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def _disc(radius_px: float) -> np.ndarray:
 
 
 def _highest(values: np.ndarray, radius_px: float) -> np.ndarray:
-    """Return the highest value within a radius of each pixel, missing ones left out."""
+    """Return the highest value within a radius of each pixel, ignoring missing values."""
     filled = np.where(np.isfinite(values), values, -1.0)
     return ndimage.maximum_filter(filled, footprint=_disc(radius_px), mode="constant", cval=-1.0)
 
@@ -237,7 +237,7 @@ def _distinct(found: pd.DataFrame, least_px: float) -> pd.DataFrame:
 def with_partners(
     found: pd.DataFrame, clusters: pd.DataFrame, pixel_arcmin: float, radius_arcmin: float
 ) -> pd.DataFrame:
-    """Return peaks with the name of the nearest cluster within a radius, "" where there is none."""
+    """Add to each peak the name of the nearest cluster within a radius, or ""."""
     names = []
     for x, y in zip(found["x"], found["y"], strict=True):
         away = np.hypot(clusters["x"] - x, clusters["y"] - y) * pixel_arcmin

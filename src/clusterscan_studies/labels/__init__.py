@@ -1,1 +1,1 @@
-"""Labels: from what experts, volunteers, spectra and catalogues say to the class of each object."""
+"""Labels: the class of each object from experts, volunteers, spectra or catalogues."""

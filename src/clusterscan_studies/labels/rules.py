@@ -1,4 +1,4 @@
-"""Values of a class column, compared as text: 3, 3.0 and "3" are one class."""
+"""Rules that label a table: cuts, class maps, redshift windows, matches with a catalogue."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def no_column(table: pd.DataFrame, column: str, where: str) -> CatalogueError:
 
 
 def named_row(table: pd.DataFrame, row: int) -> str:
-    """Return how messages call a row: by its object, as cuts have changed the rows' numbers."""
+    """Return a row's name for messages: its object, because cuts change row numbers."""
     return f"object {table['object_id'].iloc[row]}" if "object_id" in table else f"row {row + 1}"
 
 
 def apply_cuts(
     table: pd.DataFrame, cuts: Sequence[Cut], where: str
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Leave out rows outside of the cuts' ranges, one cut after the other.
+    """Drop rows outside the ranges of the cuts, one cut after the other.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def by_redshift(table: pd.DataFrame, rule: RedshiftWindows, where: str) -> Label
 
 
 def by_match(table: pd.DataFrame, rule: CatalogueMatch, where: str) -> Labels:
-    """Label by whether a catalogue has an entry nearby."""
+    """Label rows by whether a catalogue has an entry nearby."""
     entries = read_catalogue(rule.catalogue).table
     _, _, matched = nearest_entries(table, entries, rule.radius_arcsec, where, rule.one_to_one)
     counts = {"matched": int(matched.sum()), "catalogue_entries": len(entries)}

@@ -1,4 +1,4 @@
-"""A table with a row a stamp, read, cut and labelled."""
+"""Read, cut and label a table with one row per stamp."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _refuse_repeated_members(table: pd.DataFrame, settings: LabelSettings, where
 
 
 def attach(table: pd.DataFrame, extra: Attached, where: str) -> tuple[pd.DataFrame, int]:
-    """Bring columns of a catalogue to the objects by position; say how many found an entry.
+    """Add columns of a catalogue to the objects by position; return how many matched.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Votes from a classification export of the Zooniverse: a csv with JSON in its cells.
+"""Votes of volunteers: read a Zooniverse export (CSV with JSON cells), weight and count them.
 
 A row is what one visitor said of one subject. Visitors who were not logged in are told apart by
 a hash of their address (user_name ``not-logged-in-...``), which a family or class may share. The
@@ -41,7 +41,7 @@ _ANONYMOUS = "not-logged-in"
 
 @dataclass(frozen=True)
 class Votes:
-    """What volunteers said, one row a volunteer and subject.
+    """Votes of volunteers, one row per volunteer and subject.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ def read_votes(path: Path, settings: VolunteerVotes) -> Votes:
 
 
 def _rows(path: Path, counts: Counter[str]) -> Iterator[dict[str, str]]:
-    """Yield whole rows; count those with too few or too many cells."""
+    """Yield complete rows; count rows with too few or too many cells."""
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
@@ -138,7 +138,7 @@ def _rows(path: Path, counts: Counter[str]) -> Iterator[dict[str, str]]:
 
 
 def _vote(row: dict[str, str], settings: VolunteerVotes, counts: Counter[str]) -> tuple | None:
-    """Return a row's vote, or None with the reason counted."""
+    """Return a row's vote, or None after counting the reason."""
     fault = _other_place(row, settings)
     if fault is None:
         try:
@@ -164,7 +164,7 @@ def _vote(row: dict[str, str], settings: VolunteerVotes, counts: Counter[str]) -
 
 
 class _Fault(str):
-    """Why a row gives no vote."""
+    """The reason why a row gives no vote."""
 
 
 def _other_place(row: dict[str, str], settings: VolunteerVotes) -> _Fault | None:
@@ -200,7 +200,7 @@ def _subject(data: dict[str, Any], ids: str, key: str | None) -> str | _Fault:
 
 
 def _choice(annotations: list[dict[str, Any]], settings: VolunteerVotes) -> int | _Fault:
-    """Return the class that the answers mean; of several tasks the last that says one counts."""
+    """Return the class of the answers; of several tasks the last one with a class counts."""
     for annotation in reversed(annotations):
         if settings.task is not None and annotation["task"] != settings.task:
             continue
@@ -218,7 +218,7 @@ def _choice(annotations: list[dict[str, Any]], settings: VolunteerVotes) -> int 
 
 
 def choices_by_class(votes: Votes) -> np.ndarray:
-    """Return a 0/1 array, shape (votes, classes): what each vote is for."""
+    """Return a 0/1 array of shape (votes, classes): the class of each vote."""
     one_hot = np.zeros((len(votes.table), len(votes.classes)))
     one_hot[np.arange(len(votes.table)), votes.table["choice"].to_numpy()] = 1.0
     return one_hot
@@ -355,7 +355,7 @@ def _decide(fraction: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def by_votes(table: pd.DataFrame, rule: VolunteerVotes, where: str) -> Labels:
-    """Label objects by the votes on the subjects that show them.
+    """Label objects by the votes on their subjects.
 
     Returns
     -------
@@ -410,7 +410,7 @@ def _weights(votes: Votes, experts: dict[str, int], rule: VolunteerVotes) -> np.
 
 
 def read_experts(settings: ExpertLabels, classes: tuple[str, ...]) -> dict[str, int]:
-    """Return what experts said: subject -> number of its class.
+    """Read the experts' classes: subject -> class number.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Is a source in a photon image extended? Poisson likelihood of a star against beta models.
+"""Detect sources in a photon image and fit each as a star and as beta models (Poisson).
 
 The measure is that of XMM cluster pipelines: twice the gain in log-likelihood of the best beta
 model (beta = 2/3) over a point source, both with a free local background (Pacaud et al. 2006,
@@ -59,7 +59,7 @@ class Fits:
     extent_likelihood: np.ndarray
 
     def replaced(self, rows: np.ndarray, by: Fits) -> Fits:
-        """Return these fits with some rows taken from others."""
+        """Return these fits with some rows replaced."""
         columns = {}
         for name in (f.name for f in fields(self)):
             columns[name] = getattr(self, name).copy()
@@ -95,7 +95,7 @@ def _star(tube: Instrument, off_axis: float, cell_arcsec: float, half: int) -> n
 
 
 def _blurred(star: np.ndarray, core: float, half: int) -> np.ndarray:
-    """Return a star, or a beta model seen like it, cut to a half side and of unit sum."""
+    """Return a star or a blurred beta model, cut to a half side, with unit sum."""
     middle = star.shape[0] // 2
     if core > 0:
         y, x = np.indices(star.shape) - middle
@@ -308,7 +308,7 @@ def _photon_image(pointing: Pointing, axis: np.ndarray, seed: int, settings: Sim
 
 
 def _background(image: np.ndarray, pointing: Pointing, axis: np.ndarray, live: np.ndarray):
-    """Return the expected background [counts per pixel]: the known shape, its level measured."""
+    """Return the expected background [counts per pixel]: known shape, measured level."""
     x, y = np.meshgrid(axis, axis)
     tube = pointing.instrument
     rate = tube.sky_rate * tube.vignetting(np.hypot(x, y)) + tube.particle_rate
@@ -417,7 +417,7 @@ class _Stamps:
         return image[self.rows[:, :, None], self.columns[:, None, :]]
 
     def own_pixels(self) -> np.ndarray:
-        """Say which pixels of each piece are nearer to its position than to any other."""
+        """Return True for pixels of each piece that are nearest to its own position."""
         n, side = self.rows.shape
         own = np.ones((n, side, side), dtype=bool)
         if n < 2:
@@ -435,5 +435,5 @@ class _Stamps:
 
 
 def _near_edge(live: np.ndarray) -> np.ndarray:
-    """Say which pixels have a place that no more than half of the cameras see close by."""
+    """Return True for pixels near a place that at most half of the cameras see."""
     return ndimage.maximum_filter((live < 0.5).astype(np.uint8), 9) > 0

@@ -1,4 +1,4 @@
-"""The X-ray survey's candidates for clusters: extended detections, and what each truly is.
+"""Cluster candidates of the X-ray survey: extended detections and their true classes.
 
 As in X-CLASS (Clerc et al. 2012, MNRAS 423, 3561; Koulouridis et al. 2021, A&A 652, A12), a
 candidate is a detection whose extent is more likely than not; many are no clusters.
@@ -108,7 +108,7 @@ def _truth(
     counts: np.ndarray,
     settings: SimulationSettings,
 ) -> tuple[str, int, float]:
-    """Return a detection's class, the row of its cluster (-1: none) and that one's counts."""
+    """Return a detection's class, the row of its cluster (-1: none) and the cluster's counts."""
     limits = settings.candidates
     aperture = limits.aperture_arcsec
     distance = 60 * np.hypot(places[0] - found.x[row], places[1] - found.y[row])
@@ -187,7 +187,7 @@ def _table(
 
 
 def candidates_table(records: list[dict]) -> pd.DataFrame:
-    """Return records as a table of fixed column types, empty or not."""
+    """Return records as a table with fixed column types, also when empty."""
     text, whole = ("name", "class", "truth_name"), ("expert",)
     columns = (
         "name", "ra_deg", "dec_deg", "z", "m500c_msun", "class", "expert", "counts", "snr",
@@ -200,7 +200,7 @@ def candidates_table(records: list[dict]) -> pd.DataFrame:
 
 
 def _seen_better(table: pd.DataFrame) -> np.ndarray:
-    """Say which rows another pointing shows better, within a minute of arc: at more exposure."""
+    """Return True for rows that another pointing shows with more exposure within 1 arcmin."""
     if len(table) < 2:
         return np.zeros(len(table), dtype=bool)
     from scipy.spatial import cKDTree
@@ -222,7 +222,7 @@ VOTE_CLASSES = ("other", "cluster")
 def judged_candidates(
     tiles: Sequence[int], tile_order: int, *, seed: int, settings: SimulationSettings
 ) -> pd.DataFrame:
-    """Return the candidates of some tiles and how they are judged.
+    """Return the candidates of some tiles with the votes of volunteers and experts.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def judged_candidates(
 def with_votes(
     table: pd.DataFrame, said: pd.DataFrame, settings: SimulationSettings
 ) -> pd.DataFrame:
-    """Return candidates with the labels that votes give them."""
+    """Return candidates with labels from votes."""
     common = is_common(table["name"], settings.volunteers.common_part)
     experts = dict(zip(table["name"][common], table["expert"][common].tolist(), strict=True))
     cast = Votes(

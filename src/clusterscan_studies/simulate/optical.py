@@ -1,4 +1,4 @@
-"""How optical light falls on pixels: seeing, exponential discs, the wings of bright stars.
+"""Render the optical sky: seeing, exponential discs, the wings of bright stars.
 
 Seeing is a Moffat profile with beta = 2.5 (Trujillo et al. 2001, MNRAS 328, 977); away from
 saturated stars the sum of three Gaussians that comes closest to it stands in.

@@ -1,4 +1,4 @@
-"""Optical magnitudes of galaxies and stars whose infrared magnitudes are known, in g, r, i (AB).
+"""Galaxies and stars of the optical survey, with g, r, i magnitudes (AB).
 
 Red galaxies follow the passively evolving m*(z) of redMaPPer in i and rounded red-sequence
 colours; the others are bluer by rounded amounts; stars follow a rounded stellar locus.
@@ -154,7 +154,7 @@ class OpticalGalaxies:
 
 
 def magnitude_limit(settings: SimulationSettings) -> np.ndarray:
-    """Return the faintest g, r, i that is drawn; an object is if one of them is brighter."""
+    """Return the faintest drawn g, r, i; an object is drawn if one band is brighter."""
     optical = settings.optical
     return np.array(optical.depth_5sigma_ab_mag) + optical.limit_below_depth_mag
 

@@ -1,4 +1,4 @@
-"""Simulated volunteers: who they are, and what they say of cluster candidates.
+"""Simulated volunteers: their skills, their votes on cluster candidates, and the export.
 
 A volunteer of skill t recognises a cluster of difficulty d with the chance 1 / (1 + exp(d - t))
 (Rasch 1960, the model of tests with one parameter). Faint and distant clusters are difficult; what
@@ -79,7 +79,7 @@ def difficulty(counts: np.ndarray, z: np.ndarray, settings: VolunteerSettings) -
 
 
 def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -> pd.DataFrame:
-    """Return what the volunteers say of candidates.
+    """Return the volunteers' votes on candidates.
 
     The votes on a candidate depend on it and the seed alone, not on the others listed.
 
@@ -122,7 +122,7 @@ def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -
 
 
 def is_common(names: pd.Series, part: float) -> np.ndarray:
-    """Say which candidates experts looked at too: a part of them, by a hash of the name."""
+    """Return True for candidates that experts judged too: a fraction, by a hash of the name."""
     return np.array([zlib.crc32(f"{n} common".encode()) / 2**32 < part for n in names], dtype=bool)
 
 

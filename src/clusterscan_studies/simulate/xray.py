@@ -1,4 +1,4 @@
-"""The photons of a pointing: drawn once, from the pointing alone, so every image shows the same."""
+"""Render the X-ray sky; photons are drawn per pointing, so all images show the same ones."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _add_exposure(exposure: np.ndarray, vectors: np.ndarray, pointing: Pointing)
 
 
 def _margin(x: np.ndarray, y: np.ndarray) -> float:
-    """Return a length no less than the spacing of a coarse grid [arcmin]."""
+    """Return an upper bound on the spacing of a coarse grid [arcmin]."""
     steps = [
         np.nanmax(np.abs(np.diff(side, axis=a)), initial=0.0) for side in (x, y) for a in (0, 1)
     ]
@@ -206,7 +206,7 @@ def _margin(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _between(coarse: np.ndarray, iy: np.ndarray, ix: np.ndarray) -> np.ndarray:
-    """Interpolate a smooth grid linearly, and carry it on linearly beyond its last point."""
+    """Interpolate a smooth grid linearly, and extrapolate linearly beyond its last point."""
     rows = _along(coarse, iy)
     return _along(rows.T, ix).T
 

@@ -1,4 +1,4 @@
-"""How bright the gas of halos is in X-rays: luminosity, temperature, flux in 0.5-2 keV.
+"""X-ray sources: gas of halos, active galaxies, gas of bright galaxies (0.5-2 keV).
 
 References
 ----------

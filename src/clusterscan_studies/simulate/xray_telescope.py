@@ -1,4 +1,4 @@
-"""X-ray cameras: field of view, chips and gaps, vignetting, point-spread function, background.
+"""X-ray telescopes and pointings: field of view, chips, vignetting, PSF, background.
 
 Detector coordinates (x, y) are arcminutes from the optical axis, in the tangent plane.
 
@@ -75,7 +75,7 @@ class Instrument:
     def psf_offsets(
         self, rng: np.random.Generator, x: np.ndarray, y: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw where photons of stars at (x, y) land relative to them [arcmin]."""
+        """Draw the offsets of photons from stars at (x, y) [arcmin]."""
         off_axis = np.hypot(x, y)
         radius = self.psf_radius(rng.random(len(x)), off_axis) / 60.0
         angle = rng.random(len(x)) * 2 * np.pi
