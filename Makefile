@@ -20,9 +20,10 @@ study: $(READY) ## repeat a published study: make study NAME=pruitt_perseus QUIC
 test: $(READY) ## run the tests
 	@python -m pytest -n auto --dist worksteal
 
-check: $(READY) ## lint, types, formats, generated files
+check: $(READY) ## lint, layers, types, formats, generated files
 	ruff check .
 	ruff format --check .
+	lint-imports
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint --quiet
