@@ -37,13 +37,11 @@ from clusterscan.formats.map_tile import write_map_tile
 from clusterscan.formats.tile_image import TileImage, read_tile, write_tile
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.networks.registry import build
-from clusterscan.scan.dense import CPU_BYTES, as_batch, dense_grid
-from clusterscan.scan.finer import finer
-from clusterscan.scan.fused import fused
-from clusterscan.scan.memory import keep_freed_memory
-from clusterscan.scan.scan_copy import scan_copy
-from clusterscan.scan.tile import scan_tile
-from clusterscan.scan.windowed import windowed_logits
+from clusterscan.scan.dense_scan import CPU_BYTES, as_batch, dense_grid
+from clusterscan.scan.fast.memory import keep_freed_memory
+from clusterscan.scan.fast.scan_copy import finer, fused, scan_copy
+from clusterscan.scan.tile_scan import scan_tile
+from clusterscan.scan.windowed_scan import windowed_logits
 
 SCALE_ARCSEC = 2.75
 STEP_PX = 16  # 44 arcsec: the dense grid is finer than the positions that are read off it

@@ -37,8 +37,8 @@ from clusterscan.core import sky
 from clusterscan.formats.tile_image import read_tile
 from clusterscan.networks.device import choose_device
 from clusterscan.networks.registry import build
-from clusterscan.scan.scan_copy import scan_copy
-from clusterscan.scan.tile import prepare_tile, scan_prepared
+from clusterscan.scan.fast.scan_copy import scan_copy
+from clusterscan.scan.tile_scan import prepare_tile, scan_prepared
 
 FULL_SKY_DEG2 = 12 * sky.cell_area_deg2(0)
 

@@ -22,16 +22,14 @@ from PIL import Image
 
 from clusterscan.config.simulation import KnownSettings, SimulationSettings
 from clusterscan.core import sky
-from clusterscan.simulate import galaxies, power, stars
-from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind
-from clusterscan.simulate.frame import Frame
-from clusterscan.simulate.galaxies import field_galaxies_of_cell
-from clusterscan.simulate.gaussian_sky import gaussian_sky
+from clusterscan.simulate import galaxies, microwave_sky, stars
+from clusterscan.simulate.canvas import Frame
+from clusterscan.simulate.galaxies import field_galaxies_of_cell, members_of_cell
 from clusterscan.simulate.infrared import pixel_noise, render_infrared
-from clusterscan.simulate.known import known_richness, known_sz
-from clusterscan.simulate.members import members_of_cell
 from clusterscan.simulate.microwave import render_microwave
-from clusterscan.simulate.point_sources import sources_of_cell
+from clusterscan.simulate.microwave_sky import gaussian_sky, sources_of_cell
+from clusterscan.simulate.simulated_catalogues import known_richness, known_sz
+from clusterscan.simulate.sky_cells import GENERATION_AREA_DEG2, Kind
 
 FIGURES = Path(__file__).resolve().parents[2] / "docs" / "figures"
 SEED = 1
@@ -165,7 +163,7 @@ def draw_spectrum(axis) -> float:
         ell, cl = flat_spectrum(field)
         found.append(binned(ell, cl, edges))
     middle = (edges[1:] + edges[:-1]) / 2
-    expected = binned(ell, power.cmb_cl(ell), edges)
+    expected = binned(ell, microwave_sky.cmb_cl(ell), edges)
     factor = middle * (middle + 1) / (2 * np.pi)
     mean = np.mean(found, axis=0)
     axis.semilogy(middle, expected * factor, "k-", lw=1, label="CAMB, Planck 2018")

@@ -2,7 +2,9 @@
 
 import pytest
 
-pytest.importorskip("clusterscan.simulate.catalogues", reason="the simulator is not there")
+pytest.importorskip(
+    "clusterscan.simulate.simulated_catalogues", reason="the simulator is not there"
+)
 
 from clusterscan.config.catalogs import SimulatedCatalogue
 from clusterscan.config.simulation import SimulationSettings

@@ -19,7 +19,7 @@ from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.networks.card import load_model
 from clusterscan.networks.normalise import Normalisation, apply
-from clusterscan.scan.windowed import windowed_logits
+from clusterscan.scan.windowed_scan import windowed_logits
 
 
 def inside(n=6, seed=1):

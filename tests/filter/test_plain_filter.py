@@ -11,19 +11,28 @@ from clusterscan.config.scan import (
     MultiscaleFilterSettings,
 )
 from clusterscan.core.errors import ImageError
-from clusterscan.physics.sz_template import (
+from clusterscan.physics.sz_effect import (
     beam_window,
-    compton_profile,
     projected_profile,
-    sz_response_uk,
+    sz_uk,
     template_window,
 )
-from clusterscan.scan.fourier_filter import filter_with_template, noise_covariance, wave_numbers
-from clusterscan.scan.matched import matched_filter
+from clusterscan.scan.matched_filter import (
+    filter_with_template,
+    matched_filter,
+    noise_covariance,
+    wave_numbers,
+)
 from clusterscan.scan.plain_filter import filter_tile
 
 SCALE_ARCMIN = 0.5
 SIZE = 256
+
+
+def compton_profile(theta_arcmin, theta500):
+    """The Compton y of a cluster with unit centre, unsmoothed."""
+    x, y = projected_profile()
+    return np.interp(theta_arcmin / theta500, x, y, right=0.0)
 
 
 def sz_cluster(settings, y0, theta500, centre=(128, 128)):
@@ -38,7 +47,7 @@ def sz_cluster(settings, y0, theta500, centre=(128, 128)):
     bands = []
     for nu, fwhm in zip(settings.frequencies_ghz, settings.beam_fwhm_arcmin, strict=True):
         sigma = fwhm / np.sqrt(8 * np.log(2)) / SCALE_ARCMIN
-        bands.append(sz_response_uk(nu) * gaussian_filter(profile, sigma, truncate=6))
+        bands.append(sz_uk(nu) * gaussian_filter(profile, sigma, truncate=6))
     return np.stack(bands)
 
 
@@ -47,18 +56,20 @@ def all_good(shape):
 
 
 def test_the_sz_spectrum_has_its_published_null_and_rayleigh_jeans_limit():
-    assert sz_response_uk(217.5) == pytest.approx(0, abs=2e4)
-    assert sz_response_uk(0.01) == pytest.approx(-2 * 2.7255e6, rel=1e-6)
+    assert sz_uk(217.5) == pytest.approx(0, abs=2e4)
+    assert sz_uk(0.01) == pytest.approx(-2 * 2.7255e6, rel=1e-6)
     # Carlstrom, Holder & Reese 2002: -1.0 at about 150 GHz in units of T_CMB y
-    assert sz_response_uk(150.0) / 2.7255e6 == pytest.approx(-0.953, abs=0.003)
+    assert sz_uk(150.0) / 2.7255e6 == pytest.approx(-0.953, abs=0.003)
 
 
 def test_the_projected_profile_agrees_with_adaptive_quadrature():
-    from clusterscan.physics.sz_template import EDGE, pressure
+    from clusterscan.physics.sz_effect import EXTENT_R500, pressure_shape
 
     def line_of_sight(x):
-        top = np.sqrt(EDGE**2 - x**2)
-        return quad(lambda s: pressure(np.hypot(x, s)), 0, top, limit=200, points=[0.01, 0.1])[0]
+        top = np.sqrt(EXTENT_R500**2 - x**2)
+        return quad(
+            lambda s: pressure_shape(np.hypot(x, s)), 0, top, limit=200, points=[0.01, 0.1]
+        )[0]
 
     centre = line_of_sight(1e-9)
     x, y = projected_profile()
@@ -83,7 +94,7 @@ def test_the_amplitude_of_an_injected_cluster_is_unbiased_and_its_error_is_theor
     k = wave_numbers((SIZE, SIZE), SCALE_ARCMIN)
     sigma_px = np.array([20.0, 20.0, 40.0])
     noise = np.broadcast_to(np.diag(sigma_px**2), (SIZE, SIZE, 3, 3))
-    response = np.array([sz_response_uk(f) for f in settings.frequencies_ghz])
+    response = np.array([sz_uk(f) for f in settings.frequencies_ghz])
     beams = np.stack([beam_window(k, f) for f in settings.beam_fwhm_arcmin])
     template = response[:, None, None] * beams * template_window(k, 2.0) / SCALE_ARCMIN**2
     amplitude, sigma = filter_with_template(signal, template, noise)

@@ -15,7 +15,7 @@ from clusterscan.preprocess.mask_tables import regions_of
 from clusterscan.preprocess.masks import TileMasks
 from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.scan.validity import reasons
-from clusterscan.simulate.cells import GENERATION_ORDER
+from clusterscan.simulate.sky_cells import GENERATION_ORDER
 from clusterscan.simulate.stars import bright_stars_of_cell
 
 TILE, ORDER = 4440 * 4**2, 7

@@ -10,7 +10,7 @@ from clusterscan.config.searched_sky import CellSplit
 from clusterscan.core import sky
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tile_image import TileImage
-from clusterscan.physics.spectra import sz_uk
+from clusterscan.physics.sz_effect import sz_uk
 from clusterscan.sample.inject import decrement_uk, draw_clusters
 from clusterscan.sample.tiles import sample_tile
 

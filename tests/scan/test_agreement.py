@@ -7,9 +7,9 @@ import torch
 from clusterscan.config.networks import DENSE_NAMES, HEAD_CELLS, NetworkSettings
 from clusterscan.networks.local_pooling import LocalSqueezeExcite
 from clusterscan.networks.registry import build
-from clusterscan.scan.dense import dense_grid
-from clusterscan.scan.fused import fused
-from clusterscan.scan.windowed import windowed_logits
+from clusterscan.scan.dense_scan import dense_grid
+from clusterscan.scan.fast.scan_copy import fused
+from clusterscan.scan.windowed_scan import windowed_logits
 
 # Strides and sizes for which a crop that is large enough is affordable.
 WIDE = {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from clusterscan.scan.chunks import chunks
+from clusterscan.scan.fast.chunks import chunks
 
 OUTLINES = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 

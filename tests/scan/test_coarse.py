@@ -8,10 +8,10 @@ from scipy.special import logit
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.networks.registry import build
-from clusterscan.scan.coarse import could_matter
-from clusterscan.scan.dense import LogitGrid, dense_grid
-from clusterscan.scan.tile import scan_tile
-from clusterscan.scan.windowed import windowed_grid
+from clusterscan.scan.dense_scan import LogitGrid, dense_grid
+from clusterscan.scan.fast.coarse import could_matter
+from clusterscan.scan.tile_scan import scan_tile
+from clusterscan.scan.windowed_scan import windowed_grid
 
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
 CARD = {"views": [{"normalisation": UNCHANGED}]}

@@ -7,8 +7,8 @@ from scipy.ndimage import gaussian_filter
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.networks.registry import build
-from clusterscan.scan.dense import dense_grid
-from clusterscan.scan.finer import finer
+from clusterscan.scan.dense_scan import dense_grid
+from clusterscan.scan.fast.scan_copy import finer
 
 SETTINGS = NetworkSettings(
     name="resnet18", stages=3, output_stride=16, size_px=64, window_px=32, dropout=0.0

@@ -11,10 +11,10 @@ from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.networks.card import save_model
 from clusterscan.networks.registry import build
-from clusterscan.scan.cutting import cut
-from clusterscan.scan.fusion import SurveyTile, scan_fusion_tile
+from clusterscan.scan.fusion_scan import SurveyTile, scan_fusion_tile
 from clusterscan.scan.scanners import fusion_scanner
 from clusterscan.scan.validity import first_pixel
+from clusterscan.scan.windowed_scan import cut
 
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
 CARD = {"views": [{"normalisation": UNCHANGED}] * 2}

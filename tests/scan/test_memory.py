@@ -6,10 +6,9 @@ from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.networks.registry import build
-from clusterscan.scan import memory
-from clusterscan.scan.fused import ScaleInPlace
-from clusterscan.scan.memory import give_back_above
-from clusterscan.scan.scan_copy import scan_copy
+from clusterscan.scan.fast import memory
+from clusterscan.scan.fast.memory import give_back_above
+from clusterscan.scan.fast.scan_copy import ScaleInPlace, scan_copy
 
 
 @pytest.mark.parametrize(("limit", "times"), [(0.0, 2), (1e15, 0)])

@@ -10,9 +10,9 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.networks.device import compiled, gpu_names, take_free
 from clusterscan.networks.registry import build
-from clusterscan.scan.fused import fused
-from clusterscan.scan.read_ahead import ReadAhead
-from clusterscan.scan.tile import scan_tile
+from clusterscan.scan.fast.read_ahead import ReadAhead
+from clusterscan.scan.fast.scan_copy import fused
+from clusterscan.scan.tile_scan import scan_tile
 
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
 CARD = {"views": [{"normalisation": UNCHANGED}]}

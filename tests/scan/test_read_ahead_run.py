@@ -5,7 +5,7 @@ import pytest
 
 from clusterscan.core import sky
 from clusterscan.core.errors import ClusterscanError
-from clusterscan.scan import read_ahead
+from clusterscan.scan.fast import read_ahead
 
 BLOCK = 4
 

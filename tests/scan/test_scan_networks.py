@@ -7,12 +7,10 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.core.errors import ConfigError, ImageError, ModelError
 from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED
 from clusterscan.networks.registry import build
-from clusterscan.scan.cutting import cut
-from clusterscan.scan.dense import dense_grid, grid_step
-from clusterscan.scan.finer import finer
-from clusterscan.scan.fused import Pointwise, fused
-from clusterscan.scan.tile import scan_tile
-from clusterscan.scan.windowed import windowed_logits
+from clusterscan.scan.dense_scan import dense_grid, grid_step
+from clusterscan.scan.fast.scan_copy import Pointwise, finer, fused
+from clusterscan.scan.tile_scan import scan_tile
+from clusterscan.scan.windowed_scan import cut, windowed_logits
 
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
 CARD = {"views": [{"normalisation": UNCHANGED}]}

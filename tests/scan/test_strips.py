@@ -6,11 +6,10 @@ import torch
 
 from clusterscan.config.networks import DENSE_NAMES, HEAD_CELLS, NetworkSettings
 from clusterscan.networks.registry import build
-from clusterscan.scan import strips
-from clusterscan.scan.dense import dense_grid
-from clusterscan.scan.fused import fused
-from clusterscan.scan.scan_copy import scan_copy
-from clusterscan.scan.strips import Stripped, in_strips
+from clusterscan.scan.dense_scan import dense_grid
+from clusterscan.scan.fast import strips
+from clusterscan.scan.fast.scan_copy import fused, scan_copy
+from clusterscan.scan.fast.strips import Stripped, in_strips
 
 CHAINS = ("baseline", "resnet18", "vgg16", "spinalnet_vgg", "mobilenet")
 

@@ -11,8 +11,7 @@ from clusterscan.config.validation import GalaxiesSignal, InjectionGrid, SzSigna
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
-from clusterscan.physics.pressure import shape_at
-from clusterscan.physics.spectra import sz_uk
+from clusterscan.physics.sz_effect import shape_at, sz_uk
 from clusterscan.selection import probe as probes
 from clusterscan.selection.probe import (
     add_signal,

@@ -7,7 +7,7 @@ from scipy.stats import chisquare, kstest
 
 from clusterscan.config.validation import InjectionGrid, SelectionSettings
 from clusterscan.core import sky
-from clusterscan.physics.cosmology import HaloTable, halo_table
+from clusterscan.physics.mass_function import HaloTable, halo_table
 from clusterscan.selection.completeness import Completeness, Expected, expected_of, mass_function
 from clusterscan.selection.randoms import follows_coverage, random_positions
 

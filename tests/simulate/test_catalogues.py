@@ -7,8 +7,8 @@ import pytest
 from clusterscan.config.simulation import HaloSettings, KnownSettings, SimulationSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-from clusterscan.physics import cosmology
-from clusterscan.simulate.catalogues import known_of_cell, truth_of_cell
+from clusterscan.physics.mass_function import halo_table
+from clusterscan.simulate.simulated_catalogues import known_of_cell, truth_of_cell
 
 SEED = 11
 CELLS = range(800, 830)
@@ -58,7 +58,7 @@ def test_every_cluster_lies_in_its_cell_under_its_own_name(truth):
 
 
 def test_halo_numbers_follow_the_mass_function(truth):
-    table = cosmology.halo_table(5e12, 0.05, 2.0)
+    table = halo_table(5e12, 0.05, 2.0)
     edges = np.exp(table.ln_mass_edges)
     expected = table.per_deg2.sum(axis=1) * AREA
     for mass in (5e13, 1e14, 2e14):

@@ -9,16 +9,15 @@ from astropy.wcs import WCS
 from clusterscan.config.simulation import InfraredSettings, MicrowaveSettings, SimulationSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
-from clusterscan.physics import spectra
+from clusterscan.physics import sz_effect
 from clusterscan.physics.psf import PSFS
-from clusterscan.simulate import infrared, microwave, power
-from clusterscan.simulate.cells import Kind
-from clusterscan.simulate.deposit import convolve_gaussians, deposit
-from clusterscan.simulate.frame import Frame
-from clusterscan.simulate.gaussian_sky import gaussian_sky
+from clusterscan.simulate import infrared, microwave, microwave_sky
+from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
 from clusterscan.simulate.halos import halos_of_cell
 from clusterscan.simulate.infrared import render_infrared
 from clusterscan.simulate.microwave import render_microwave
+from clusterscan.simulate.microwave_sky import gaussian_sky
+from clusterscan.simulate.sky_cells import Kind
 
 SEED = 11
 PLACES = [(150.0, 2.0), (0.0, -0.1), (40.0, 89.95), (210.0, -89.9)]
@@ -143,7 +142,7 @@ def test_the_cmb_has_the_input_spectrum(make_frame):
         field = gaussian_sky(Frame(wcs, shape, 0).pixel_vectors(), seed=SEED, kind=Kind.CMB)
         ell, cl = _spectrum(field, 1.0)
         edges = np.array([500, 800, 1100, 1400, 1700, 2000, 2500, 3000])
-        expected = _spectrum_mean(power.cmb_cl, ell, edges)
+        expected = _spectrum_mean(microwave_sky.cmb_cl, ell, edges)
         ratios.append(_spectrum_mean(None, ell, edges, cl) / expected)
     mean = np.mean(ratios, axis=0)
     np.testing.assert_allclose(mean, 1.0, atol=0.12)
@@ -184,7 +183,7 @@ def test_a_cluster_lowers_f090_by_its_compton_parameter(make_frame):
     disc = np.hypot(x, y) * 0.5 < 4 * halos.theta500_arcmin[big]
     ring = (np.hypot(x, y) * 0.5 > 50) & ~disc
     measured = (image[0][disc] - np.median(image[0][ring])).sum() * 0.25
-    expected = spectra.sz_uk(97.8) * halos.y500_arcmin2[big]
+    expected = sz_effect.sz_uk(97.8) * halos.y500_arcmin2[big]
     # within 4 R500 the profile holds up to 2.2 times Y(R500); neighbours add some
     assert 1.0 < measured / expected < 3.0
     assert image[0][115:126, 115:126].min() < 5 * np.median(image[0][ring])

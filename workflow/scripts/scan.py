@@ -17,7 +17,7 @@ from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_to_c
 from clusterscan.flow.job import block_arguments, run_stage
 from clusterscan.formats.map_tile import write_map_tile
 from clusterscan.formats.tile_image import TileImage, read_tile
-from clusterscan.scan.read_ahead import ReadAhead
+from clusterscan.scan.fast.read_ahead import ReadAhead
 from clusterscan.scan.scanners import (
     FusionScanner,
     Scanner,

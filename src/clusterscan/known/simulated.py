@@ -32,7 +32,7 @@ def simulated_table(
     if selection == "candidates":
         judged_candidates = simulator("catalogue", "candidates")
         return judged_candidates(tiles, tile_order, seed=seed, settings=settings)
-    from clusterscan.simulate.catalogues import known_of_cell, truth_of_cell
+    from clusterscan.simulate.simulated_catalogues import known_of_cell, truth_of_cell
 
     parts = []
     for cell in with_margin(tiles, tile_order):

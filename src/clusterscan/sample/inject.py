@@ -14,9 +14,8 @@ import pandas as pd
 
 from clusterscan.config.sample import InjectionSettings
 from clusterscan.config.validation import SzSignal
-from clusterscan.physics import cosmology, pressure
-from clusterscan.physics.spectra import sz_uk
-from clusterscan.physics.sz_template import beam_window, template_window
+from clusterscan.physics import cosmology, sz_effect
+from clusterscan.physics.sz_effect import beam_window, sz_uk, template_window
 
 _PADDING = 3  # the transform's side in crops: profiles reach far beyond a crop
 _KEY = 17  # keeps these draws apart from those of positions
@@ -41,7 +40,7 @@ def draw_clusters(
             "m500c_msun": mass,
             "z": z,
             "theta500_arcmin": cosmology.angle_arcmin(cosmology.r500_mpc(mass, z), z),
-            "y0": pressure.central_compton(settings.hydrostatic_one_minus_b * mass, z),
+            "y0": sz_effect.central_compton(settings.hydrostatic_one_minus_b * mass, z),
         }
     )
 

@@ -1,4 +1,4 @@
-"""The plain filter of a survey, run on one tile: what the networks must beat.
+"""The plain filter of a survey, run on one tile: the yardstick for the networks.
 
 Pixel coordinates are 0-based with centres at integers; images are (bands, y, x).
 """
@@ -11,8 +11,8 @@ from scipy.ndimage import map_coordinates
 from clusterscan.config.scan import MatchedFilterSettings, MultiscaleFilterSettings
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED, SATURATED
-from clusterscan.scan.matched import matched_filter
-from clusterscan.scan.multiscale import multiscale_filter
+from clusterscan.scan.matched_filter import matched_filter
+from clusterscan.scan.multiscale_filter import multiscale_filter
 from clusterscan.scan.validity import (
     NO_COVERAGE,
     NO_COVERAGE_PLANE,
@@ -39,14 +39,14 @@ def filter_tile(
     image : float ndarray, shape (bands, ny, nx)
         The tile's image; NaN counts as no coverage.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes (`clusterscan.formats.mask_planes.PLANES`); bright stars are left out, for a
-        filter answers to their wings as to a cluster.
+        Bit planes (`clusterscan.formats.mask_planes.PLANES`); bright stars are left out, since a
+        filter takes their wings for a cluster.
     pixel_scale_arcsec : float
         Pixel size [arcsec].
     x, y : float ndarray, shape (n,)
-        Where to read the S/N, in image pixels.
+        Positions of the map pixels, in image pixels.
     settings : MatchedFilterSettings or MultiscaleFilterSettings
-        Which filter, and how.
+        The filter.
 
     Returns
     -------
@@ -60,7 +60,13 @@ def filter_tile(
     ImageError
         If shapes do not fit each other or the settings' number of bands.
     """
-    _check(image, mask, x, y)
+    if image.ndim != 3 or image.shape[1:] != mask.shape:
+        raise ImageError(
+            f"image {image.shape} and mask {mask.shape} do not fit; expected (bands, ny, nx) and "
+            "(ny, nx): run preprocess again for this tile"
+        )
+    if np.shape(x) != np.shape(y) or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ImageError("positions x and y must be finite and of one shape; check the tile's WCS")
     covered = ((mask & NO_COVERAGE_PLANE) == 0) & np.isfinite(image).all(axis=0)
     usable = covered & ((mask & _BAD_PLANES) == 0)
     reason = _reason_of_pixel(covered, usable, mask, x, y)
@@ -73,7 +79,7 @@ def filter_tile(
     else:
         result = multiscale_filter(filled, usable, pixel_scale_arcsec, settings)
     significance, fraction, factor = result
-    # Block-averaged pixels: the block's centre in pixels of the blocks.
+    # The filter may have averaged blocks of pixels: positions in pixels of those blocks.
     where = [(np.asarray(axis) + 0.5) / factor - 0.5 for axis in (y, x)]
     seen = map_coordinates(fraction, where, order=1, mode="nearest")
     reason[(reason == VALID) & (seen < settings.min_valid_fraction)] = TOO_FEW_PIXELS
@@ -83,19 +89,10 @@ def filter_tile(
     return snr, reason
 
 
-def _check(image: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[1:] != mask.shape:
-        raise ImageError(
-            f"image {image.shape} and mask {mask.shape} do not fit; expected (bands, ny, nx) and "
-            "(ny, nx): run preprocess again for this tile"
-        )
-    if np.shape(x) != np.shape(y) or not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ImageError("positions x and y must be finite and of one shape; check the tile's WCS")
-
-
 def _reason_of_pixel(
     covered: np.ndarray, usable: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
+    """Return why each position's own pixel is left out, or 0."""
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     inside = (column >= 0) & (row >= 0) & (row < covered.shape[0]) & (column < covered.shape[1])
     reason = np.full(np.shape(x), NO_COVERAGE, dtype=np.uint8)

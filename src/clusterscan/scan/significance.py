@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+# 1 / the normal quantile of 3/4. astropy's mad_std rounds it differently in the last digit, which
+# would change the bytes of every filter map.
 MAD_TO_SIGMA = 1.4826022185056018
 FEWEST_PIXELS = 50  # a median absolute deviation of fewer pixels is noise itself
 
@@ -20,8 +22,8 @@ def robust_centre_and_sigma(values: np.ndarray) -> tuple[float, float]:
 def local_significance(image: np.ndarray, valid: np.ndarray, radius_px: float) -> np.ndarray:
     """Return (image - local median) / local robust sigma.
 
-    Both are measured in boxes of half side ``radius_px`` on a grid of half that spacing and
-    interpolated between, so clusters and sources, being few, leave them alone.
+    Both are measured in boxes of half side ``radius_px``, on a grid of half that spacing, and
+    interpolated in between. Medians ignore the clusters and sources, which fill few pixels.
 
     Parameters
     ----------
@@ -50,6 +52,7 @@ def local_significance(image: np.ndarray, valid: np.ndarray, radius_px: float) -
     everywhere = robust_centre_and_sigma(image[valid])
     if not everywhere[1] > 0:
         return np.zeros(image.shape)
+    # Boxes with too few good pixels, as at the tile's edge, take the values of the whole tile.
     unknown = ~(sigma > 0)
     centre[unknown], sigma[unknown] = everywhere
     return (image - _spread(centre, nodes, image.shape)) / _spread(sigma, nodes, image.shape)

@@ -1,4 +1,4 @@
-"""Which map pixels a scan can say something about."""
+"""Which map pixels get a value in a scan, and the reason why the others do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clusterscan.formats.mask_planes import (
 
 VALID, NO_COVERAGE, MASKED, TOO_FEW_PIXELS = 0, 1, 2, 3
 EXCLUDED_FOR = {4: BRIGHT_STAR, 5: LARGE_GALAXY, 6: POINT_SOURCE, 7: SURVEY_MASK}
-"""Reasons of sky that masks with ``use: exclude`` leave out, and the planes that say so."""
+"""Reasons for sky that masks with ``use: exclude`` leave out, and their bit planes."""
 NO_COVERAGE_PLANE = 1
 
 
@@ -29,7 +29,7 @@ def reasons(
     min_valid_fraction: float,
     bad_planes: int,
 ) -> np.ndarray:
-    """Return why each map pixel is left out, or 0.
+    """Return the reason why each map pixel is left out, or 0.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def reasons(
     x, y : float ndarray, shape (n,)
         Positions of the map pixels [px].
     window_px : int
-        Side of the window that is judged.
+        Side of the window whose pixels are counted.
     min_valid_fraction : float
         Least share of good pixels in the window.
     bad_planes : int
@@ -72,8 +72,8 @@ def reasons(
 def masked_because(mask: np.ndarray) -> np.ndarray:
     """Return the reason of masked pixels: 4 to 7 where masks exclude them, else 2 (masked).
 
-    Of several planes the first counts; a pixel of one mask that excludes and another that flags
-    may be told by the latter's.
+    If several planes are set, the first one counts. A pixel has one EXCLUDED bit for all masks, so
+    where one mask excludes and another only flags, the reason may name the latter.
     """
     found = np.full(mask.shape, MASKED, dtype=np.uint8)
     excluded = (mask & EXCLUDED) != 0
@@ -83,7 +83,7 @@ def masked_because(mask: np.ndarray) -> np.ndarray:
 
 
 def flags_at(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    """Return the planes that flag candidates at positions; None where nothing in the image does.
+    """Return the planes that flag candidates at positions; None if nothing in the image does.
 
     Parameters
     ----------
@@ -111,13 +111,17 @@ def flags_at(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray | Non
 def first_pixel(position: np.ndarray, size_px: int) -> np.ndarray:
     """Return the first pixel of boxes of a size, centred as near to positions as pixels allow.
 
-    NaN gives a pixel outside any image.
+    NaN gives a pixel far outside any image.
     """
     first = np.floor(np.asarray(position, dtype=np.float64) - (size_px - 1) / 2 + 0.5)
     return np.where(np.isfinite(first), first, -(2.0**40)).astype(np.int64)
 
 
 def _box_sum(bad: np.ndarray, column: np.ndarray, row: np.ndarray, size: int) -> np.ndarray:
+    """Return the number of bad pixels in boxes, from sums over all pixels below and left of each.
+
+    Four look-ups give a box of any size, where summing each box would read size**2 pixels.
+    """
     total = np.zeros((bad.shape[0] + 1, bad.shape[1] + 1), dtype=np.int64)
     np.cumsum(np.cumsum(bad, axis=0, dtype=np.int64), axis=1, out=total[1:, 1:])
     low_x, low_y, high_x, high_y = column, row, column + size, row + size

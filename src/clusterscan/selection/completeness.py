@@ -25,7 +25,7 @@ from scipy.special import expit, logit
 
 from clusterscan.config.validation import InjectionGrid
 from clusterscan.core.atomic import atomic_path
-from clusterscan.physics.cosmology import HaloTable, halo_table
+from clusterscan.physics.mass_function import HaloTable, halo_table
 from clusterscan.validate.recovery import wilson
 
 PIVOT_MSUN, PIVOT_Z = 3e14, 0.6

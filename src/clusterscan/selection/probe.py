@@ -34,11 +34,10 @@ from clusterscan.preprocess.binning import bin_image
 from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.sample.inject import decrement_uk
 from clusterscan.scan.scanners import FusionScanner, Scanner
-from clusterscan.simulate.deposit import convolve_gaussians, deposit
-from clusterscan.simulate.frame import Frame
+from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
+from clusterscan.simulate.galaxies import draw_members
 from clusterscan.simulate.halos import Halos, make_halos
 from clusterscan.simulate.infrared import flux_nanomaggies
-from clusterscan.simulate.members import draw_members
 
 _SCRAMBLING_KEY = 31
 

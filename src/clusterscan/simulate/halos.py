@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from clusterscan.config.simulation import HaloSettings
-from clusterscan.physics import cosmology, pressure
-from clusterscan.physics.richness import mean_richness
-from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
+from clusterscan.physics import cosmology, sz_effect
+from clusterscan.physics.mass_function import HaloTable, halo_table, mean_richness
+from clusterscan.simulate.sky_cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Halos:
     theta500_arcmin : float64
         Angular R500 of the pressure profile's mass, (1 - b) M.
     compton_amplitude : float64
-        A of `pressure.compton_amplitude`, with scatter.
+        A of `sz_effect.compton_amplitude`, with scatter.
     richness : float64
         Expected richness, with intrinsic scatter and without counting noise.
     """
@@ -56,12 +56,12 @@ class Halos:
     @property
     def y0(self) -> np.ndarray:
         """Central Compton parameter."""
-        return self.compton_amplitude * pressure.shape_at(0.0)
+        return self.compton_amplitude * sz_effect.shape_at(0.0)
 
     @property
     def y500_arcmin2(self) -> np.ndarray:
         """Compton parameter integrated over the disc of theta500 [arcmin2]."""
-        return self.compton_amplitude * self.theta500_arcmin**2 * pressure.disc_integral()
+        return self.compton_amplitude * self.theta500_arcmin**2 * sz_effect.disc_integral()
 
     @staticmethod
     def concatenate(parts: list[Halos]) -> Halos:
@@ -71,6 +71,20 @@ class Halos:
         )
 
 
+def draw_masses(
+    table: HaloTable, rng: np.random.Generator, area_deg2: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the (m500c_msun, z) of the halos on an area: Poisson, unclustered."""
+    mean = table.per_deg2.ravel() * area_deg2
+    cumulative = np.cumsum(mean)
+    count = rng.poisson(cumulative[-1])
+    bins = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+    i, j = np.divmod(np.minimum(bins, mean.size - 1), table.per_deg2.shape[1])
+    ln_mass = table.ln_mass_edges[i] + rng.random(count) * np.diff(table.ln_mass_edges)[i]
+    z = table.z_edges[j] + rng.random(count) * np.diff(table.z_edges)[j]
+    return np.exp(ln_mass), z
+
+
 @lru_cache(maxsize=256)
 def halos_of_cell(cell: int, seed: int, settings: HaloSettings) -> Halos:
     """Draw a cell's halos: Poisson in mass and redshift, uniform on the sky.
@@ -78,9 +92,9 @@ def halos_of_cell(cell: int, seed: int, settings: HaloSettings) -> Halos:
     Two Gaussian numbers are drawn for every halo whatever the scatter, so the halos stay in
     place when a scatter is changed.
     """
-    table = cosmology.halo_table(settings.group_m500c_min_msun, settings.z_min, settings.z_max)
+    table = halo_table(settings.group_m500c_min_msun, settings.z_min, settings.z_max)
     rng = generator(seed, Kind.HALOS, cell)
-    mass, z = table.draw(rng, GENERATION_AREA_DEG2)
+    mass, z = draw_masses(table, rng, GENERATION_AREA_DEG2)
     ra, dec = uniform_positions(rng, cell, len(mass))
     gas, galaxies = rng.standard_normal((2, len(mass)))
     order = np.argsort(-mass, kind="stable")
@@ -131,7 +145,7 @@ def make_halos(
         m500c_msun=m500c_msun,
         r500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(m500c_msun, z), z),
         theta500_arcmin=cosmology.angle_arcmin(cosmology.r500_mpc(hydrostatic, z), z),
-        compton_amplitude=pressure.compton_amplitude(hydrostatic, z)
+        compton_amplitude=sz_effect.compton_amplitude(hydrostatic, z)
         * np.exp(settings.y_scatter_ln * gas),
         richness=mean_richness(m500c_msun, z) * np.exp(settings.richness_scatter_ln * galaxies),
     )

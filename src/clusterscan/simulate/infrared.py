@@ -9,14 +9,19 @@ from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.physics.psf import PSFS
-from clusterscan.simulate import bright_stars
-from clusterscan.simulate.bright_stars import BrightStars
-from clusterscan.simulate.cells import Kind, generator
-from clusterscan.simulate.deposit import convolve_gaussians, deposit
-from clusterscan.simulate.frame import Frame
-from clusterscan.simulate.galaxies import field_galaxies_of_cell
-from clusterscan.simulate.members import members_of_cell
-from clusterscan.simulate.stars import bright_stars_of_cell, faint_stars_of_cell
+from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
+from clusterscan.simulate.galaxies import field_galaxies_of_cell, members_of_cell
+from clusterscan.simulate.sky_cells import Kind, generator
+from clusterscan.simulate.stars import (
+    REACH_ARCMIN,
+    BrightStars,
+    add_stars,
+    bright_stars_of_cell,
+    faint_stars_of_cell,
+    mark_circles,
+    mask_radius_px,
+    spike_sources,
+)
 
 BANDS = ("W1", "W2")
 ZERO_POINT_MAG = 22.5
@@ -93,17 +98,17 @@ def render_infrared(
     for band, psf in enumerate(PSFS):
         variances = psf.variances_px2(scale)
         wide = convolve_gaussians(grids[band], psf.amplitudes, variances, spline=True)
-        bright_stars.add_stars(wide, frame, stars, band, psf, sigma[band])
+        add_stars(wide, frame, stars, band, psf, sigma[band])
         image[band] = frame.inner(wide)
         limit = flux_nanomaggies(np.array(settings.infrared.saturation_vega_mag[band]))
         full_well = np.float32(limit * psf.peak(scale))
         mask[image[band] > full_well] |= SATURATED
         np.minimum(image[band], full_well, out=image[band])
-    radius = bright_stars.mask_radius_px(
+    radius = mask_radius_px(
         stars.flux[0], sigma[0], PSFS[0], scale, settings.infrared.mask_level_sigma
     )
     b = frame.border_px
-    bright_stars.mark_circles(mask, BRIGHT_STAR, stars.x - b, stars.y - b, radius)
+    mark_circles(mask, BRIGHT_STAR, stars.x - b, stars.y - b, radius)
     if noise_key is not None:
         _add_noise(image, sigma, seed, noise_key)
     return image, mask
@@ -113,7 +118,7 @@ def _point_sources(
     frame: Frame, stars: BrightStars, seed: int, settings: SimulationSettings, sigma: float
 ) -> np.ndarray:
     """Deposit all but the bright stars, and those stars' spikes; shape (2, ny, nx)."""
-    spike_x, spike_y, spike_flux = bright_stars.spike_sources(frame, stars, sigma)
+    spike_x, spike_y, spike_flux = spike_sources(frame, stars, sigma)
     parts: list[Columns] = [(spike_x, spike_y, spike_flux[0], spike_flux[1])]
     infrared = settings.infrared
     for cell in frame.cells().tolist():
@@ -141,12 +146,12 @@ def _placed(frame: Frame, ra, dec, w1, w2) -> Columns:
 def _bright_stars(frame: Frame, seed: int, settings: SimulationSettings) -> BrightStars:
     columns: tuple[np.ndarray, ...] = tuple(np.zeros((4, 0)))
     if settings.infrared.stars:
-        cells = frame.cells(bright_stars.REACH_ARCMIN).tolist()
+        cells = frame.cells(REACH_ARCMIN).tolist()
         parts = [bright_stars_of_cell(cell, seed, settings.infrared) for cell in cells]
         columns = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
     ra, dec, w1, w2 = columns
     x, y = frame.to_pixel(ra, dec)
-    near = frame.inside(x, y, bright_stars.REACH_ARCMIN * 60.0 / frame.scale_arcsec)
+    near = frame.inside(x, y, REACH_ARCMIN * 60.0 / frame.scale_arcsec)
     flux = flux_nanomaggies(np.stack([w1[near], w2[near]]))
     return BrightStars(ra[near], dec[near], x[near], y[near], flux)
 

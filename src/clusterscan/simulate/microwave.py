@@ -10,14 +10,11 @@ from scipy import fft
 
 from clusterscan.config.simulation import MicrowaveSettings, SimulationSettings
 from clusterscan.core.errors import ImageError
-from clusterscan.physics import pressure, spectra
-from clusterscan.simulate import power
-from clusterscan.simulate.cells import Kind, generator
-from clusterscan.simulate.deposit import convolve_gaussians, deposit
-from clusterscan.simulate.frame import Frame
-from clusterscan.simulate.gaussian_sky import gaussian_sky
+from clusterscan.physics import sz_effect
+from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
 from clusterscan.simulate.halos import Halos, halos_of_cell
-from clusterscan.simulate.point_sources import sources_of_cell
+from clusterscan.simulate.microwave_sky import cib_scaling, gaussian_sky, noise_cl, sources_of_cell
+from clusterscan.simulate.sky_cells import Kind, generator
 
 BANDS = ("f090", "f150", "f220")
 HALO_REACH_ARCMIN = 60.0
@@ -79,9 +76,9 @@ def render_microwave(
     points = _point_sources(frame, seed, microwave)
     image = np.empty((3, *frame.shape), dtype=np.float32)
     for band in range(3):
-        smooth = diffuse[0] + diffuse[1] * np.float32(power.cib_scaling(ghz[band]))
+        smooth = diffuse[0] + diffuse[1] * np.float32(cib_scaling(ghz[band]))
         if compton is not None:
-            smooth += compton * np.float32(spectra.sz_uk(ghz[band]))
+            smooth += compton * np.float32(sz_effect.sz_uk(ghz[band]))
         variance = sigma_px[band : band + 1] ** 2
         one = (1.0,)
         wide = convolve_gaussians(smooth, one, variance, spline=False)
@@ -109,7 +106,7 @@ def _point_sources(frame: Frame, seed: int, settings: MicrowaveSettings) -> np.n
     x, y = frame.to_pixel(ra, dec)
     near = frame.inside(x, y)
     solid_angle = (frame.scale_arcsec / 60.0 * _ARCMIN) ** 2
-    kelvin = spectra.uk_sr_per_jansky(np.array(settings.frequency_sz_ghz)) / solid_angle
+    kelvin = sz_effect.uk_sr_per_jansky(np.array(settings.frequency_sz_ghz)) / solid_angle
     return deposit(x[near], y[near], flux[:, near] * kelvin[:, None], frame.wide_shape)
 
 
@@ -125,7 +122,7 @@ def _compton_map(
     halos = halos.take(halos.y500_arcmin2 > _FAINTEST_Y500_ARCMIN2)
     x, y = frame.to_pixel(halos.ra_deg, halos.dec_deg)
     scale = frame.scale_arcsec / 60.0
-    reach = np.minimum(pressure.EXTENT_R500 * halos.theta500_arcmin, HALO_REACH_ARCMIN)
+    reach = np.minimum(sz_effect.EXTENT_R500 * halos.theta500_arcmin, HALO_REACH_ARCMIN)
     ny, nx = frame.wide_shape
     span = reach / scale * 1.05 + 1
     near = (x > -span) & (x < nx - 1 + span) & (y > -span) & (y < ny - 1 + span)
@@ -148,7 +145,7 @@ def _paint(compton, vectors, halos: Halos, i: int, centre_px, span: float, scale
     # The chord is the angle to 1e-5 within a degree, and good at the poles.
     distance = np.sqrt(np.einsum("ijk,ijk->ij", difference, difference)) / _ARCMIN
     theta500 = halos.theta500_arcmin[i]
-    stamp = pressure.shape_at(distance / theta500)
+    stamp = sz_effect.shape_at(distance / theta500)
     _average_core(stamp, x - x0, y - y0, scale / theta500)
     compton[y0:y1, x0:x1] += halos.compton_amplitude[i] * np.nan_to_num(stamp)
 
@@ -166,7 +163,7 @@ def _average_core(stamp: np.ndarray, x: float, y: float, pixel_r500: float) -> N
         return
     dy = (rows[:, None] + _SUB - y)[:, None, :, None]
     dx = (columns[:, None] + _SUB - x)[None, :, None, :]
-    fine = pressure.shape_at(np.sqrt(dy**2 + dx**2) * pixel_r500)
+    fine = sz_effect.shape_at(np.sqrt(dy**2 + dx**2) * pixel_r500)
     stamp[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = fine.mean(axis=(2, 3))
 
 
@@ -190,7 +187,7 @@ def _noise(
     noise = np.empty((3, *shape), dtype=np.float32)
     for band in range(3):
         white = rng.standard_normal(full, dtype=np.float32)
-        amplitude = (np.sqrt(power.noise_cl(ell, band, settings)) / pixel).astype(np.float32)
+        amplitude = (np.sqrt(noise_cl(ell, band, settings)) / pixel).astype(np.float32)
         shaped = fft.irfft2(fft.rfft2(white, workers=1) * amplitude, s=full, workers=1)
         noise[band] = shaped[: shape[0], : shape[1]]
     return noise

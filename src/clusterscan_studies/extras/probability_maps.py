@@ -118,7 +118,7 @@ Scanner = Callable[[TileImage, np.ndarray, np.ndarray], np.ndarray]
 def scanner(folder: Path) -> Scanner:
     """Return a function that gives a trained network's probability at positions in a tile image."""
     from clusterscan.networks.card import load_model
-    from clusterscan.scan.tile import scan_tile
+    from clusterscan.scan.tile_scan import scan_tile
 
     network, card = load_model(folder)
     settings = ScanSettings(engine="windowed")

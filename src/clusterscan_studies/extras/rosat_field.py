@@ -22,7 +22,7 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.celestial_wcs import celestial_wcs
 from clusterscan.formats.tile_image import TileImage
-from clusterscan.simulate.deposit import convolve_gaussians
+from clusterscan.simulate.canvas import convolve_gaussians
 from clusterscan_studies.config.extras import RosatFieldSettings
 
 UNIT, BAND, NO_COVERAGE = "ct/arcmin2", "xray", 1
@@ -123,7 +123,7 @@ def probability_map(field: RosatField, folder: Path, step_px: int) -> np.ndarray
         If the network was trained on other bands or another pixel scale.
     """
     from clusterscan.networks.card import check_fits, load_model
-    from clusterscan.scan.tile import scan_tile
+    from clusterscan.scan.tile_scan import scan_tile
 
     network, card = load_model(folder)
     check_fits(card, 0, (BAND,), field.image.pixel_scale_arcsec)

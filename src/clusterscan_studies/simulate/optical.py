@@ -17,10 +17,9 @@ from scipy.optimize import nnls
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.errors import ConfigError
-from clusterscan.simulate.bright_stars import mark_circles
-from clusterscan.simulate.cells import Kind, generator
-from clusterscan.simulate.deposit import deposit
-from clusterscan.simulate.frame import Frame
+from clusterscan.simulate.canvas import Frame, deposit
+from clusterscan.simulate.sky_cells import Kind, generator
+from clusterscan.simulate.stars import mark_circles
 from clusterscan_studies.simulate.optical_sources import (
     BANDS,
     OpticalGalaxies,

@@ -20,10 +20,9 @@ import numpy as np
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.physics import cosmology
-from clusterscan.simulate.cells import Kind, generator
-from clusterscan.simulate.galaxies import characteristic_w1, draw_field_galaxies
+from clusterscan.simulate.galaxies import characteristic_w1, draw_field_galaxies, members_of_cell
 from clusterscan.simulate.halos import halos_of_cell
-from clusterscan.simulate.members import members_of_cell
+from clusterscan.simulate.sky_cells import Kind, generator
 from clusterscan.simulate.stars import bright_stars_of_cell, faint_stars_of_cell
 
 BANDS = ("g", "r", "i")

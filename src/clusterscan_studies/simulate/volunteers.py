@@ -21,7 +21,7 @@ import pandas as pd
 
 from clusterscan.config.simulation_xray import VolunteerSettings
 from clusterscan.core.atomic import atomic_path
-from clusterscan.simulate.cells import Kind, generator
+from clusterscan.simulate.sky_cells import Kind, generator
 
 ANSWERS = (
     "no emission",

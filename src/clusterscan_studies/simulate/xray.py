@@ -10,9 +10,8 @@ from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
-from clusterscan.simulate.cells import GENERATION_ORDER, Kind, generator
-from clusterscan.simulate.deposit import convolve_gaussians
-from clusterscan.simulate.frame import Frame
+from clusterscan.simulate.canvas import Frame, convolve_gaussians
+from clusterscan.simulate.sky_cells import GENERATION_ORDER, Kind, generator
 from clusterscan_studies.simulate.xray_sources import XraySources, beta_radius, sources_of_cell
 from clusterscan_studies.simulate.xray_telescope import Pointing, pointing_of_cell, pointings_around
 

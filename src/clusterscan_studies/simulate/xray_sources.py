@@ -15,8 +15,8 @@ import numpy as np
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.physics import cosmology
-from clusterscan.simulate.cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 from clusterscan.simulate.halos import halos_of_cell
+from clusterscan.simulate.sky_cells import GENERATION_AREA_DEG2, Kind, generator, uniform_positions
 from clusterscan_studies.simulate.optical_sources import field_of_cell
 
 LOW_KEV, HIGH_KEV = 0.5, 2.0

@@ -21,7 +21,7 @@ import numpy as np
 
 from clusterscan.config.simulation_xray import XraySettings
 from clusterscan.core import sky
-from clusterscan.simulate.cells import Kind, generator
+from clusterscan.simulate.sky_cells import Kind, generator
 
 PSF_LIMIT_ARCSEC = 300.0
 """The point-spread functions end here."""

@@ -10,9 +10,12 @@ import pytest
 from clusterscan.config.simulation import OpticalSettings, SimulationSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError
-from clusterscan.simulate.galaxies import draw_field_galaxies, field_galaxies_of_cell
+from clusterscan.simulate.galaxies import (
+    draw_field_galaxies,
+    field_galaxies_of_cell,
+    members_of_cell,
+)
 from clusterscan.simulate.halos import halos_of_cell
-from clusterscan.simulate.members import members_of_cell
 from clusterscan_studies.simulate import optical
 from clusterscan_studies.simulate.optical import OpticalPsf, pixel_noise, render_optical
 from clusterscan_studies.simulate.optical_sources import (

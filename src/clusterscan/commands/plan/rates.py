@@ -28,9 +28,9 @@ from clusterscan.core.errors import ConfigError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.registry import build
-from clusterscan.scan.dense import as_batch, dense_grid
-from clusterscan.scan.scan_copy import scan_copy
-from clusterscan.scan.windowed import windowed_logits
+from clusterscan.scan.dense_scan import as_batch, dense_grid
+from clusterscan.scan.fast.scan_copy import scan_copy
+from clusterscan.scan.windowed_scan import windowed_logits
 
 # A forward pass and twice as much backward (Kaplan et al. 2020, arXiv:2001.08361, sect. 2.1).
 _TRAINING_PER_FORWARD = 3.0

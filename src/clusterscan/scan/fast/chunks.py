@@ -1,7 +1,9 @@
 """Which parts of a tile's grid are computed at once.
 
-A tile is a diamond in its image, so that bands of rows, each as wide as the diamond is there,
-leave its corners out; but each has a context around it. The cheapest number of bands is taken.
+A HEALPix tile is a diamond in its square image. Bands of rows, each only as wide as the diamond is
+there, leave the empty corners out; but every band also needs a context around it, which is computed
+twice where bands meet. More bands save corners and cost context, so all counts are tried and the
+cheapest is taken.
 """
 
 from __future__ import annotations
@@ -14,28 +16,27 @@ Chunk = tuple[slice, slice]
 
 
 def chunks(outline: np.ndarray, around: int, most: float) -> list[Chunk]:
-    """Return rows and columns that cover an outline at the least cost, no two overlapping.
+    """Return rectangles (rows, columns) that cover an outline at the least cost, without overlap.
 
     Parameters
     ----------
     outline : bool ndarray, shape (my, mx)
-        Which cells of the grid may be wanted.
+        Cells of the grid that may be wanted.
     around : int
-        Cells of context that a chunk has in each direction, both sides together.
+        Cells of context of a chunk in each direction, both sides together.
     most : float
-        Most cells that are computed at once, context counted; a chunk of half its context always
-        may.
+        Most cells that are computed at once, context counted. A chunk as large as half its context
+        is always allowed, since smaller ones would compute the same context over and over.
     """
-    # Chunks smaller than half their context would compute it over and over.
     least = max(around // 2, 1)
     most = max(most, (least + around) ** 2)
     counts = range(1, -(-outline.shape[0] // least) + 1)
     covers = (_cover(outline, count, around, most) for count in counts)
-    return min((c for c in covers if c is not None), key=lambda cover: _cost(cover, around))
+    return min((c for c in covers if c is not None), key=lambda cover: _cells(cover, around))
 
 
 def _cover(outline: np.ndarray, bands: int, around: int, most: float) -> list[Chunk] | None:
-    """Return chunks in so many bands of rows; None where they would be too high to be computed."""
+    """Return chunks in a number of bands of rows; None if bands that high exceed the memory."""
     found: list[Chunk] = []
     for rows in _parts(0, outline.shape[0], bands):
         widest = int(most // (rows.stop - rows.start + around)) - around
@@ -48,11 +49,13 @@ def _cover(outline: np.ndarray, bands: int, around: int, most: float) -> list[Ch
     return found
 
 
-def _cost(cover: list[Chunk], around: int) -> int:
+def _cells(cover: list[Chunk], around: int) -> int:
+    """Return the number of cells that a cover computes, context counted."""
     sides = ([part.stop - part.start + around for part in chunk] for chunk in cover)
     return sum(height * width for height, width in sides)
 
 
 def _parts(start: int, stop: int, count: int) -> list[slice]:
+    """Divide a range into slices of equal length, to rounding."""
     edges = np.linspace(start, stop, count + 1).round().astype(int)
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]

@@ -11,19 +11,19 @@ Item = TypeVar("Item")
 
 
 class ReadAhead(Generic[Item]):
-    """Gives what a function reads of tiles, a few of which are read before they are asked for.
+    """Reads tiles by a function, a few of them on other threads before they are asked for.
 
-    Which tiles come next is guessed from an order. A wrong guess costs a reading and changes
-    nothing; a reading that fails does so when its tile is asked for.
+    The next tiles are guessed from an order. A wrong guess costs one reading and changes nothing;
+    a reading that fails raises its error when its tile is asked for, as without reading ahead.
 
     Parameters
     ----------
     read : callable
-        Tile to what is read of it; called on other threads.
+        Reads a tile's item; called on other threads.
     order : sequence of int
-        The tiles, in the order in which they are asked for, about.
+        The tiles, in roughly the order in which they will be asked for.
     ahead : int
-        How many are read ahead; 0: none, and no other thread is used.
+        Number of tiles that are read ahead; 0: none, and no other thread is used.
     """
 
     def __init__(self, read: Callable[[int], Item], order: Sequence[int], ahead: int):
@@ -47,13 +47,13 @@ class ReadAhead(Generic[Item]):
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __call__(self, tile: int) -> Item:
-        """Return what is read of a tile."""
+        """Return a tile's item."""
         if self._pool is None:
             return self._read(tile)
         mine = self._coming.pop(tile, None)
         place = self._place[tile] + 1
         following = self._order[place : place + self._ahead]
-        # What was guessed in vain is let go: memory holds no more tiles than are ahead.
+        # Wrong guesses are dropped, so memory never holds more tiles than are read ahead.
         for other in set(self._coming) - set(following):
             self._coming.pop(other).cancel()
         for other in following:

@@ -1,8 +1,10 @@
 """Coarse to fine: a wide grid first, the fine one only where it could show a candidate.
 
 A map is smooth on the scale of its windows, so a peak that would matter raises the coarse values
-around it. Positions are looked at again where any coarse value near them reaches a probability,
-which is chosen well below what detection keeps; elsewhere the coarse grid is interpolated.
+around it. Positions are computed again on the fine grid where any coarse value near them reaches a
+probability that is chosen well below what detection keeps; elsewhere the coarse grid is
+interpolated. This is the one approximation among the parts in this folder: candidates above the
+threshold are kept, values below it are not those of a fine scan.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 from scipy.special import logit
 
-from clusterscan.scan.dense import LogitGrid, cell_of
+from clusterscan.scan.windowed_scan import LogitGrid, cell_of
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,11 @@ def coarse_to_fine(
     x, y : float ndarray, shape (n,)
         Positions [px].
     wanted : bool ndarray, shape (n,)
-        Which of them are wanted, m of n.
+        True for the m positions whose logits are wanted.
     probability : float
-        As `could_matter` takes it.
+        Coarse probability from which on the fine value is computed.
     finely : callable
-        Gives the logits of some positions, for a mask (n,) of them.
+        Returns the fine logits of the positions that a mask (n,) chooses.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def coarse_to_fine(
     """
     near = np.zeros_like(wanted)
     near[wanted] = could_matter(coarse, x[wanted], y[wanted], probability)
-    log.info("%d of %d map pixels are looked at finely", near.sum(), wanted.sum())
+    log.info("%d of %d map pixels are computed on the fine grid", near.sum(), wanted.sum())
     logits = coarse.at(x[wanted], y[wanted])
     if near.any():
         logits[near[wanted]] = finely(near)
@@ -56,12 +58,12 @@ def coarse_to_fine(
 
 
 def could_matter(coarse: LogitGrid, x: np.ndarray, y: np.ndarray, probability: float) -> np.ndarray:
-    """Return at which positions a coarse value nearby reaches a probability.
+    """Return True where a coarse value near a position reaches a probability.
 
     Parameters
     ----------
     coarse : LogitGrid
-        Encloses the positions; values that were not computed are NaN and never matter.
+        Encloses the positions; values that were not computed (NaN) never matter.
     x, y : float ndarray, shape (n,)
         Positions [px].
     probability : float
@@ -70,9 +72,11 @@ def could_matter(coarse: LogitGrid, x: np.ndarray, y: np.ndarray, probability: f
     Returns
     -------
     bool ndarray, shape (n,)
-        Whether one of the 16 grid values around a position, two to each side, does.
+        True if one of the 16 grid values around a position, two to each side, does.
     """
     high = np.nan_to_num(coarse.values, nan=-np.inf) >= logit(probability)
+    # The cell's own four corners would miss a peak between them and the next ones, so each corner
+    # stands for its 3 x 3 neighbours: 4 x 4 grid values in all.
     around = maximum_filter(high, size=3, mode="constant", cval=False)
     i, _ = cell_of((x - coarse.x0) / coarse.step, around.shape[1])
     j, _ = cell_of((y - coarse.y0) / coarse.step, around.shape[0])

@@ -1,4 +1,10 @@
-"""Scan one tile: a network's probability at each map pixel."""
+"""Scan one tile: a network's probability at each map pixel.
+
+A tile is first prepared (normalised; map pixels without a good window left out), which any thread
+can do while the tile before is still with the network. Then the logits of the remaining map pixels
+are computed, crop by crop (`windowed_scan`) or from shared features (`dense_scan`), and turned into
+probabilities.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +20,15 @@ from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.normalise import Normalisation, apply
 from clusterscan.networks.whole import WholeNetwork
-from clusterscan.scan.coarse import coarse_to_fine
-from clusterscan.scan.dense import LogitGrid, dense_grid
+from clusterscan.scan.dense_scan import dense_grid
+from clusterscan.scan.fast.coarse import coarse_to_fine
 from clusterscan.scan.validity import VALID, reasons
-from clusterscan.scan.windowed import windowed_grid, windowed_logits
+from clusterscan.scan.windowed_scan import LogitGrid, windowed_grid, windowed_logits
 
 Scannable = ScanNetwork | WholeNetwork
 
-# A chunk of the fine look [px]: small, for most of a tile needs none; its overlap is at least half.
+# Size of a chunk of the fine look after a coarse one [px]. It is small, since most of a tile needs
+# no fine look, and a chunk is computed whole if it holds a single position that does.
 FINE_PIXELS = 300.0**2
 
 
@@ -32,7 +39,7 @@ class Prepared:
     Attributes
     ----------
     inputs : float32 ndarray, shape (bands, ny, nx)
-        Normalised, 0 where the image says nothing.
+        Normalised, 0 at bad pixels.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels [px].
     reason : uint8 ndarray, shape (n,)
@@ -57,19 +64,9 @@ def scan_tile(
     *,
     coarse: Network | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a network's probability at each map pixel, and why it is missing where it is.
+    """Return a network's probability at each map pixel, and the reason where it is missing.
 
-    Parameters
-    ----------
-    network, card, image, mask, x, y, settings
-        As `prepare_tile` takes them.
-    coarse : Network, optional
-        As `scan_prepared` takes it.
-
-    Returns
-    -------
-    probability, reason
-        As `scan_prepared` returns them.
+    Parameters are those of `prepare_tile` and `scan_prepared`.
     """
     tile = prepare_tile(network, card, image, mask, x, y, settings)
     return scan_prepared(network, tile, settings, coarse=coarse)
@@ -86,12 +83,12 @@ def prepare_tile(
     *,
     view: int = 0,
 ) -> Prepared:
-    """Return a tile normalised and judged; touches neither torch nor a GPU.
+    """Normalise a tile and find its valid map pixels; uses neither torch nor a GPU.
 
     Parameters
     ----------
     network : ScanNetwork or WholeNetwork
-        What will scan it.
+        The network that will scan the tile.
     card : dict
         Its model card, for the normalisation.
     image : float32 ndarray, shape (bands, ny, nx)
@@ -103,7 +100,7 @@ def prepare_tile(
     settings : ScanSettings
         Engine, grid step, validity.
     view : int
-        Of the card.
+        Number of the card's view.
 
     Raises
     ------
@@ -117,7 +114,13 @@ def prepare_tile(
             f"{card.get('file', 'the model')} joins several surveys and cannot scan the tiles of "
             "one; scan each survey with a network of its own"
         )
-    _check_shapes(network, image, mask, x, y)
+    if image.ndim != 3 or image.shape[0] != network.bands or image.shape[1:] != mask.shape:
+        raise ImageError(
+            f"image {image.shape} and mask {mask.shape} do not fit a model of {network.bands} "
+            "bands: give (bands, ny, nx) and (ny, nx) of the survey it was trained on"
+        )
+    if x.shape != y.shape or x.ndim != 1:
+        raise ImageError(f"x {x.shape} and y {y.shape} must be lists of the same length")
     bad = (mask & BAD_PLANES) != 0
     bad |= ~np.isfinite(image).all(axis=0)
     window, least = network.window_px, settings.min_valid_fraction
@@ -126,7 +129,13 @@ def prepare_tile(
     )
     if not (reason == VALID).any():
         return Prepared(np.zeros_like(image, dtype=np.float32), x, y, reason)
-    inputs = apply(image, _normalisation(card, view))
+    normalisation = Normalisation.from_json(card["views"][view]["normalisation"])
+    if normalisation.background != "kept":
+        raise ModelError(
+            f"{card.get('file', 'the model')} was trained on stamps less their own background, "
+            "and a tile has no such windows; train with normalisation.background: kept"
+        )
+    inputs = apply(image, normalisation)
     inputs[:, bad] = 0.0
     return Prepared(inputs, x, y, reason)
 
@@ -134,7 +143,7 @@ def prepare_tile(
 def scan_prepared(
     network: Network, tile: Prepared, settings: ScanSettings, *, coarse: Network | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a network's probability at each map pixel, and why it is missing where it is.
+    """Return a network's probability at each map pixel, and the reason where it is missing.
 
     Parameters
     ----------
@@ -145,7 +154,7 @@ def scan_prepared(
     settings : ScanSettings
         Engine, grid step, precision.
     coarse : Network, optional
-        What looks first where the settings have a coarse step; the network itself if left out.
+        The network of the coarse look, if the settings have a coarse step; default: the same.
 
     Returns
     -------
@@ -157,55 +166,37 @@ def scan_prepared(
     assert isinstance(network, Scannable)  # or the tile could not have been prepared for it
     probability = np.full(len(tile.x), np.nan, dtype=np.float32)
     wanted = tile.reason == VALID
-    if wanted.any():
-        first = coarse if isinstance(coarse, Scannable) else network
-        logits = _logits(network, first, tile, wanted, settings)
-        probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    return probability, tile.reason
-
-
-def _normalisation(card: dict[str, Any], view: int) -> Normalisation:
-    found = Normalisation.from_json(card["views"][view]["normalisation"])
-    if found.background != "kept":
-        raise ModelError(
-            f"{card.get('file', 'the model')} was trained on stamps less their own background, "
-            "and a tile has no such windows; train with normalisation.background: kept"
-        )
-    return found
-
-
-def _logits(
-    network: Scannable,
-    first: Scannable,
-    tile: Prepared,
-    wanted: np.ndarray,
-    settings: ScanSettings,
-) -> np.ndarray:
-    """Return the logits of the wanted positions."""
+    if not wanted.any():
+        return probability, tile.reason
+    first = coarse if isinstance(coarse, Scannable) else network
     device = choose_device(settings.device)
     for one in (network, first):
         one.eval().to(device)
     with fixed_threads(settings.threads):
         if settings.coarse_step_px is None:
-            return _finely(network, tile, wanted, settings)
-        grid = _grid(first, tile, wanted, settings, settings.coarse_step_px)
-        return coarse_to_fine(
-            grid,
-            tile.x,
-            tile.y,
-            wanted,
-            settings.coarse_probability,
-            lambda near: _finely(network, tile, near, settings, FINE_PIXELS),
-        )
+            logits = _fine_logits(network, tile, wanted, settings)
+        else:
+            logits = coarse_to_fine(
+                _grid(first, tile, wanted, settings, settings.coarse_step_px),
+                tile.x,
+                tile.y,
+                wanted,
+                settings.coarse_probability,
+                lambda near: _fine_logits(network, tile, near, settings, FINE_PIXELS),
+            )
+    # In float64, so that a probability is rounded only once: to the map's float32.
+    probability[wanted] = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    return probability, tile.reason
 
 
-def _finely(
+def _fine_logits(
     network: Scannable,
     tile: Prepared,
     wanted: np.ndarray,
     settings: ScanSettings,
     chunk_pixels: float | None = None,
 ) -> np.ndarray:
+    """Return the logits of the wanted positions, with the step that the settings give."""
     places = tile.x[wanted], tile.y[wanted]
     if _crop_by_crop(network, settings):
         return windowed_logits(
@@ -239,7 +230,9 @@ def _grid(
             precision=settings.precision,
         )
     assert isinstance(network, ScanNetwork)
-    # The chunks follow from the tile's outline, so that what is masked moves no border.
+    # All map pixels in the image are handed over, not only the wanted ones: the borders of the
+    # chunks follow from the tile's outline, so a mask does not move them, and with them the bytes
+    # of values far from it.
     ny, nx = tile.inputs.shape[1:]
     on = (tile.x >= 0) & (tile.x < nx) & (tile.y >= 0) & (tile.y < ny)
     return dense_grid(
@@ -256,19 +249,3 @@ def _grid(
 
 def _crop_by_crop(network: Scannable, settings: ScanSettings) -> bool:
     return settings.engine == "windowed" or not isinstance(network, ScanNetwork)
-
-
-def _check_shapes(
-    network: Scannable,
-    image: np.ndarray,
-    mask: np.ndarray,
-    x: np.ndarray,
-    y: np.ndarray,
-) -> None:
-    if image.ndim != 3 or image.shape[0] != network.bands or image.shape[1:] != mask.shape:
-        raise ImageError(
-            f"image {image.shape} and mask {mask.shape} do not fit a model of {network.bands} "
-            "bands: give (bands, ny, nx) and (ny, nx) of the survey it was trained on"
-        )
-    if x.shape != y.shape or x.ndim != 1:
-        raise ImageError(f"x {x.shape} and y {y.shape} must be lists of the same length")

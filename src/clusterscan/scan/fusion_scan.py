@@ -1,8 +1,10 @@
 """Scan one tile in several surveys at once: each on its own grid, one head at common positions.
 
-A branch's description of a window is linear in its features up to the first norm, so that layer is
-applied to the feature map, averaged over windows and interpolated at the positions; what follows
-joins the surveys there. Where a survey has nothing to say, learnt numbers stand in for it.
+Surveys have different pixels, so their features cannot be added on one grid. But a branch's
+description of a window is linear in its features up to the first norm: that linear layer can be
+applied to the whole feature map, averaged over windows, and interpolated at the map pixels, as
+logits are in a scan of one survey. The layers after it join the surveys at the map pixels. Where a
+survey has no valid window, numbers learnt in training stand in for it.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
 from clusterscan.networks.head_maps import head_map
 from clusterscan.networks.network import ScanNetwork
-from clusterscan.scan.dense import dense_grid
-from clusterscan.scan.tile import Prepared, prepare_tile
+from clusterscan.scan.dense_scan import dense_grid
+from clusterscan.scan.tile_scan import Prepared, prepare_tile
 from clusterscan.scan.validity import NO_COVERAGE, VALID
-from clusterscan.scan.windowed import batches_of_crops, described, log_odds
+from clusterscan.scan.windowed_scan import batches_of_crops, crop_features, log_odds
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def scan_fusion_tile(
     tiles: Sequence[SurveyTile | None],
     settings: Sequence[ScanSettings],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a fusion network's probability at each map pixel, and why it is missing.
+    """Return a fusion network's probability at each map pixel, and the reason where it is missing.
 
     Parameters
     ----------
@@ -88,7 +90,10 @@ def scan_fusion_tile(
         for i, (tile, how) in enumerate(zip(tiles, settings, strict=True)):
             part = network.stand_in[i].detach().expand(count, -1).clone()
             if tile is not None:
-                ready = _prepared(network, card, i, tile, how)
+                branch: Any = network.branches[i]
+                ready = prepare_tile(
+                    branch, card, tile.image, tile.mask, tile.x, tile.y, how, view=i
+                )
                 reason[i] = ready.reason
                 seen = reason[i] == VALID
                 if seen.any():
@@ -116,17 +121,6 @@ def _map_pixels(
     return count
 
 
-def _prepared(
-    network: FusionNetwork,
-    card: dict[str, Any],
-    view: int,
-    tile: SurveyTile,
-    how: ScanSettings,
-) -> Prepared:
-    branch: Any = network.branches[view]
-    return prepare_tile(branch, card, tile.image, tile.mask, tile.x, tile.y, how, view=view)
-
-
 @torch.inference_mode()
 def _described(
     network: FusionNetwork,
@@ -135,7 +129,7 @@ def _described(
     seen: np.ndarray,
     how: ScanSettings,
 ) -> torch.Tensor:
-    """Return what the common layers read of a survey at the seen positions, (n, hidden)."""
+    """Return the numbers that the common layers read of a survey at seen positions, (n, hidden)."""
     branch: Any = network.branches[i]
     project: Any = network.project[i]
     linear, norm = project[0], project[1:]
@@ -151,11 +145,15 @@ def _described(
         )
         return norm(torch.from_numpy(grid.at(x, y).T.copy()).to(device))
     parts = batches_of_crops(branch, tile.inputs, x, y, how.batch_size)
-    return norm(linear(torch.cat([described(branch, crops, how.precision) for crops in parts])))
+    return norm(linear(torch.cat([crop_features(branch, crops, how.precision) for crops in parts])))
 
 
 def _window_means(branch: ScanNetwork, linear: nn.Linear, features: torch.Tensor) -> torch.Tensor:
-    """Return a linear layer's numbers of all windows of a feature map, (1, hidden, my, mx)."""
+    """Apply a linear layer to all windows of a feature map, (1, hidden, my, mx).
+
+    Layer and mean are both linear, so the layer can go first, as a 1 x 1 convolution: it makes a
+    few hidden channels of many features, and the mean is then over the few.
+    """
     p, h = branch.settings.window_cells, branch.head_cells
     if h > 1:
         means = functional.avg_pool2d(features, p // h, stride=1) if p > h else features

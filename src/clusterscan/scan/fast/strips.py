@@ -1,8 +1,10 @@
 """A copy of a network for the scan whose first layers are computed in strips of rows.
 
-Those layers have the largest maps and see the least: computed for a whole chunk at once they
-decide how small the chunk must be, and small chunks are mostly the context that the last layers
-need. In strips their maps are never in memory together, so that one chunk may hold a tile.
+The first layers have the largest maps and see the least. Computed for a whole chunk at once, their
+maps decide how small the chunk must be, and small chunks consist mostly of the context that the
+last layers need. Strip by strip these maps are never in memory together, so one chunk can hold a
+tile. Each strip is computed with as many extra rows as its layers see (a few), which are thrown
+away: inner rows are then the same numbers as without strips, to rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from clusterscan.networks.local_pooling import LocalSqueezeExcite
 from clusterscan.networks.network import Network, ScanNetwork
 from clusterscan.networks.receptive_field import bytes_per_px, half_kernel, reach_px
 
-# Layers that see farther than this are not computed in strips [px].
+# Layers that see farther than this are not computed in strips [px]: the rows that strips share
+# would cost more than the larger chunk saves.
 MOST_REACH_PX = 16
 
 # Memory that the first layers may take for a strip [bytes].
@@ -27,15 +30,15 @@ GPU_STRIP_BYTES = 2e9
 
 
 def in_strips(network: Network) -> Network:
-    """Return a network with the same outputs, to rounding, that takes larger chunks in memory.
+    """Return a network with the same outputs, to rounding, that fits larger chunks into memory.
 
-    A network whose first layers are not its largest, or no plain chain, or all that it has, is
-    returned as it is.
+    A network is returned as it is if its first layers are not its largest, are not a plain chain,
+    or are all of its layers.
 
     Parameters
     ----------
     network : Network
-        As `clusterscan.scan.fused.fused` returns it; it is not changed.
+        As `clusterscan.scan.fast.scan_copy.fused` returns it; it is not changed.
     """
     body = getattr(network, "body", None)
     if not isinstance(network, ScanNetwork) or not isinstance(body, fx.GraphModule):
@@ -69,7 +72,7 @@ class Stripped(nn.Module):
     Attributes
     ----------
     bytes_per_px : float
-        Memory that a scan takes for each pixel of the image besides that of a strip, about.
+        Rough memory of a scan for each pixel of the image, without that of a strip.
     """
 
     def __init__(self, first: nn.Module, rest: nn.Module, bands: int, probe_px: int):
@@ -111,7 +114,7 @@ class Stripped(nn.Module):
 
 
 def _chain(body: fx.GraphModule) -> list[fx.Node]:
-    """Return the layers from the image on, up to where what follows needs more than one map."""
+    """Return the layers that form a plain chain from the image on: one map in, one map out."""
     modules = dict(body.named_modules())
     chain = [next(node for node in body.graph.nodes if node.op == "placeholder")]
     while len(chain[-1].users) == 1:
@@ -125,9 +128,9 @@ def _chain(body: fx.GraphModule) -> list[fx.Node]:
 
 
 def _split(body: fx.GraphModule, chain: list[fx.Node]) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Return the layers of a chain, and all that follow; both share the body's.
+    """Return the layers of a chain, and all layers after it, as two graphs that share the weights.
 
-    Weights that a graph reads by name, wherever it does, are those of what follows.
+    Weights that the graph reads by name belong to the second one, wherever they are read.
     """
     first, rest = fx.Graph(), fx.Graph()
     made: dict[fx.Node, fx.Node] = {}
@@ -143,9 +146,10 @@ def _split(body: fx.GraphModule, chain: list[fx.Node]) -> tuple[fx.GraphModule, 
 def _narrowest(
     body: fx.GraphModule, chain: list[fx.Node], bands: int, probe_px: int
 ) -> fx.Node | None:
-    """Return the layer with the smallest maps of those that see little, the last of equals.
+    """Return the layer after which the chain is cut, None if there is none.
 
-    Only maps coarser than the image count.
+    It has the smallest maps among the layers that see little (the last of equals), and its maps are
+    coarser than the image.
     """
     modules = dict(body.named_modules())
     with torch.no_grad():

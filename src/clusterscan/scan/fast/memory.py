@@ -1,4 +1,4 @@
-"""Memory of a scan's process: what one map used, the next one uses again."""
+"""Memory of a scan's process: memory that one map used is used again by the next one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _NEVER = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Let this process keep memory that it frees, rather than ask for it again map by map.
 
-    Fresh memory comes empty and page by page, which takes up to half of a scan's time: a tile's
-    feature maps have hundreds of megabytes each. The peak does not change.
+    glibc returns large blocks to the system at once, and the system hands them out again page by
+    page, each filled with zeros. A tile's feature maps have hundreds of megabytes each, so this
+    takes up to half of a scan's time. The peak of memory does not change.
 
     Returns
     -------
     bool
-        Whether it could be set: on Linux with glibc.
+        True if it could be set, as on Linux with glibc.
     """
     mallopt = _glibc("mallopt")
     settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_TOP_PAD, 2**26))
@@ -33,16 +34,17 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_above(body: nn.Module, limit: float = 1.7 * 2**30) -> None:
-    """Let a body's layers return freed memory to the system where the process holds much.
+    """Let a body's layers return freed memory to the system while the process holds much.
 
-    Maps of many sizes leave pieces behind that are too small for those that follow.
+    This bounds the price of `keep_freed_memory`: maps of many sizes leave free pieces behind that
+    are too small for the maps that follow, and the process would grow beyond its peak need.
 
     Parameters
     ----------
     body : nn.Module
         Its layers get hooks, in place.
     limit : float
-        Resident memory above which what is free is returned [bytes].
+        Resident memory above which free memory is returned [bytes].
     """
 
     def before(module: nn.Module, inputs: Any) -> None:

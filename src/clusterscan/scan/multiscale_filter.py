@@ -27,9 +27,9 @@ def multiscale_filter(
 
     Bright sources are left out. Every band is clipped, averaged in blocks, and filtered with a
     core Gaussian minus a wider one, both normalised by the usable pixels below them (so holes
-    and edges add no signal). At each scale the bands are added with the weights C^-1 s that see
-    the colour ``s`` best against the field's own covariance C: what is frequent in the field,
-    such as the colour of stars, counts least.
+    and edges add no signal). At each scale the bands are added with the weights C^-1 s, which are
+    the best for a signal of colour ``s`` against the field's own covariance C: light of a frequent
+    colour, such as that of stars, counts least.
 
     Parameters
     ----------
@@ -54,12 +54,17 @@ def multiscale_filter(
     ImageError
         If the settings' colour has not one value for each band.
     """
-    _check_bands(image, settings)
+    if image.shape[0] != len(settings.signal_colour):
+        raise ImageError(
+            f"the image has {image.shape[0]} bands and signal_colour "
+            f"{len(settings.signal_colour)} values; give one for each band"
+        )
     if settings.bright_sigma is not None:
         reach = settings.bright_radius_arcsec / pixel_scale_arcsec
         usable = usable & ~bright_sources(image, usable, settings.bright_sigma, reach)
     if not usable.any():
         return np.zeros(usable.shape), np.zeros(usable.shape), 1
+    # Averaging in blocks first makes the wide Gaussians cheap.
     finest = min(settings.scales_arcsec) / pixel_scale_arcsec
     factor = max(int(finest / PIXELS_PER_SIGMA), 1)
     weight = block_mean(usable.astype(float), factor)
@@ -78,18 +83,10 @@ def multiscale_filter(
     return best, fraction, factor
 
 
-def _check_bands(image: np.ndarray, settings: MultiscaleFilterSettings) -> None:
-    if image.shape[0] != len(settings.signal_colour):
-        raise ImageError(
-            f"the image has {image.shape[0]} bands and signal_colour "
-            f"{len(settings.signal_colour)} values; give one for each band"
-        )
-
-
 def bright_sources(
     image: np.ndarray, usable: np.ndarray, bright_sigma: float, reach_px: float
 ) -> np.ndarray:
-    """Return the pixels (ny, nx) near any that is too bright, in any band, for a faint galaxy.
+    """Return a mask (ny, nx) of all pixels near one that is too bright for a faint galaxy.
 
     Clipping alone is not enough: the wings of a bright star fill a filter's core.
     """
@@ -103,7 +100,10 @@ def bright_sources(
 
 
 def level_and_noise(values: np.ndarray) -> tuple[float, float]:
-    """Return the median, and the pixel noise from the values below it: sources only add light."""
+    """Return the median and the pixel noise, from the values below the median.
+
+    Sources only add light, so the lower half of the values is noise alone.
+    """
     centre = float(np.median(values))
     return centre, MAD_TO_SIGMA * float(np.median(centre - values[values <= centre]))
 
@@ -148,6 +148,6 @@ def add_bands(excess: np.ndarray, colour: np.ndarray, measurable: np.ndarray) ->
     if field.shape[1] <= len(colour) or not (sigma > 0).all():
         return np.tensordot(colour, excess, axes=1)
     covariance = np.atleast_2d(field @ field.T / field.shape[1])
-    # A pinch of the diagonal keeps two nearly equal bands from cancelling each other.
+    # A slightly raised diagonal keeps two nearly equal bands from cancelling each other.
     covariance[np.diag_indices_from(covariance)] *= 1.001
     return np.tensordot(np.linalg.solve(covariance, colour), excess, axes=1)
