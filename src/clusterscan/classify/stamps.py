@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clusterscan.classify.rows import Row
+from clusterscan.classify.classifier import Row
 from clusterscan.core.errors import ConfigError, ImageError, ModelError, SourceError
 from clusterscan.fetch.stamp_image import StampImage, decode, is_picture, stem
 from clusterscan.fetch.stamps import StampFiles
@@ -21,7 +21,7 @@ from clusterscan.sample.crops import to_half
 from clusterscan.sample.stamp_fit import StampTooSmallError, fit_stamp, mean_of_bands
 
 GREY = ("grey",)
-_SAME = 1e-2  # relative difference of pixel sizes that a WCS and a person call the same
+_SAME = 1e-2  # a WCS and a person may differ by this much about a pixel size, relative
 _AHEAD = 2  # chunks that are read while the network works
 _NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 _POSITION = re.compile(rf"(?<![a-z])ra[=_]?{_NUMBER}.*?dec[=_]?{_NUMBER}", re.IGNORECASE)
@@ -29,7 +29,7 @@ _POSITION = re.compile(rf"(?<![a-z])ra[=_]?{_NUMBER}.*?dec[=_]?{_NUMBER}", re.IG
 
 @dataclass(frozen=True)
 class StampReading:
-    """What is known of stamps beyond what they say themselves.
+    """What the user says about stamps, beyond what their files say.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class StampReading:
     row_0 : {"north", "south"}
         Side of the sky that a picture's first row shows.
     resample : bool
-        Allow pixel sizes of which no whole number makes one of the model's.
+        Allow pixel sizes that do not divide the model's.
     max_member_bytes : int
         Larger files are refused.
     """
@@ -65,7 +65,7 @@ class StampRows:
     ModelError
         If the model reads several surveys, or other bands.
     ConfigError
-        If the stamps are pictures and nobody says their pixel size.
+        If the stamps are pictures and no pixel size is given.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class StampRows:
                 yield [future.result() for future in waiting.popleft()]
 
     def row(self, member: str) -> Row:
-        """Return a stamp's row: with its image, or with what is wrong with it."""
+        """Return a stamp's row: with its image, or with the fault that it has."""
         where = f"{self._files.path}: {member}"
         row = Row(stem(member), member, *position_of_name(member))
         try:
@@ -134,7 +134,8 @@ class StampRows:
                 max_bytes=self._reading.max_member_bytes,
             )
         except SourceError as error:
-            return replace(row, status="unreadable", reason=_without(str(error), where))
+            reason = str(error).removeprefix(where).lstrip(": ")  # the row names the file already
+            return replace(row, status="unreadable", reason=reason)
         if np.isfinite(stamp.ra_deg):
             row = replace(row, ra_deg=stamp.ra_deg, dec_deg=stamp.dec_deg)
         try:
@@ -143,6 +144,7 @@ class StampRows:
             return replace(row, status=fault.status, reason=str(fault))
 
     def _fit(self, stamp: StampImage) -> np.ndarray:
+        """Return the centre of a stamp in the model's bands and pixels, float16."""
         planes = self._chosen(stamp.planes)
         if not np.isfinite(planes).any():
             raise _UnfitError("no_values", "all of its pixels are missing")
@@ -179,9 +181,10 @@ class StampRows:
         return planes
 
     def _scale_of(self, stamp: StampImage) -> float:
+        """Return a stamp's pixel size [arcsec], by its WCS or by the user; both must agree."""
         said, given = stamp.pixel_scale_arcsec, self._reading.pixel_scale_arcsec
         if said is None and given is None:
-            raise _UnfitError("wrong_scale", "has no WCS to say its pixel size; give --pixel-scale")
+            raise _UnfitError("wrong_scale", "has no WCS with its pixel size; give --pixel-scale")
         if said is not None and given is not None and abs(said / given - 1) > _SAME:
             raise _UnfitError(
                 "wrong_scale",
@@ -191,7 +194,7 @@ class StampRows:
 
 
 class _UnfitError(Exception):
-    """A stamp that the model cannot read, and why."""
+    """The model cannot read a stamp; carries the row's status and the reason."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
@@ -205,17 +208,3 @@ def position_of_name(member: str) -> tuple[float, float]:
         return np.nan, np.nan
     ra, dec = float(found[1]), float(found[2])
     return (ra % 360.0, dec) if abs(ra) <= 360 and abs(dec) <= 90 else (np.nan, np.nan)
-
-
-def _without(message: str, where: str) -> str:
-    return message.removeprefix(where).lstrip(": ")
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Return the names in a comma-separated option."""
-    if text is None:
-        return None
-    found: Sequence[str] = [part.strip() for part in text.split(",")]
-    if not all(found) or len(set(found)) < len(found):
-        raise ConfigError(f"{text!r} is no list of different names; write them as i,r,g")
-    return tuple(found)

@@ -92,7 +92,7 @@ def _add_download(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_classify(commands: argparse._SubParsersAction) -> None:
-    from clusterscan.classify.options import add_arguments
+    from clusterscan.classify.command import add_arguments
 
     text = "give stamps, or positions in a run's images, a probability of each class"
     command = commands.add_parser("classify", help=text, description=text)
