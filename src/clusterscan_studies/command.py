@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterscan import __version__
-from clusterscan.commands.plan.options import cores as core_count
+from clusterscan.commands.plan.command import cores as core_count
 from clusterscan.commands.run.closing import outcome_line
 from clusterscan.commands.run.runner import find_snakefile, run_workflow
 from clusterscan.core.errors import ClusterscanError

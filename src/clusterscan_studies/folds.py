@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-from clusterscan.formats.sky_parts import PARTS
+from clusterscan.formats.training_set import PARTS
 from clusterscan.sample.joins import join_objects
 
 _ALONE = "alone:"  # marks regions of objects that are in no cell

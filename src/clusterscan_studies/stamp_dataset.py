@@ -21,7 +21,7 @@ from clusterscan.core.fingerprint import file_sha256
 from clusterscan.fetch.stamps import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import write_example_chunks
-from clusterscan.formats.sky_parts import PARTS
+from clusterscan.formats.training_set import PARTS
 from clusterscan.sample.audit import assert_no_leakage
 from clusterscan.sample.crops import to_half
 from clusterscan.sample.joins import join_objects, sdss_field

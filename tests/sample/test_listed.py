@@ -10,7 +10,7 @@ from clusterscan.config.searched_sky import FractionSplit
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.flow.sky_split import SkySplit
-from clusterscan.formats.examples import Examples
+from clusterscan.formats.examples import TileExamples
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.positions import listed_positions
 from clusterscan.sample.tiles import sample_tile
@@ -52,7 +52,7 @@ def image():
     return TileImage(values, np.zeros(shape, np.uint8), wcs, "ct/arcmin2", ("x",))
 
 
-def _sampled(image, listed, **more) -> Examples:
+def _sampled(image, listed, **more) -> TileExamples:
     values = {
         "kind": "tiles", "size_px": 16, "random_per_deg2": 0.0, "exclusion_arcmin": 2.0,
         "listed": SETTINGS,

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from clusterscan.core.errors import ConfigError, ProductError
-from clusterscan.formats.examples import Examples, write_examples
+from clusterscan.formats.examples import TileExamples, write_examples
 from clusterscan_studies.config.load import load_study
 from clusterscan_studies.config.study import RunDataset
 from clusterscan_studies.examples import read_dataset, write_dataset
@@ -73,7 +73,7 @@ def shard(path, band: str, kinds=("known", "random", "star")):
         }
     )  # fmt: skip
     images = np.full((number, 1, 4, 4), 1.0 if band == "a" else 2.0, np.float16)
-    write_examples(path, Examples(table, images, (band,), 4, 1.0))
+    write_examples(path, TileExamples(table, images, (band,), 4, 1.0))
 
 
 def test_surveys_are_stacked_in_their_order_and_kinds_chosen(tmp_path):

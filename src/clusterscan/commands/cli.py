@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from clusterscan import __version__
-from clusterscan.commands.plan.options import cores
+from clusterscan.commands.plan.command import cores
 from clusterscan.core.errors import ClusterscanError
 
 
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(takes_more=True)
             command.add_argument("--cores", type=cores, default=len(os.sched_getaffinity(0)))
         if name == "plan":
-            from clusterscan.commands.plan.options import add_arguments
+            from clusterscan.commands.plan.command import add_arguments
 
             add_arguments(command)
         if name == "verify":

@@ -1,4 +1,8 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, and what killed jobs left half written is swept away.
+
+A file is written under a temporary name in its own folder and then renamed. The name holds the
+machine and the process that writes, so that `sweep` never touches what another job is writing.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,18 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 HOST = re.sub(r"[^\w-]", "-", platform.node())
-"""This machine, in the names of temporary files: a number of a process means nothing without."""
+"""This machine, in the names of temporary files: a process number alone means nothing."""
+
+_TEMPORARY = re.compile(r"^\..*\.(?P<pid>\d+)@(?P<host>[\w-]*)\.part(\.\w+)?$")
+_SECONDS_ELSEWHERE = 7 * 86400.0
+"""Age at which another machine's temporary file is swept: no job writes one file for that long."""
 
 
 _notes: list[list[Path]] = []
@@ -40,13 +49,13 @@ def temporary_name(path: Path) -> Path:
 
 
 def hidden_name(stem: str, suffix: str = "") -> str:
-    """Return a name that nothing but this process's half-written file has."""
+    """Return a name that only this process gives to the file it is writing."""
     return f".{stem}.{os.getpid()}@{HOST}.part{suffix}"
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path that becomes ``path`` when the block ends without an error.
+    """Yield a temporary path that becomes ``path`` if the block ends without an error.
 
     The temporary file lies in the same folder (a rename across file systems is not atomic),
     keeps the suffix (writers choose the format by it) and is removed after an error.
@@ -67,9 +76,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give an empty temporary folder that takes the place of ``path`` when the block ends well.
+    """Yield an empty temporary folder that replaces ``path`` if the block ends without an error.
 
-    A process that is killed between the old folder's removal and the renaming leaves none.
+    A process that is killed between the removal of the old folder and the renaming leaves none.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +97,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def to_json(value: Any) -> str:
-    """Return the one JSON text of a value: sorted keys, no NaN, a newline at the end."""
+    """Return a value as JSON: sorted keys, no NaN, a newline at the end; always the same text."""
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -99,7 +108,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_json_if_changed(path: str | os.PathLike, value: Any) -> bool:
-    """Write JSON only where the bytes differ, so an unchanged file keeps its time; say whether."""
+    """Write JSON and return True; if the bytes are the same, keep the file and return False."""
     text = to_json(value)
     try:
         if Path(path).read_text(encoding="utf-8") == text:
@@ -108,3 +117,37 @@ def write_json_if_changed(path: str | os.PathLike, value: Any) -> bool:
         pass
     write_json(path, value)
     return True
+
+
+def sweep(root: Path) -> int:
+    """Remove the temporary files and folders of dead jobs below a folder; return their number."""
+    count = 0
+    for folder, inner, names in os.walk(root):
+        for name in names:
+            if _is_orphan(Path(folder, name)):
+                Path(folder, name).unlink(missing_ok=True)
+                count += 1
+        for name in [name for name in inner if _is_orphan(Path(folder, name))]:
+            shutil.rmtree(Path(folder, name), ignore_errors=True)
+            inner.remove(name)  # do not walk into it
+            count += 1
+    return count
+
+
+def _is_orphan(path: Path) -> bool:
+    """Return True for a temporary file whose writer is dead, as far as this machine can tell."""
+    match = _TEMPORARY.match(path.name)
+    if match is None:
+        return False
+    if match["host"] == HOST:
+        try:
+            os.kill(int(match["pid"]), 0)  # signal 0 only asks if the process exists
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+    try:
+        return time.time() - path.stat().st_mtime > _SECONDS_ELSEWHERE
+    except FileNotFoundError:
+        return False

@@ -6,7 +6,7 @@ import numpy as np
 
 from clusterscan.config.searched_sky import CellSplit, FractionSplit
 from clusterscan.core import sky
-from clusterscan.formats.sky_parts import PARTS
+from clusterscan.formats.training_set import PARTS
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ProductError
-from clusterscan.formats.sky_parts import PARTS
+from clusterscan.formats.training_set import PARTS
 
 KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
 _COLUMNS = [
@@ -34,7 +34,7 @@ _COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Examples:
+class TileExamples:
     """The examples of one tile.
 
     Attributes
@@ -117,7 +117,7 @@ def write_example_chunks(
     path : Path
         The file.
     table : DataFrame
-        All rows, as of `Examples`.
+        All rows, as of `TileExamples`.
     chunks : iterable of float16 ndarray, shape (k, bands, size_px, size_px)
         Their images, in the rows' order.
     bands, size_px, pixel_scale_arcsec : sequence of str, int, float
@@ -143,14 +143,14 @@ def write_example_chunks(
         assert start == len(table)
 
 
-def write_examples(path: Path, examples: Examples) -> None:
+def write_examples(path: Path, examples: TileExamples) -> None:
     """Write a tile's examples atomically; the same examples always give the same bytes."""
     with atomic_path(path) as temporary:
         # Noisy half-precision pixels hardly compress: the fast codec loses nothing.
         pq.write_table(examples.to_arrow(), temporary, compression="lz4")
 
 
-def read_examples(path: Path) -> Examples:
+def read_examples(path: Path) -> TileExamples:
     """Read a tile's examples (counts are not kept).
 
     Raises
@@ -171,7 +171,7 @@ def read_examples(path: Path) -> Examples:
         raise ProductError(
             f"{path}: not a table of examples ({error}); delete it and run again"
         ) from error
-    return Examples(
+    return TileExamples(
         frame, images, tuple(meta["bands"]), meta["size_px"], meta["pixel_scale_arcsec"]
     )
 

@@ -20,6 +20,9 @@ from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.records import TileRecord
 
+PARTS = ("train", "validation", "test")
+"""Names of the parts of the sky, and of data sets, that networks are trained and judged on."""
+
 
 @dataclass(frozen=True)
 class TrainingSet:

@@ -18,7 +18,7 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError, ImageError
 from clusterscan.fetch.stamps import Stamps
 from clusterscan.flow.sky_split import SkySplit
-from clusterscan.formats.examples import Examples, count_examples
+from clusterscan.formats.examples import TileExamples, count_examples
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.crops import crop_start, to_half
 from clusterscan.sample.positions import (
@@ -81,7 +81,7 @@ def sample_stamps(
     bands: tuple[str, ...],
     pixel_scale_arcsec: float,
     seed: int,
-) -> Examples:
+) -> TileExamples:
     """Make a tile's examples from the stamps that it owns and from its own image.
 
     Parameters
@@ -119,7 +119,7 @@ def sample_stamps(
         key: of_stamps.counts.get(key, 0) + of_sky.counts.get(key, 0)
         for key in sorted({*of_stamps.counts, *of_sky.counts})
     }
-    return Examples(table, images, bands, settings.size_px, pixel_scale_arcsec, counts)
+    return TileExamples(table, images, bands, settings.size_px, pixel_scale_arcsec, counts)
 
 
 def _missing(column: pd.Series, number: int):
@@ -140,7 +140,7 @@ def _stamp_examples(
     settings: StampSampleSettings,
     bands: tuple[str, ...],
     pixel_scale_arcsec: float,
-) -> Examples:
+) -> TileExamples:
     mine = owned(labels[labels["label"] >= 0], tile, tile_order)
     mine = mine.assign(
         example_id=[f"stamp-{name}" for name in mine["object_id"]],
@@ -158,7 +158,7 @@ def _stamp_examples(
         target[:] = to_half(central_crop(reduced, settings.size_px))
     table = placed.drop(columns="member")
     counts = {"dropped_guard": dropped} | count_examples(table)
-    return Examples(table, images, bands, settings.size_px, pixel_scale_arcsec, counts)
+    return TileExamples(table, images, bands, settings.size_px, pixel_scale_arcsec, counts)
 
 
 def _sky_examples(
@@ -169,7 +169,7 @@ def _sky_examples(
     split: SkySplit,
     settings: StampSampleSettings,
     seed: int,
-) -> Examples:
+) -> TileExamples:
     reach = max(settings.exclusion_arcmin, settings.offset_max_arcmin) + 1.0
     near = near_tile(labels, tile, tile_order, reach)
     # Ignored objects may be of the positive kind: examples labelled 0 keep away from them too.

@@ -10,7 +10,7 @@ import pandas as pd
 from clusterscan.config.sample import InjectionSettings, TileSampleSettings
 from clusterscan.core import sky
 from clusterscan.flow.sky_split import SkySplit
-from clusterscan.formats.examples import Examples, count_examples
+from clusterscan.formats.examples import TileExamples, count_examples
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.sample.crops import crop_start, cut_crops, to_half
 from clusterscan.sample.inject import decrement_uk, draw_clusters
@@ -36,7 +36,7 @@ def sample_tile(
     *,
     seed: int,
     listed: pd.DataFrame | None = None,
-) -> Examples:
+) -> TileExamples:
     """Cut a tile's examples.
 
     Parameters
@@ -59,7 +59,7 @@ def sample_tile(
 
     Returns
     -------
-    examples : Examples
+    examples : TileExamples
         Possibly none.
     """
     reach = max(settings.exclusion_arcmin, settings.offset_max_arcmin, settings.jitter_arcmin)
@@ -108,7 +108,7 @@ def _wanted(
 
 
 def add_clusters(
-    examples: Examples,
+    examples: TileExamples,
     image: TileImage,
     tile: int,
     tile_order: int,
@@ -206,7 +206,7 @@ def cut_examples(
     split: SkySplit,
     settings,
     counts: dict[str, int],
-) -> Examples:
+) -> TileExamples:
     """Cut the wanted positions that the tile owns and that keep to their part of the sky."""
     own = owned(wanted, tile, tile_order)
     scale = image.pixel_scale_arcsec
@@ -221,7 +221,7 @@ def cut_examples(
     table = placed[taken].reset_index(drop=True)
     counts = counts | {"dropped_guard": dropped, "dropped_uncovered": int((~taken).sum())}
     counts |= count_examples(table)
-    return Examples(table, crops, image.bands, settings.size_px, scale, counts)
+    return TileExamples(table, crops, image.bands, settings.size_px, scale, counts)
 
 
 def owned(positions: pd.DataFrame, tile: int, tile_order: int) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""How much work a configuration is: tiles, jobs, pixels, bytes and hours of each stage."""
+"""The work that a configuration asks for: tiles, jobs, pixels, bytes and hours of each stage.
+
+Hours come from the rates of one machine (`clusterscan.commands.plan.rates`). The number of
+labelled examples, which training time depends on, is estimated from the density of the catalogues.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterscan.commands.plan.downloads import Download, downloads
-from clusterscan.commands.plan.examples import ExampleCounts, count_examples
 from clusterscan.commands.plan.rates import NetworkRate, Rates, StageRate, forward_s, training_s
-from clusterscan.config.model import FILTER, FUSION, Config, FusionModelSettings, ModelSettings
+from clusterscan.config.catalogs import SimulatedCatalogue
+from clusterscan.config.model import (
+    FILTER,
+    FUSION,
+    Config,
+    FusionModelSettings,
+    ModelSettings,
+    SurveySettings,
+)
+from clusterscan.config.sample import StampSampleSettings, TileSampleSettings
 from clusterscan.core import sky
+from clusterscan.core.errors import ClusterscanError
 from clusterscan.flow.footprint import run_blocks, run_tiles
+from clusterscan.flow.sky_split import SkySplit
 
 _FLOAT, _BYTE = 4, 1
 _LOWER_ORDERS = 4 / 3  # a HiPS tree: 1 + 1/4 + 1/16 + ...
 _TILES_LOOKED_AT = 12  # tiles differ in their outline, so a few stand for all
+# Of the simulated catalogues of the shipped run, counted.
+_SIMULATED_PER_DEG2 = {"truth": 50.0, "richness": 12.7, "sz": 0.04, "candidates": 10.0}
+_UNREAD_PER_DEG2 = 1.0  # a catalogue that is not here yet
+_CLEAR_OF_BORDERS = 0.9  # what keeps clear of other parts of the sky and of masked pixels
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
         seconds["sample"] += _tiles_s(rates.sample, tiles, 0.0)
         disk["fetch"] += tiles * raw * 1e6 * bands * _FLOAT
         disk["preprocess"] += tiles * image * 1e6 * (bands * _FLOAT + _BYTE)
-        made = count_examples(config, survey).total
+        made = estimate_examples(config, survey).total
         disk["sample"] += made * bands * survey.sample.size_px**2 * 2
     surveys = len(config.surveys)
     jobs = {"fetch": surveys * blocks + len(config.catalogs)}
@@ -105,14 +123,14 @@ def _image_stages(config: Config, rates: Rates) -> list[StagePlan]:
 def _train(config: Config, rates: Rates) -> StagePlan:
     seconds, weights = 0.0, 0
     for name, survey in config.surveys.items():
-        counts = count_examples(config, survey)
+        counts = estimate_examples(config, survey)
         for key, model in survey.models.items():
             rate = rates.networks[f"{name}/{key}"]
             seconds += _model_s(model, counts, rate)
             weights += rate.parameters
     for key, fusion in config.fusions.items():
         rate = rates.networks[f"{FUSION}/{key}"]
-        listed = (count_examples(config, config.surveys[s]) for s in fusion.network.branches)
+        listed = (estimate_examples(config, config.surveys[s]) for s in fusion.network.branches)
         seconds += _model_s(fusion, max(listed, key=lambda counts: counts.total), rate)
         weights += rate.parameters
     jobs = sum(len(s.models) for s in config.surveys.values()) + len(config.fusions)
@@ -120,7 +138,7 @@ def _train(config: Config, rates: Rates) -> StagePlan:
 
 
 def _model_s(
-    model: ModelSettings | FusionModelSettings, counts: ExampleCounts, rate: NetworkRate
+    model: ModelSettings | FusionModelSettings, counts: ExampleEstimate, rate: NetworkRate
 ) -> float:
     """Return the seconds of a network's training: range tests, epochs, validation after each."""
     settings = model.train
@@ -171,3 +189,76 @@ def _tiles_s(rate: StageRate, tiles: int, millions: float) -> float:
 
 def _hours(seconds: float, jobs: int, rates: Rates) -> float:
     return (seconds + jobs * rates.job_s) / 3600
+
+
+@dataclass(frozen=True)
+class ExampleEstimate:
+    """How many examples there are, on all of a run's sky.
+
+    Attributes
+    ----------
+    positives, negatives : float
+        By label.
+    train, validation : float
+        The part of the sky that they are for.
+    """
+
+    positives: float
+    negatives: float
+    train: float
+    validation: float
+
+    @property
+    def total(self) -> float:
+        """All examples."""
+        return self.positives + self.negatives
+
+    def of_an_epoch(self, model: ModelSettings | FusionModelSettings) -> float:
+        """Return how many examples an epoch of training shows (see `train.epochs.epoch_rows`)."""
+        ratio = model.train.negatives_per_positive
+        once = self.total if ratio is None else self.positives * (1.0 + ratio)
+        return max(once * self.train, float(model.train.least_examples_per_epoch))
+
+
+def estimate_examples(config: Config, survey: SurveySettings) -> ExampleEstimate:
+    """Return about how many examples a survey's sample stage makes."""
+    tiles = np.array(run_tiles(config.sky), dtype=np.int64)
+    area = tiles.size * sky.cell_area_deg2(config.sky.tile_order)
+    parts = SkySplit(config.sky.regions).part_of(*sky.cell_centres(tiles, config.sky.tile_order))
+    train, validation = (float(np.mean(parts == part)) for part in ("train", "validation"))
+    sample = survey.sample
+    density = {name: _per_deg2(config, name, tiles) for name in config.catalogue_names("known")}
+    names = getattr(sample, "catalogues", None)
+    known = sum(density.values() if names is None else (density[n] for n in names))
+    around = np.pi * (sample.exclusion_arcmin / 60.0) ** 2
+    free = float(np.exp(-around * sum(density.values())))  # of Poisson-distributed objects
+    drawn = sample.random_per_deg2 + sample.stars_per_deg2
+    positives, negatives = known, known * sample.offsets_per_known + free * drawn
+    if isinstance(sample, TileSampleSettings):
+        positives *= sample.jitters_per_known
+        if sample.inject is not None:
+            positives += free * sample.inject.per_deg2
+        if sample.listed is not None:
+            listed = density.get(sample.listed.catalogue, 0.0) * len(sample.listed.labels)
+            positives, negatives = positives + listed / 2, negatives + listed / 2
+    elif isinstance(sample, StampSampleSettings):
+        negatives += known  # stamps of either label
+    scale = _CLEAR_OF_BORDERS * area
+    return ExampleEstimate(positives * scale, negatives * scale, train, validation)
+
+
+def _per_deg2(config: Config, name: str, tiles: np.ndarray) -> float:
+    """Return the density of a catalogue's objects in the footprint [deg-2]; simulated: typical."""
+    settings = config.catalogue(name)
+    if isinstance(settings, SimulatedCatalogue):
+        return _SIMULATED_PER_DEG2[settings.selection]
+    from clusterscan.catalogs.reading import read_catalogue  # slow to import
+
+    try:
+        table = read_catalogue(settings).table
+    except ClusterscanError:  # the run itself says what is wrong with it
+        return _UNREAD_PER_DEG2
+    order = config.sky.tile_order
+    owners = sky.owning_cell(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy(), order)
+    inside = int(np.isin(owners, tiles).sum())
+    return inside / (tiles.size * sky.cell_area_deg2(order))

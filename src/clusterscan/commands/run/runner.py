@@ -25,10 +25,10 @@ from clusterscan.commands.run.events import (
     NothingToDo,
 )
 from clusterscan.commands.run.forecast import Forecast
+from clusterscan.core.atomic import sweep
 from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.display import Display
 from clusterscan.core.errors import ClusterscanError
-from clusterscan.core.sweep import sweep
 from clusterscan.flow.lock import hold_lock
 
 _SECONDS_BETWEEN_LOOKS = 0.5

@@ -21,10 +21,9 @@ from urllib.parse import quote, urlsplit
 import xxhash
 
 from clusterscan.config.execution import DownloadSettings
-from clusterscan.core.atomic import hidden_name
+from clusterscan.core.atomic import hidden_name, sweep
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.fingerprint import fingerprint
-from clusterscan.core.sweep import sweep
 
 _MOST_DIGITS = 40  # int() raises on strings of several thousand digits
 

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from clusterscan.commands.cli import main
-from clusterscan.commands.plan.examples import ExampleCounts, count_examples
-from clusterscan.commands.plan.measured import measured
+from clusterscan.commands.plan.command import measured, plan_text, size
 from clusterscan.commands.plan.rates import (
     NetworkRate,
     Rates,
@@ -18,8 +17,13 @@ from clusterscan.commands.plan.rates import (
     read_rates,
     training_s,
 )
-from clusterscan.commands.plan.table import plan_text, size
-from clusterscan.commands.plan.work import image_megapixels, plan, planned_downloads
+from clusterscan.commands.plan.work import (
+    ExampleEstimate,
+    estimate_examples,
+    image_megapixels,
+    plan,
+    planned_downloads,
+)
 from clusterscan.config.load import load_config, validated
 from clusterscan.config.model import Config
 from clusterscan.core import sky
@@ -98,7 +102,7 @@ def test_the_shipped_run_shows_about_as_many_examples_as_it_was_seen_to():
     shipped = load_config([MINI.parents[1] / "config.yaml"])
     for name, positives, total in (("unwise", 418, 2090 + 632 + 825), ("act", 417, 2030)):
         survey = shipped.surveys[name]
-        counts = count_examples(shipped, survey)
+        counts = estimate_examples(shipped, survey)
         shown = counts.of_an_epoch(survey.models["resnet18"])
         assert shown == pytest.approx(3 * positives, rel=0.2)
         assert counts.total == pytest.approx(total, rel=0.3)
@@ -107,7 +111,7 @@ def test_the_shipped_run_shows_about_as_many_examples_as_it_was_seen_to():
 
 def test_an_epoch_shows_what_the_settings_of_training_say(config):
     model = config.surveys["act"].models["baseline"]
-    counts = ExampleCounts(100.0, 900.0, 0.5, 0.2)
+    counts = ExampleEstimate(100.0, 900.0, 0.5, 0.2)
 
     def shown(**values):
         train = model.train.model_copy(update=values)
@@ -204,9 +208,7 @@ def test_what_a_run_noted_stands_beside_the_plan(config, tmp_path):
     assert costs["scan"].jobs == 2
     assert costs["scan"].cpu_h == pytest.approx(4.0)
     assert costs["scan"].peak_gib == pytest.approx(1.0)
-    text = plan_text(
-        plan(config, rates()), costs, tiles=4, blocks=1, area_deg2=3.36, cores=2, device="cpu"
-    )
+    text = plan_text(plan(config, rates()), costs, cores=2, device="cpu")
     (row,) = [line for line in text.splitlines() if line.startswith("scan")]
     assert "4.000" in row
     assert "1.0 MiB" in row

@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 
-from clusterscan.core.atomic import HOST, temporary_name
-from clusterscan.core.sweep import sweep
+from clusterscan.core.atomic import HOST, sweep, temporary_name
 from clusterscan.fetch.download.store import Item, Store, Version
 
 KILLED = """
