@@ -59,9 +59,9 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a key like no other": (
         "scan: {step_px: 4}", "scan: {zzz: 4}", "zzz",
-        "surveys.act.scan.zzz: no such setting; here stand: batch_size, coarse_probability, "
-        "coarse_step_px, compile_network, device, engine, min_valid_fraction, precision, step_px, "
-        "threads",
+        "surveys.act.scan.zzz: no such setting; the settings here are batch_size, "
+        "coarse_probability, coarse_step_px, compile_network, device, engine, "
+        "min_valid_fraction, precision, step_px, threads",
     ),
     "text for a number": (
         "tile_order: 6", "tile_order: six", "tile_order",
@@ -75,7 +75,7 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a number for a section": (
         "merge:\n  radius_arcmin: 2.5", "merge: 2.5", "merge",
-        "merge: should be a section: lines `key: value`, further in (got 2.5)",
+        "merge: should be a section of indented lines `key: value` (got 2.5)",
     ),
     "a section left empty": (
         "merge:\n  radius_arcmin: 2.5", "merge:", "merge",
@@ -110,16 +110,16 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a missing setting": (
         "    unit: uK_CMB\n", "", "act:",
-        "surveys.act.unit: this setting is missing; add it (unit of a pixel's value)",
+        "surveys.act.unit: this setting is missing; add it (unit of a pixel value)",
     ),
     "an unknown kind": (
         "kind: matched", "kind: matchd", "kind: matchd",
-        "surveys.act.filter.kind: 'matchd' is none of matched, multiscale; "
+        "surveys.act.filter.kind: 'matchd' is not one of matched, multiscale; "
         "did you mean 'matched'?",
     ),
     "an unknown kind that is like no other": (
         "kind: highpass", "kind: fourier", "kind: fourier",
-        "surveys.act.preprocess.background.kind: 'fourier' is none of none, median, highpass",
+        "surveys.act.preprocess.background.kind: 'fourier' is not one of none, median, highpass",
     ),
     "a missing kind": (
         "{kind: simulated, sky: microwave}", "{sky: microwave}", "source",
@@ -142,7 +142,7 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "an impossible name": (
         "  act:", "  act-dr6:", "act-dr6",
-        "surveys.act-dr6: 'act-dr6' is no possible name; use letters, digits and _ only "
+        "surveys.act-dr6: 'act-dr6' is not a valid name; use only letters, digits and _ "
         "(got 'act-dr6')",
     ),
     "a folder elsewhere": (
@@ -187,7 +187,7 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "a key that stands twice": (
         "seed: 3\n", "seed: 3\nseed: 4\n", "seed: 4",
-        "seed stands here again (first in line 4); YAML would silently keep the last: remove one",
+        "seed is set twice (first in line 4); YAML would silently keep the last one, so remove one",
     ),
     "a list that is not closed": (
         "bands: [f090, f150, f220]", "bands: [f090, f150, f220", "unit",

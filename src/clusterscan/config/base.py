@@ -44,16 +44,16 @@ def _holds_a_switch(value: Any) -> bool:
 # masks and archives share these fields; null means that the file's own header decides.
 Extension = Annotated[
     str | int | None,
-    Field(description="Name or number of the extension; null: the first image (or table)."),
+    Field(description="Name or number of the FITS extension; null: the first image or table."),
 ]
 HealpixColumn = Annotated[
     str | None, Field(description="Column of a HEALPix map; null: the first.")
 ]
 HealpixFrame = Annotated[
     Literal["icrs", "galactic"] | None,
-    Field(description="Frame of a HEALPix map; null: as its header says."),
+    Field(description="Frame of a HEALPix map; null: the one in its header."),
 ]
 HealpixOrdering = Annotated[
     Literal["nested", "ring"] | None,
-    Field(description="Ordering of a HEALPix map; null: as its header says."),
+    Field(description="Pixel ordering of a HEALPix map; null: the one in its header."),
 ]

@@ -58,31 +58,33 @@ TABLES = "~/.cache/clusterscan/tables"
 
 class _Catalogue(Settings):
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Short name; it names files and columns."
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Short name, which appears in the names of files and columns.",
     )
     role: Literal["known", "reference", "truth"] = Field(
         "known",
-        description="known: labels the training and is matched; reference: matched only; truth: "
-        "complete list that validation measures against.",
+        description="`known`: labels the training and is matched; `reference`: is matched only; "
+        "`truth`: a complete list against which the validation measures.",
     )
     bad_rows: Literal["error", "drop"] = Field(
-        "error", description="Rows without a possible position stop the run, or are dropped."
+        "error",
+        description="Rows without a possible position stop the run (`error`) or are dropped.",
     )
 
 
 class _FileCatalogue(_Catalogue):
-    path: str = Field(description="The file; may begin with ${CLUSTERSCAN_DATA}.")
+    path: str = Field(description="File of the catalogue; may begin with ${CLUSTERSCAN_DATA}.")
     select: dict[str, list[int | float | str]] = Field(
         default_factory=dict,
-        description="Keep rows whose column (named as in the file) has one of the values.",
+        description="Column of the file -> values; only rows with one of them are kept.",
     )
     pos_err_arcsec: PositiveFloat | None = Field(
-        None, description="Position error (1 sigma along an axis) of rows that give none [arcsec]."
+        None, description="Position error of rows that give none, 1 sigma along one axis [arcsec]."
     )
     trust_positions: bool = Field(
         False,
-        description="Positions are right though they look like radians, hours or another frame "
-        "(a small field near RA 0, Dec 0).",
+        description="Accept positions that look like radians, hours or another frame, such as a "
+        "small field near RA 0, Dec 0.",
     )
 
 
@@ -91,9 +93,9 @@ class SimulatedCatalogue(_Catalogue):
 
     kind: Literal["simulated"]
     selection: Literal["truth", "sz", "richness", "candidates"] = Field(
-        description="All halos; an incomplete noisy list as such a survey would have found; or "
-        "the X-ray survey's extended detections, clusters or not, with experts' and volunteers' "
-        "labels."
+        description="`truth`: all halos; `sz` and `richness`: incomplete, noisy lists as such "
+        "surveys would have found; `candidates`: the extended detections of the X-ray "
+        "survey, clusters or not, with labels of experts and volunteers."
     )
 
 
@@ -103,8 +105,8 @@ class PublishedCatalogue(_FileCatalogue):
     kind: PublishedKind
     path: str = Field(
         "",
-        description="The file; may begin with ${CLUSTERSCAN_DATA}. Empty: "
-        f"{DOWNLOADS}/<kind>, where sync or `clusterscan download KIND` puts it.",
+        description=f"File of the catalogue; may begin with ${{CLUSTERSCAN_DATA}}. Empty: "
+        f"{DOWNLOADS}/KIND, where sync or `clusterscan download KIND` stores it.",
     )
 
     @model_validator(mode="before")
@@ -118,41 +120,47 @@ class PublishedCatalogue(_FileCatalogue):
 class _TableLayout(Settings):
     """How any table with positions is laid out."""
 
-    format: FileFormat = Field(description="The file's format.")
+    format: FileFormat = Field(description="Format of the file.")
     columns: dict[str, str] = Field(
-        description="Our column -> the file's column; ra_deg and dec_deg are needed, name, z, "
-        "z_spec, z_phot, z_type, z_err, m500c_msun, pos_err_arcsec, richness, snr and any other "
-        "are optional.",
+        description="Our column -> column of the file. ra_deg and dec_deg are required; name, z, "
+        "z_spec, z_phot, z_type, z_err, m500c_msun, pos_err_arcsec, richness, snr and "
+        "any other are optional.",
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="Of a csv file.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Delimiter of a CSV file.")
     comment: str | None = Field(
-        None, min_length=1, max_length=1, description="Lines of a csv beginning so are skipped."
+        None,
+        min_length=1,
+        max_length=1,
+        description="First character of the comment lines of a CSV file; null: no comments.",
     )
     header: bool = Field(
         True,
-        description="Whether a csv file's first line names the columns; else columns are given as "
+        description="The first line of a CSV file names the columns; otherwise `columns` gives "
         "numbers from 0.",
     )
     position_unit: PositionUnit = Field(
         "deg",
-        description="Unit of the positions; hourangle: RA in hours, Dec in degrees; sexagesimal: "
-        "text such as 12:34:56.7, RA in hours.",
+        description="Unit of the positions. `hourangle`: RA in hours, Dec in degrees; "
+        "`sexagesimal`: text such as 12:34:56.7, RA in hours.",
     )
-    frame: Frame = Field("icrs", description="Frame of the positions (galactic: l and b).")
+    frame: Frame = Field(
+        "icrs", description="Frame of the positions; with `galactic` they are l and b."
+    )
     equinox: str = Field(
         "J2000", pattern=r"^[BJ]\d{4}(\.\d+)?$", description="Equinox of fk5 and fk4 positions."
     )
     z_unknown: list[float] = Field(
-        default_factory=list, description="Values of z that stand for unknown, such as -1 or 99."
+        default_factory=list, description="Values of z that mean unknown, such as -1 or 99."
     )
     z_type: Literal["", "spec", "phot"] = Field(
-        "", description="Type of all redshifts, where no column says it."
+        "", description="Type of all redshifts, if no column gives it."
     )
     unknown: dict[str, list[float]] = Field(
-        default_factory=dict, description="Our column -> values that stand for unknown."
+        default_factory=dict, description="Our column -> values that mean unknown."
     )
     scale: dict[str, float] = Field(
-        default_factory=dict, description="Factors on our columns, such as m500c_msun: 1e14."
+        default_factory=dict,
+        description="Our column -> factor on its values, such as m500c_msun: 1e14.",
     )
 
     @model_validator(mode="after")
@@ -194,15 +202,16 @@ class TableFile(_TableLayout):
 
     select: dict[str, list[int | float | str]] = Field(
         default_factory=dict,
-        description="Keep rows whose column (named as in the file) has one of the values.",
+        description="Column of the file -> values; only rows with one of them are kept.",
     )
     bad_rows: Literal["error", "drop"] = Field(
-        "error", description="Rows without a possible position stop the run, or are dropped."
+        "error",
+        description="Rows without a possible position stop the run (`error`) or are dropped.",
     )
     trust_positions: bool = Field(
         False,
-        description="Positions are right though they look like radians, hours or another frame "
-        "(a small field near RA 0, Dec 0).",
+        description="Accept positions that look like radians, hours or another frame, such as a "
+        "small field near RA 0, Dec 0.",
     )
 
 
@@ -214,16 +223,14 @@ CatalogueSettings = Annotated[
 class _Fetched(TableFile):
     version: str = Field(
         min_length=1,
-        description="The release or date of the version that is meant; another text is another "
-        "table, and is fetched anew.",
+        description="Release or date of the table; another text is another table and is "
+        "downloaded again.",
     )
-    rows: int | None = Field(
-        None, gt=0, description="Rows of that version; another number is refused. null: any."
-    )
+    rows: int | None = Field(None, gt=0, description="Required number of rows; null: any.")
     sha256: str | None = Field(
         None,
         pattern=r"^[0-9a-f]{64}$",
-        description="Checksum of the kept file; other bytes are refused. null: the one that came.",
+        description="Required checksum of the stored file; null: that of the first download.",
     )
 
 
@@ -231,46 +238,53 @@ class FileTable(TableFile):
     """A table on this machine."""
 
     kind: Literal["file"]
-    path: str = Field(min_length=1, description="The file; may begin with ${CLUSTERSCAN_DATA}.")
+    path: str = Field(
+        min_length=1, description="File of the table; may begin with ${CLUSTERSCAN_DATA}."
+    )
 
 
 class UrlTable(_Fetched):
     """A table on a server, downloaded as it is."""
 
     kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://", description="Where it is published.")
+    url: str = Field(pattern=r"^https?://", description="Address of the table.")
 
 
 class VizierTable(_Fetched):
     """A table of VizieR, or those of its rows that fulfil constraints, by astroquery."""
 
     kind: Literal["vizier"]
-    catalogue: str = Field(min_length=1, description="Its name, such as I/259/tyc2.")
+    catalogue: str = Field(
+        min_length=1, description="Name of the table in VizieR, such as I/259/tyc2."
+    )
     constraints: dict[str, str] = Field(
         default_factory=dict,
-        description="VizieR's constraints on its columns, such as VTmag: '<11'.",
+        description="Constraints on its columns in VizieR's syntax, such as VTmag: '<11'.",
     )
-    format: Literal["votable"] = Field("votable", description="How it is kept.")
-    server: str = Field("vizier.cds.unistra.fr", description="VizieR or a mirror of it.")
+    format: Literal["votable"] = Field("votable", description="Format in which it is stored.")
+    server: str = Field("vizier.cds.unistra.fr", description="Server of VizieR or of a mirror.")
 
 
 class GaiaTable(Settings):
     """Gaia sources brighter than a magnitude, from a TAP service, around the footprint."""
 
     kind: Literal["gaia"]
-    server: str = Field("https://gea.esac.esa.int/tap-server/tap", description="The TAP service.")
-    release: str = Field(
-        "gaiadr3", pattern=r"^[a-z0-9_]+$", description="Schema of the release: the version."
+    server: str = Field(
+        "https://gea.esac.esa.int/tap-server/tap", description="Address of the TAP service."
     )
-    faintest_mag: float = Field(description="Faintest G magnitude that is asked for [Vega].")
+    release: str = Field(
+        "gaiadr3", pattern=r"^[a-z0-9_]+$", description="Schema of the Gaia release."
+    )
+    faintest_mag: float = Field(description="Faintest G magnitude that is requested [Vega mag].")
     max_rows: int = Field(
         2000,
         ge=10,
-        description="Rows of one answer; where the service cuts one off, the sky is asked in "
-        "smaller pieces.",
+        description="Largest number of rows of one query; the sky is split into smaller pieces if "
+        "the service truncates an answer.",
     )
     bad_rows: Literal["error", "drop"] = Field(
-        "error", description="Rows without a possible position stop the run, or are dropped."
+        "error",
+        description="Rows without a possible position stop the run (`error`) or are dropped.",
     )
 
 

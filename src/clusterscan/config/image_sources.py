@@ -28,10 +28,11 @@ class BandSettings(Settings):
     BANDS: ClassVar[str]
 
     scale_by: dict[str, float] = Field(
-        {}, description="For each band, what values are multiplied by to be in the survey's unit."
+        {},
+        description="Factor for the values of each band that converts them to the survey's unit.",
     )
     no_data: float | None = Field(
-        None, description="A value that means no data, besides NaN and the files' BLANK."
+        None, description="A value that means no data, besides NaN and the BLANK of the files."
     )
 
     @model_validator(mode="after")
@@ -57,8 +58,10 @@ class SimulatedSource(Settings):
 
     kind: Literal["simulated"]
     sky: Literal["infrared", "microwave", "xray", "optical"] = Field(
-        description="Which simulated survey: unWISE-like W1 and W2, ACT-like f090, f150, f220, "
-        "XMM-like 0.5-2 keV (one band of any name), or any of g, r, i of photographic depth."
+        description="The simulated survey: `infrared` (W1 and W2 as in unWISE), `microwave` "
+        "(f090, f150, f220 as in ACT), `xray` (0.5-2 keV as in XMM-Newton, one band "
+        "of any name) or `optical` (any of g, r, i at the depth of photographic "
+        "plates)."
     )
 
 
@@ -67,15 +70,17 @@ class MosaicSource(Settings):
 
     kind: Literal["mosaic"]
     path: str = Field(
-        description="The FITS file; may begin with ${CLUSTERSCAN_DATA}. Relative paths start at "
-        "the project's folder."
+        description="FITS file of the whole survey; may begin with ${CLUSTERSCAN_DATA}. Relative "
+        "paths start at the project's folder."
     )
     extensions: dict[str, str] = Field(
         min_length=1,
-        description="For each of the survey's bands, the name of its image extension.",
+        description="Name of the image extension of each band.",
     )
     coverage: str | None = Field(
-        None, description="Extension that is 0 where the mosaic has no data; none: all is covered."
+        None,
+        description="Name of the extension that is 0 where the mosaic has no data; null: it has "
+        "data everywhere.",
     )
 
 
@@ -87,23 +92,24 @@ class HipsSource(BandSettings):
     kind: Literal["hips"]
     trees: dict[str, str] = Field(
         min_length=1,
-        description="For each of the survey's bands, its tree: an http(s) URL or a folder, which "
-        "may begin with ${CLUSTERSCAN_DATA}.",
+        description="HiPS tree of each band: an http(s) URL or a folder, which may begin with "
+        "${CLUSTERSCAN_DATA}.",
     )
     order: int | None = Field(
         None,
         ge=0,
         le=20,
         description="HiPS order of the tiles that are read; null: the coarsest whose pixels are "
-        "no larger than pixel_scale_arcsec, or the finest that a tree has.",
+        "not larger than pixel_scale_arcsec, or the finest in the tree.",
     )
     resampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="Interpolation between HiPS pixels."
     )
     versions: Literal["tiles", "release"] = Field(
         "tiles",
-        description="What sync looks at: `tiles` each tile (a request without data each), "
-        "`release` only the trees' release dates, so a tile changed in between goes unseen.",
+        description="How sync detects changes: `tiles` asks the server for the header of each "
+        "tile, `release` reads only the release date of each tree and misses tiles "
+        "that changed without a new release.",
     )
 
 
@@ -113,27 +119,29 @@ class LocalSource(BandSettings):
     BANDS: ClassVar[str] = "files"
 
     kind: Literal["local"]
-    path: str = Field(description="The folder; may begin with ${CLUSTERSCAN_DATA}.")
+    path: str = Field(description="Folder of the images; may begin with ${CLUSTERSCAN_DATA}.")
     files: dict[str, str] = Field(
         min_length=1,
-        description="For each of the survey's bands, a pattern of its files below the folder, "
-        "such as `**/*-w1-img-m.fits` (** stands for any folders).",
+        description="Pattern of the files of each band below the folder, such as "
+        "`**/*-w1-img-m.fits` (** matches any number of folders).",
     )
     extension: str | int | None = Field(
         None, description="Name or number of the image extension; null: the first image."
     )
     resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
         "bilinear",
-        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+        description="Interpolation; `adaptive` averages, and suits pixels that are finer than "
+        "those of the survey.",
     )
     quantity: Literal["surface_brightness", "flux"] = Field(
         "surface_brightness",
-        description="Whether a value holds for any pixel size, or is the flux in its pixel (which "
-        "needs `adaptive`).",
+        description="Meaning of a pixel value: `surface_brightness` does not depend on the pixel "
+        "size, `flux` is the flux in the pixel and needs `resampling: adaptive`.",
     )
     versions: Literal["sha256", "mtime"] = Field(
         "sha256",
-        description="What tells a changed file: its checksum, or (quick, weak) size and time.",
+        description="How a changed file is detected: by its checksum, or by its size and "
+        "modification time, which is faster but less certain.",
     )
 
     @model_validator(mode="after")
@@ -153,17 +161,17 @@ class AtlasSettings(Settings):
     """The table of a survey's tiling: square images, north up, as those of unWISE."""
 
     table: str = Field(
-        description="FITS or CSV table: an http(s) URL or a path, which may begin with "
-        "${CLUSTERSCAN_DATA}."
+        description="FITS or CSV table of the tiling: an http(s) URL or a path, which may begin "
+        "with ${CLUSTERSCAN_DATA}."
     )
-    name: str = Field("coadd_id", description="Its column of the tiles' names.")
+    name: str = Field("coadd_id", description="Column with the names of the atlas tiles.")
     digits: int = Field(
-        0, ge=0, le=20, description="Names that are numbers are filled up with zeros to this many."
+        0, ge=0, le=20, description="Number of digits to which numeric names are padded with zeros."
     )
-    ra: str = Field("ra", description="Its column of the centres' right ascension [deg].")
-    dec: str = Field("dec", description="Its column of the centres' declination [deg].")
-    size_px: int = Field(2048, gt=0, description="Side of a tile's image [pixels].")
-    pixel_scale_arcsec: float = Field(2.75, gt=0, description="Its pixel size [arcsec].")
+    ra: str = Field("ra", description="Column with the right ascension of the centres [deg].")
+    dec: str = Field("dec", description="Column with the declination of the centres [deg].")
+    size_px: int = Field(2048, gt=0, description="Side of the image of an atlas tile [pixels].")
+    pixel_scale_arcsec: float = Field(2.75, gt=0, description="Pixel size of the images [arcsec].")
 
 
 class ArchiveBand(Settings):
@@ -176,45 +184,44 @@ class ArchiveBand(Settings):
     image: str = Field(min_length=1, description="The image, or the HEALPix map.")
     weight: str | None = Field(
         None,
-        description="Inverse variance on the image's grid: no data where it is not above 0, and "
-        "the weight where images overlap.",
+        description="Inverse variance on the grid of the image. Pixels where it is not positive "
+        "have no data; it is the weight where images overlap.",
     )
     exposure: str | None = Field(
         None,
-        description="Exposure on the image's grid: the image is divided by it, it is the weight "
-        "where images overlap, and where it is not above 0 there are no data.",
+        description="Exposure on the grid of the image. The image is divided by it, pixels where "
+        "it is not positive have no data, and it is the weight where images overlap.",
     )
     background: str | None = Field(
-        None, description="Background on the image's grid, subtracted before anything else."
+        None, description="Background on the grid of the image; it is subtracted first."
     )
-    mask: str | None = Field(
-        None, description="Image of integers whose bits say what is wrong with a pixel."
-    )
+    mask: str | None = Field(None, description="Integer image whose bits mark bad pixels.")
     mask_bits: dict[Literal["saturated", "bright_star", "survey_mask"], list[int]] = Field(
         default_factory=dict,
-        description="Plane of the tile's mask -> numbers of the mask's bits, from 0.",
+        description="Plane of the tile's mask -> numbers of the bits that set it, counted from 0.",
     )
     mask_extension: str | int | None = Field(
-        None, description="Name or number of the mask's extension; null: the first image."
+        None, description="Name or number of the extension of the mask; null: the first image."
     )
     extension: Extension = None
-    plane: int = Field(0, ge=0, description="Plane of a cube: 0 is I of a map of Stokes I, Q, U.")
+    plane: int = Field(0, ge=0, description="Plane of a cube; 0 is I in a map of Stokes I, Q, U.")
     column: HealpixColumn = None
     unit: str | None = Field(
         None,
-        description="Unit of the values; null: the header's, or the survey's where it names none.",
+        description="Unit of the values; null: the unit in the header, or the survey's if the "
+        "header has none.",
     )
     channel: Literal["HFI100", "HFI143", "HFI217", "HFI353", "HFI545", "HFI857"] | None = Field(
-        None, description="Planck channel whose factor turns MJy/sr into K_CMB and back."
+        None, description="Planck channel whose factor converts between MJy/sr and K_CMB."
     )
     scale_by: float | None = Field(
-        None, description="What values are multiplied by, instead of a conversion by units."
+        None, description="Factor for the values, which replaces the conversion of units."
     )
     megabytes: dict[Literal["image", "weight", "exposure", "background"], float] = Field(
         {},
         exclude=True,  # it changes no image, so it belongs to no fingerprint
-        description="Sizes of the files on the server, for `clusterscan plan` alone [10^6 bytes]; "
-        "those not named are taken as 4 bytes a pixel of the atlas.",
+        description="Sizes of the files on the server, which only `clusterscan plan` uses [10^6 "
+        "bytes]; the default is 4 bytes per pixel of the atlas.",
     )
 
     def files(self) -> dict[str, str]:
@@ -255,36 +262,40 @@ class ArchiveSource(Settings):
     """Survey maps and images as their archives publish them, by URL or path."""
 
     kind: Literal["archive"]
-    files: dict[str, ArchiveBand] = Field(
-        min_length=1, description="For each of the survey's bands, its files."
-    )
+    files: dict[str, ArchiveBand] = Field(min_length=1, description="Files of each band.")
     format: Literal["image", "healpix"] = Field(
         "image",
-        description="image: FITS images of any celestial projection (the full sky in CAR, a field "
-        "in TAN); healpix: a HEALPix map, of the whole sky or a part of it, in a FITS table.",
+        description="`image`: FITS images in any celestial projection, such as the full sky in "
+        "CAR or a field in TAN; `healpix`: a full or partial HEALPix map in a FITS "
+        "table.",
     )
     atlas: AtlasSettings | None = Field(
-        None, description="The tiling, where a band has one file for each of its tiles."
+        None, description="Tiling of the survey, if a band has one file per atlas tile."
     )
     frame: HealpixFrame = None
     ordering: HealpixOrdering = None
     resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
         "bilinear",
-        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+        description="Interpolation; `adaptive` averages, and suits pixels that are finer than "
+        "those of the survey.",
     )
     quantity: Literal["surface_brightness", "flux"] = Field(
         "surface_brightness",
-        description="Whether a value holds for any pixel size, or is the flux or counts in its "
-        "pixel, and then becomes that in the survey's pixel.",
+        description="Meaning of a pixel value: `surface_brightness` does not depend on the pixel "
+        "size; `flux` is the flux or the counts in the pixel and is rescaled to the "
+        "survey's pixel.",
     )
     no_data: float | None = Field(
-        None, description="A value that means no data, besides NaN, BLANK and HEALPix' own."
+        None,
+        description="A value that means no data, besides NaN, BLANK and the HEALPix value for "
+        "unseen pixels.",
     )
     versions: Literal["sha256", "mtime", "release"] = Field(
         "sha256",
-        description="What tells a changed file on disk: its checksum, or (quick, weak) size and "
-        "time. Of files on servers it is the strongest that the server tells, with a request for "
-        "each; `release`: their addresses name a release that never changes, so nobody is asked.",
+        description="How a changed file is detected. On disk: by its checksum (`sha256`), or by "
+        "its size and modification time (`mtime`), which is faster but less certain. "
+        "On a server: by the best validator that it sends, with one request per file. "
+        "`release`: the addresses belong to a fixed release, so nothing is asked.",
     )
 
     @model_validator(mode="after")
@@ -340,18 +351,18 @@ class Hips2fitsSource(BandSettings):
     kind: Literal["hips2fits"]
     hips: dict[str, str] = Field(
         min_length=1,
-        description="For each of the survey's bands, the HiPS' identifier, such as CDS/P/DSS2/red.",
+        description="Identifier of the HiPS of each band, such as CDS/P/DSS2/red.",
     )
     server: str = Field(
         "https://alasky.cds.unistra.fr/hips-image-services/hips2fits",
         pattern=r"^https?://[^\s]+$",
-        description="The service's address; a mirror is "
-        "https://alaskybis.cds.unistra.fr/hips-image-services/hips2fits.",
+        description="Address of the service; "
+        "https://alaskybis.cds.unistra.fr/hips-image-services/hips2fits is a mirror.",
     )
     properties: dict[str, str] = Field(
         {},
-        description="For bands, the URL of the tree's `properties`: sync reads its release date "
-        "there. Of others no change is ever seen.",
+        description="URL of the `properties` file of each band's tree, from which sync reads the "
+        "release date; changes of other trees are not detected.",
     )
 
     @model_validator(mode="after")
@@ -367,41 +378,44 @@ class CutoutsSource(BandSettings):
 
     kind: Literal["cutouts"]
     layer: str = Field(
-        pattern=r"^[\w.+-]+$", description="The viewer's layer, such as ls-dr10 or unwise-neo7."
+        pattern=r"^[\w.+-]+$", description="Layer of the viewer, such as ls-dr10 or unwise-neo7."
     )
     bands: dict[str, str] = Field(
         min_length=1,
-        description="For each of the survey's bands, the layer's band, one character as in the "
-        "viewer: g, r, i, z, and 1, 2 for W1, W2.",
+        description="Band of the layer for each band of the survey, as one character: g, r, i, z, "
+        "or 1 and 2 for W1 and W2.",
     )
     server: str = Field(
         "https://www.legacysurvey.org/viewer/fits-cutout",
         pattern=r"^https?://[^\s]+$",
-        description="The service's address.",
+        description="Address of the service.",
     )
     native_scale_arcsec: float | None = Field(
         None,
         gt=0,
-        description="The layer's own pixel size; null: as known for "
-        f"{', '.join(NATIVE_SCALES_ARCSEC)}. At another the viewer would resample unseen [arcsec].",
+        description="Pixel size of the layer, at which images are requested [arcsec]; null: the "
+        f"known size of {', '.join(NATIVE_SCALES_ARCSEC)}. At another size the viewer "
+        "would resample without notice.",
     )
     max_px: int = Field(
         3000,
         ge=64,
         le=3000,
-        description="Largest side of one image; the viewer cuts larger ones without a word.",
+        description="Largest side of one request [pixels]; the viewer truncates larger ones "
+        "without notice.",
     )
     resampling: Literal["bilinear", "nearest", "adaptive"] = Field(
         "adaptive",
-        description="Interpolation; `adaptive` averages, for pixels finer than the survey's.",
+        description="Interpolation; `adaptive` averages, and suits pixels that are finer than "
+        "those of the survey.",
     )
     quantity: Literal["surface_brightness", "flux"] = Field(
         "flux",
-        description="Whether a value holds for any pixel size, or is the flux in its pixel, and "
-        "then becomes that in the survey's pixel.",
+        description="Meaning of a pixel value: `surface_brightness` does not depend on the pixel "
+        "size; `flux` is the flux in the pixel and is rescaled to the survey's pixel.",
     )
     no_data: float | None = Field(
-        0.0, description="A value that means no data, besides NaN: the viewer fills with 0."
+        0.0, description="A value that means no data, besides NaN; the viewer fills gaps with 0."
     )
 
     @model_validator(mode="after")
@@ -444,31 +458,38 @@ SourceSettings = Annotated[
 class StampsSource(Settings):
     """A zip file or folder of small images of listed objects: JPEG, PNG or FITS."""
 
-    path: str = Field(description="The zip file or folder; may begin with ${CLUSTERSCAN_DATA}.")
+    path: str = Field(
+        description="Zip file or folder of the stamps; may begin with ${CLUSTERSCAN_DATA}."
+    )
     pixel_scale_arcsec: float = Field(gt=0, description="Pixel size of the stamps [arcsec].")
     size_px: int | None = Field(
         None,
         gt=0,
         le=4096,
-        description="Side of the square stamps [pixels]; null: stamps may differ, and be oblong.",
+        description="Side of the square stamps [pixels]; null: stamps may differ in size and need "
+        "not be square.",
     )
     bands: list[str] = Field(
         min_length=1,
         max_length=64,
-        description="The survey's bands in the order of the channels, or of a FITS cube's planes.",
+        description="Bands of the survey in the order of the image channels or of the planes of a "
+        "FITS cube.",
     )
     extensions: dict[str, str] | None = Field(
         None,
-        description="For each band, the image extension of FITS stamps; null: their first image.",
+        description="Image extension of each band in FITS stamps; null: the first image.",
     )
     row_0: Literal["north", "south"] = Field(
         "north",
-        description="Which side of the sky the first row of a JPEG or PNG shows (FITS: as stored).",
+        description="The side of the sky that the first row of a JPEG or PNG shows; FITS stamps "
+        "are read as stored.",
     )
     max_member_bytes: int = Field(
-        8_000_000, gt=0, description="Larger files in the zip are refused [bytes, unpacked]."
+        8_000_000, gt=0, description="Largest file in the zip that is accepted [bytes, unpacked]."
     )
-    max_members: int = Field(1_000_000, gt=0, description="A zip with more files is refused.")
+    max_members: int = Field(
+        1_000_000, gt=0, description="Largest number of files in the zip that is accepted."
+    )
 
     @model_validator(mode="after")
     def _bands_are_distinct(self) -> StampsSource:

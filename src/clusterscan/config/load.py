@@ -18,11 +18,11 @@ from clusterscan.core.errors import ConfigError
 Model = TypeVar("Model", bound=BaseModel)
 Root = type[BaseModel]
 Places = dict[tuple, str]
-"""Where each key stands: ``(section, key) -> "file:line"``."""
+"""The place of each key in its file: ``(section, key) -> "file:line"``."""
 
 
 def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the validated configuration of one or several files, later ones winning.
+    """Read the configuration from one or several files; later files override earlier ones.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None
     Raises
     ------
     ConfigError
-        With one line for each fault: ``file:line: key: what is wrong; what would be right``.
+        With one line for each fault: ``file:line: key: what is wrong; how to fix it``.
     """
     merged: dict[str, Any] = {}
     places: Places = {}
@@ -48,12 +48,12 @@ def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None
 
 
 def validated(model: type[Model], values: Mapping[str, Any], places: Places) -> Model:
-    """Return settings as a model.
+    """Return the settings as a validated model.
 
     Raises
     ------
     ConfigError
-        With one line for each fault: ``file:line: key: what is wrong; what would be right``.
+        With one line for each fault: ``file:line: key: what is wrong; how to fix it``.
     """
     try:
         return model.model_validate(values)
@@ -62,19 +62,19 @@ def validated(model: type[Model], values: Mapping[str, Any], places: Places) -> 
 
 
 def read_yaml(file: Path, example: str) -> tuple[dict[str, Any], Places]:
-    """Return a YAML file's settings and the place of each key, ``file:line``.
+    """Read the settings in a YAML file, and the place of each key.
 
     Parameters
     ----------
     file : Path
         The file.
     example : str
-        What to start from, for who names a file without settings.
+        A file to start from, which the message names if this one has no settings.
 
     Raises
     ------
     ConfigError
-        If the file is missing, is no YAML mapping, or holds a key twice.
+        If the file is missing, is not a YAML mapping, or sets a key twice.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -107,8 +107,8 @@ def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], file: Path
             line = name.start_mark.line + 1
             if here in lines:
                 raise ConfigError(
-                    f"{file}:{line}: {_dotted(here)} stands here again (first in line "
-                    f"{lines[here]}); YAML would silently keep the last: remove one"
+                    f"{file}:{line}: {_dotted(here)} is set twice (first in line {lines[here]}); "
+                    "YAML would silently keep the last one, so remove one"
                 )
             lines[here] = line
             _note_lines(value, here, lines, file)
@@ -118,10 +118,10 @@ def _note_lines(node: yaml.Node, key: tuple, lines: dict[tuple, int], file: Path
 
 
 def merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    """Lay settings over others in place, mapping by mapping; all else is replaced.
+    """Override settings in place: mappings are merged key by key, all else is replaced.
 
-    A mapping that names another ``kind`` replaces the one below it whole: what that said was meant
-    for its own kind.
+    A mapping with another ``kind`` replaces the whole mapping, because the keys of one kind mean
+    nothing to another.
     """
     for key, value in extra.items():
         below = base.get(key)
@@ -136,7 +136,11 @@ def _other_kind(value: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
 
 
 def _explain(error: ValidationError, root: Root, places: Places) -> str:
-    """Return one line a fault: a typo is one fault, and so are a union's several refusals."""
+    """Return one line per fault.
+
+    pydantic reports a misspelt key twice, as an unknown key and as a missing one, and a value that
+    fits no member of a union once for each member. Each of these is one fault to the user.
+    """
     lines: dict[tuple, list[str]] = {}
     meant = {
         (*key[:-1], near)
@@ -146,7 +150,7 @@ def _explain(error: ValidationError, root: Root, places: Places) -> str:
     for fault in error.errors():
         key = tuple(fault["loc"])
         if fault["type"] == "missing" and key in meant:
-            continue  # it is there, misspelt: the other line says so
+            continue  # the line about the misspelt key covers it
         name, told = _name(fault, key, places), _fault_text(fault, root, key)
         if fault["type"] == "value_error":
             name, told = _named_in(told, name, places)
@@ -160,10 +164,10 @@ def _explain(error: ValidationError, root: Root, places: Places) -> str:
 
 
 def _named_in(message: str, name: tuple, places: Places) -> tuple[tuple, str]:
-    """Return the key that a message begins with, such as ``act.bands: ...``, and the rest of it.
+    """Split a message such as ``act.bands: ...`` into the key that it names and the rest.
 
-    Checks that look at several settings together speak for a whole section: the line of the
-    setting that they name is of more use.
+    pydantic attributes a check of several settings to their whole section. The line of the setting
+    that the message names helps the user more.
     """
     start = re.match(r"\w+(?:\.\w+|\[\d+\])*(?=: )", message)
     parts = re.findall(r"\w+", start[0]) if start else []
@@ -178,7 +182,7 @@ def _unknown_keys(error: ValidationError) -> list[tuple]:
 
 
 def _name(fault: Any, key: tuple, places: Places) -> tuple:
-    """Return the key as a user would write it."""
+    """Return the key as it is written in the file."""
     if key and key[-1] == "[key]":  # pydantic's word for a mapping's own key
         key = key[:-1]
     name = _without_tags(key, places)
@@ -212,11 +216,11 @@ def _fault_text(fault: Any, root: Root, key: tuple) -> str:
         kinds = _kinds_at(root, key)
         near = difflib.get_close_matches(given, kinds, n=1, cutoff=0.6)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{given!r} is none of {', '.join(kinds)}{hint}"
+        return f"{given!r} is not one of {', '.join(kinds)}{hint}"
     if kind == "union_tag_not_found":
         return f"this setting is missing; give one of {', '.join(_kinds_at(root, key))}"
     if key[-1:] == ("[key]",):
-        return f"{key[-2]!r} is no possible name; use letters, digits and _ only"
+        return f"{key[-2]!r} is not a valid name; use only letters, digits and _"
     if fault.get("input", "") is None:
         return "has no value; give one, or remove the line"
     return _plain(kind, fault["msg"])
@@ -224,7 +228,7 @@ def _fault_text(fault: Any, root: Root, key: tuple) -> str:
 
 def _plain(kind: str, message: str) -> str:
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return "should be a section: lines `key: value`, further in"
+        return "should be a section of indented lines `key: value`"
     if kind in ("tuple_type", "list_type"):
         return "should be a list, such as [a, b]"
     if kind == "string_type":
@@ -235,14 +239,14 @@ def _plain(kind: str, message: str) -> str:
 
 
 def _written_part(key: tuple, places: Places) -> tuple:
-    """Return the longest part of a key that stands in a file (defaults stand in none)."""
+    """Return the longest part of a key that a file sets; defaults have no place in a file."""
     while key and key not in places:
         key = key[:-1]
     return key
 
 
 def _without_tags(key: tuple, places: Places) -> tuple:
-    """Drop what pydantic adds to a location: the chosen member of a tagged union."""
+    """Drop the parts that pydantic adds to a location: the chosen members of tagged unions."""
     kept: tuple = ()
     for index, part in enumerate(key):
         is_last = index == len(key) - 1
@@ -258,7 +262,7 @@ def _suggestion(root: Root, key: tuple) -> str:
         unit = near.rpartition("_")[2]
         other_unit = _stem(near) == _stem(str(key[-1])) and unit in _UNITS
         return f"; did you mean {near!r}?" + (f" (the unit is {unit})" if other_unit else "")
-    return f"; here stand: {', '.join(names)}" if names else ""
+    return f"; the settings here are {', '.join(names)}" if names else ""
 
 
 _UNITS = ("arcmin", "arcsec", "deg", "deg2", "px", "mag", "ghz", "msun", "s", "ell", "uk2")
@@ -270,7 +274,7 @@ def _stem(name: str) -> str:
 
 
 def _near(key: tuple, names: list[str]) -> str:
-    """Return the allowed key that a wrong one was probably meant to be, or nothing."""
+    """Return the allowed key that is most similar to a wrong one, or an empty text."""
     written = str(key[-1])
     same_but_for_the_unit = [name for name in names if _stem(name) == _stem(written)]
     near = difflib.get_close_matches(written, names, n=1, cutoff=0.6)
@@ -278,12 +282,12 @@ def _near(key: tuple, names: list[str]) -> str:
 
 
 def _keys_beside(root: Root, key: tuple) -> list[str]:
-    """Return the settings allowed where an unknown one was found."""
+    """Return the settings that are allowed next to a key."""
     return sorted({name for model in _models_at(root, key[:-1]) for name in fields_by_key(model)})
 
 
 def _kinds_at(root: Root, key: tuple) -> list[str]:
-    """Return the kinds that a tagged union at a key offers."""
+    """Return the kinds that the tagged union at a key allows."""
     kinds = [tag for model in _models_at(root, key) for tag in _tags(model)]
     return list(dict.fromkeys(kinds))
 
@@ -291,22 +295,23 @@ def _kinds_at(root: Root, key: tuple) -> list[str]:
 def _meaning(root: Root, key: tuple) -> str:
     """Return a setting's description."""
     fields = [fields_by_key(model).get(str(key[-1])) for model in _models_at(root, key[:-1])]
-    return next((f.description.rstrip(".") for f in fields if f and f.description), "")
+    text = next((f.description.rstrip(".") for f in fields if f and f.description), "")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _models_at(root: Root, key: tuple) -> list[type[BaseModel]]:
-    """Return the models that may stand at a location, by walking down from the whole."""
+    """Return the models that are possible at a location, by walking down from the root."""
     models: list[type[BaseModel]] = [root]
     for part in key:
         fields = [fields_by_key(model)[part] for model in models if part in fields_by_key(model)]
         found = [inner for field in fields for inner in models_in(field.annotation)]
-        # A part that is no field is a mapping's own key or a union's tag: stay at these models.
+        # A part that is not a field is a user's own name or the tag of a union: keep the models.
         models = found or [m for m in models if not _tags(m) or part in _tags(m)] or models
     return models
 
 
 def fields_by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return a model's fields under the names that stand in a file."""
+    """Return the fields of a model under their names in the file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 

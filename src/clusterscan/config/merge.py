@@ -24,30 +24,40 @@ class CalibrationSettings(Settings):
 
     reference: Literal["truth", "known"] = Field(
         "truth",
-        description="what counts as real on the validation sky: catalogues of role 'truth' where "
-        "there are any, as the validation takes them on the test sky, or the known ones",
+        description="What counts as real on the validation sky: the catalogues of role `truth` if "
+        "there are any, as in the validation on the test sky, or those of role "
+        "`known`.",
     )
     combinations: tuple[CombinationName, ...] = Field(
         ("single", "mean", "logit_mean", "stacking"),
         min_length=1,
-        description="ways to combine models that are compared; 'single': each model alone",
+        description="Ways to combine the models that are compared; `single` is each model alone.",
     )
     methods: tuple[MethodName, ...] = Field(
         ("temperature", "platt", "beta", "isotonic"),
         min_length=1,
-        description="calibrations that are compared; the one of the lowest left-out loss is used",
+        description="Calibrations that are compared; the one with the lowest cross-validated loss "
+        "is used.",
     )
     cell_order: int = Field(
-        7, ge=0, le=12, description="HEALPix order of the sky cells that stay together"
+        7,
+        ge=0,
+        le=12,
+        description="HEALPix order of the sky cells that stay together in cross-validation and "
+        "bootstrap.",
     )
-    folds: int = Field(8, ge=2, le=100, description="parts of the validation sky's cells")
+    folds: int = Field(
+        8, ge=2, le=100, description="Number of cross-validation folds of these cells."
+    )
     n_bootstrap: NonNegativeInt = Field(
-        100, description="resamplings of those cells that give the probability's error"
+        100,
+        description="Number of bootstrap samples of these cells, which give the error of the "
+        "probability.",
     )
     purities: tuple[float, ...] = Field(
         (0.8, 0.9, 0.95, 0.99),
         min_length=1,
-        description="sub-samples of these expected purities are marked in the catalogue",
+        description="Expected purities of the samples that the catalogue marks.",
     )
 
     @model_validator(mode="after")

@@ -61,13 +61,13 @@ class NetworkSettings(Settings):
 
     name: str = Field(
         "baseline",
-        description=f"Architecture: one of {', '.join(sorted(SMALLEST_PX))}, or "
-        "'timm/<any timm name>', or 'spinalnet/<any timm name>' for a SpinalNet head on it.",
+        description=f"Architecture: {', '.join(sorted(SMALLEST_PX))}, `timm/NAME` for any network "
+        "of timm, or `spinalnet/NAME` for one with a SpinalNet head.",
     )
     form: Form | None = Field(
         None,
-        description="'dense' or 'whole'. null: dense for one class and "
-        f"{', '.join(DENSE_NAMES)} and timm/<name>; whole for the rest.",
+        description=f"`dense` or `whole`; null: dense for {', '.join(DENSE_NAMES)} and timm/NAME "
+        "with one class, whole for all others.",
     )
     classes: int = Field(
         1,
@@ -78,39 +78,42 @@ class NetworkSettings(Settings):
     )
     stem_stride: Literal[1, 2, 4] = Field(
         4,
-        description="Pixels that a dense residual network's stem merges: 4 as published, 2 without "
-        "the stride of its convolution, 1 without its pooling as well. Other networks ignore it.",
+        description="Stride of the stem of a dense residual network [px]: 4 as published, 2 "
+        "without the stride of its convolution, 1 without its pooling as well. Other "
+        "networks ignore it.",
     )
     output_stride: Literal[2, 4, 8, 16, 32] = Field(
         16,
-        description="Pixels between two cells of the feature map. Whole networks ignore it.",
+        description="Distance between two cells of the feature map [px]. Whole networks ignore it.",
     )
     stages: Literal[2, 3, 4] = Field(
         4,
-        description="Stages of a dense residual network to keep: 4 as published; without the last, "
-        "which sees furthest, it takes half the time at the same stride. Other networks ignore it.",
+        description="Number of stages of a dense residual network: 4 as published. The last stage "
+        "sees furthest and takes half of the time. Other networks ignore it.",
     )
-    size_px: int = Field(80, ge=8, le=1024, description="Crop size: window and surroundings [px].")
+    size_px: int = Field(
+        80, ge=8, le=1024, description="Side of a crop: the window and its surroundings [px]."
+    )
     window_px: int = Field(
         48,
         ge=2,
         le=1024,
-        description="Central part of the crop whose features are pooled [px]; of a whole network "
-        "the crop itself, which need not be said.",
+        description="Side of the central part of the crop whose features are pooled [px]. For a "
+        "whole network it is the crop and may be left out.",
     )
     dropout: float | None = Field(
         None,
         ge=0.0,
         lt=1.0,
-        description="Dropout before the last layer, or of all layers of a head of several. "
-        "null: as published; 0.2 for dense networks.",
+        description="Dropout before the last layer, or in all layers of a head of several layers; "
+        "null: as published, and 0.2 for dense networks.",
     )
     pretrained: bool | str = Field(
         False,
-        description="Start from published weights (true: timm fetches them; those of "
-        "tf_efficientnet_lite0 come as a package) or from a local .safetensors file (its path, "
-        "which may begin with ${CLUSTERSCAN_DATA}) instead of random numbers. The last layers are "
-        "new.",
+        description="Start from published weights (true: timm downloads them; those of "
+        "tf_efficientnet_lite0 are installed as a package) or from a local "
+        ".safetensors file (its path, which may begin with ${CLUSTERSCAN_DATA}) "
+        "instead of random numbers. The last layers are always new.",
     )
 
     @field_validator("name")
@@ -218,18 +221,23 @@ class FusionSettings(Settings):
     """One network for several surveys, each seen at its own pixel scale and size."""
 
     branches: dict[str, NetworkSettings] = Field(
-        min_length=2, description="A network for each survey, by the survey's name; heads unused."
+        min_length=2,
+        description="A network for each survey, by the name of the survey; their last layers are "
+        "not used.",
     )
     hidden: int = Field(
-        128, ge=1, le=4096, description="Numbers that each survey hands to the common layers."
+        128,
+        ge=1,
+        le=4096,
+        description="Number of features that each survey contributes to the common layers.",
     )
     dropout: float = Field(0.2, ge=0.0, lt=1.0, description="Dropout before the last layer.")
     drop_survey: float = Field(
         0.25,
         ge=0.0,
         lt=1.0,
-        description="Probability with which training hides a survey that an example has (never "
-        "its last one), so that the network works without it.",
+        description="Probability that the training hides a survey of an example (never the last "
+        "one), so that the network works without it.",
     )
     classes: int = Field(1, ge=1, le=1000, description="1: one logit; K: a softmax over K classes.")
 

@@ -46,10 +46,13 @@ class PiecewiseRadius(Settings):
     kind: Literal["points"]
     points: list[tuple[float, PositiveFloat]] = Field(
         min_length=1,
-        description="[magnitude, radius in arcmin], magnitudes ascending. Brighter stars than the "
-        "first have its radius, fainter ones than the last have none.",
+        description="Pairs of [magnitude, radius in arcmin] in ascending order of magnitude. "
+        "Brighter stars than the first get its radius; fainter ones than the last get "
+        "no mask.",
     )
-    source: str = Field(min_length=1, description="Where the rule was published, or measured.")
+    source: str = Field(
+        min_length=1, description="Where the rule was published, or how it was measured."
+    )
 
     @model_validator(mode="after")
     def _magnitudes_ascend(self) -> PiecewiseRadius:
@@ -64,8 +67,12 @@ class LoglinearRadius(Settings):
 
     kind: Literal["loglinear"]
     at_zero_arcmin: PositiveFloat = Field(description="Radius of a star of magnitude 0 [arcmin].")
-    slope: PositiveFloat = Field(description="Decades of radius a magnitude.")
-    source: str = Field(min_length=1, description="Where the rule was published, or measured.")
+    slope: PositiveFloat = Field(
+        description="Decrease of the logarithm of the radius per magnitude [dex/mag]."
+    )
+    source: str = Field(
+        min_length=1, description="Where the rule was published, or how it was measured."
+    )
 
 
 RadiusRule = Annotated[
@@ -79,22 +86,28 @@ class SaturationMask(Settings):
     kind: Literal["saturation"]
     levels: dict[str, float] = Field(
         min_length=1,
-        description="Band -> level in a pixel of the raw image [the survey's unit].",
+        description="Band -> level at which a raw pixel is saturated [the survey's unit].",
     )
-    use: Literal["exclude"] = Field("exclude", description="Saturated pixels are always left out.")
+    use: Literal["exclude"] = Field("exclude", description="Saturated pixels are always excluded.")
 
 
 class SourceMask(Settings):
     """A plane that the source itself gives: simulated bright stars, an archive's mask files."""
 
     kind: Literal["source"]
-    plane: Literal["bright_star", "survey_mask"] = Field(description="Which plane.")
-    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+    plane: Literal["bright_star", "survey_mask"] = Field(
+        description="The plane of the mask that the source provides."
+    )
+    use: Use = Field(
+        description="`exclude`: the sky there is not valid; `flag`: candidates there get a flag."
+    )
 
 
 class _TableMask(Settings):
-    table: ReferenceTable = Field(description="The list.")
-    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+    table: ReferenceTable = Field(description="The table of positions.")
+    use: Use = Field(
+        description="`exclude`: the sky there is not valid; `flag`: candidates there get a flag."
+    )
 
     def _needs(self, *columns: str) -> None:
         have = columns_of(self.table)
@@ -109,15 +122,19 @@ class StarMask(_TableMask):
     """Circles around stars, larger for brighter ones."""
 
     kind: Literal["stars"]
-    radius: RadiusRule = Field(description="Radius by the magnitude, table column `mag`.")
-    factor: PositiveFloat = Field(1.0, description="Factor on the rule's radius.")
-    faintest_mag: float | None = Field(None, description="Fainter stars get no mask.")
-    min_arcmin: float = Field(0.0, ge=0, description="No radius is smaller [arcmin].")
-    max_arcmin: PositiveFloat = Field(60.0, description="No radius is larger [arcmin].")
+    radius: RadiusRule = Field(
+        description="Radius as a function of magnitude, which is column `mag` of the table."
+    )
+    factor: PositiveFloat = Field(1.0, description="Factor on the radius.")
+    faintest_mag: float | None = Field(
+        None, description="Fainter stars get no mask [mag]; null: all stars get one."
+    )
+    min_arcmin: float = Field(0.0, ge=0, description="Smallest radius [arcmin].")
+    max_arcmin: PositiveFloat = Field(60.0, description="Largest radius [arcmin].")
     without_magnitude: Literal["error", "leave_out", "largest"] = Field(
         "error",
-        description="Stars without a magnitude stop the run; or are left out and counted; or get "
-        "max_arcmin.",
+        description="Stars without a magnitude stop the run, are left out and counted, or get the "
+        "radius max_arcmin.",
     )
 
     @model_validator(mode="after")
@@ -135,15 +152,17 @@ class GalaxyMask(_TableMask):
 
     kind: Literal["galaxies"]
     size: Literal["diameter_arcmin", "diameter_arcsec", "radius_arcsec", "log_d25"] = Field(
-        description="What table column `size` holds, of the major axis; log_d25: log10 of the "
-        "diameter in 0.1 arcmin, as in HyperLEDA and RC3."
+        description="Meaning of the table column `size`, for the major axis; `log_d25`: log10 of "
+        "the diameter in 0.1 arcmin, as in HyperLEDA and RC3."
     )
     axis_ratio: Literal["none", "b_over_a", "log_a_over_b"] = Field(
-        "none", description="What table column `axis_ratio` holds; none: circles."
+        "none", description="Meaning of the table column `axis_ratio`; `none`: masks are circles."
     )
     factor: PositiveFloat = Field(1.0, description="Factor on the size.")
-    min_diameter_arcmin: float = Field(0.0, ge=0, description="Smaller ones get no mask [arcmin].")
-    max_arcmin: PositiveFloat = Field(600.0, description="No semi-axis is larger [arcmin].")
+    min_diameter_arcmin: float = Field(
+        0.0, ge=0, description="Smaller galaxies get no mask [arcmin]."
+    )
+    max_arcmin: PositiveFloat = Field(600.0, description="Largest semi-axis [arcmin].")
     without_size: Literal["error", "leave_out"] = Field(
         "error", description="Galaxies without a size stop the run, or are left out and counted."
     )
@@ -160,7 +179,8 @@ class PointSourceMask(_TableMask):
 
     kind: Literal["points"]
     radius_arcmin: PositiveFloat | None = Field(
-        None, description="Radius of all [arcmin]; null: table column `radius_arcmin`."
+        None,
+        description="Radius of all circles [arcmin]; null: column `radius_arcmin` of the table.",
     )
 
     @model_validator(mode="after")
@@ -174,17 +194,21 @@ class MapMask(Settings):
     """A mask of the survey in a file: a HEALPix map, an image in CAR or TAN, or a MOC."""
 
     kind: Literal["map"]
-    path: str = Field(min_length=1, description="The file; may begin with ${CLUSTERSCAN_DATA}.")
-    format: Literal["healpix", "image", "moc"] = Field(description="What it is.")
-    use: Use = Field(description="exclude: no valid sky; flag: candidates get a flag.")
+    path: str = Field(
+        min_length=1, description="File of the mask; may begin with ${CLUSTERSCAN_DATA}."
+    )
+    format: Literal["healpix", "image", "moc"] = Field(description="Format of the file.")
+    use: Use = Field(
+        description="`exclude`: the sky there is not valid; `flag`: candidates there get a flag."
+    )
     plane: Literal["bright_star", "large_galaxy", "point_source", "survey_mask"] = Field(
-        "survey_mask", description="Which plane of the tile's mask it belongs to."
+        "survey_mask", description="The plane of the tile's mask that it sets."
     )
     bad: Literal["below", "above", "inside", "outside"] = Field(
-        description="Maps: values below, or above, the threshold are masked, and so is what has no "
-        "value. MOC: what lies inside, or outside, is masked."
+        description="For a map: values below or above the threshold are masked, and pixels "
+        "without a value too. For a MOC: the sky inside or outside is masked."
     )
-    threshold: float = Field(0.5, description="Of a map's values.")
+    threshold: float = Field(0.5, description="Threshold for the values of a map.")
     extension: Extension = None
     column: HealpixColumn = None
     frame: HealpixFrame = None
@@ -222,7 +246,9 @@ class HighpassBackground(Settings):
     """A Gaussian-smoothed copy is subtracted: removes what is larger, such as the CMB."""
 
     kind: Literal["highpass"]
-    fwhm_arcmin: float = Field(gt=0, description="Full width of the smoothing Gaussian [arcmin].")
+    fwhm_arcmin: float = Field(
+        gt=0, description="Full width at half maximum of the smoothing Gaussian [arcmin]."
+    )
 
     @property
     def reach_arcmin(self) -> float:
@@ -239,10 +265,12 @@ class PreprocessSettings(Settings):
     """How raw images become tile images."""
 
     binning: int = Field(
-        1, ge=1, le=64, description="Raw pixels along a side of one pixel of the tile image."
+        1, ge=1, le=64, description="Number of raw pixels along a side of one tile pixel."
     )
     combine: Literal["mean", "sum"] = Field(
-        "mean", description="mean for surface brightness (and temperatures), sum for counts."
+        "mean",
+        description="How raw pixels are combined: `mean` for surface brightness and temperature, "
+        "`sum` for fluxes and counts.",
     )
     background: BackgroundSettings = Field(
         default_factory=NoBackground, description="What is subtracted from each band."
@@ -251,18 +279,18 @@ class PreprocessSettings(Settings):
         0.01,
         ge=0,
         le=1,
-        description="No more covered pixels than this make the tile one without coverage.",
+        description="A tile with at most this fraction of covered pixels counts as not covered.",
     )
-    masks: tuple[MaskSettings, ...] = Field(
-        (), description="What is masked besides sky without data, and what that means."
-    )
+    masks: tuple[MaskSettings, ...] = Field((), description="Masks besides the sky without data.")
     inverse_variance: bool = Field(
         False,
-        description="Keep the source's inverse variance as a second stack of planes; needs source "
-        "`archive` with a `weight` for every band.",
+        description="Keep the inverse variance of the source as a second stack of planes; needs "
+        "source `archive` with a `weight` for every band.",
     )
     compression: Literal["none", "gzip"] = Field(
-        "none", description="Lossless tile compression (GZIP_2) of the tile images."
+        "none",
+        description="Lossless compression of the tile images; `gzip` is the FITS tile compression "
+        "GZIP_2.",
     )
 
     @model_serializer(mode="wrap")

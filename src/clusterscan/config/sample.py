@@ -15,21 +15,28 @@ EXAMPLE_KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky"
 
 class _Negatives(Settings):
     random_per_deg2: float = Field(
-        ge=0, description="Trial positions drawn uniformly on the sky; unfit ones are dropped."
+        ge=0,
+        description="Density of random trial positions [deg-2]; those without a usable crop are "
+        "dropped.",
     )
     exclusion_arcmin: float = Field(
-        gt=0, description="Random, sky and star examples keep this far from known objects [arcmin]."
+        gt=0,
+        description="Smallest distance of random and star examples from known objects [arcmin].",
     )
     stars_per_deg2: float = Field(
-        0.0, ge=0, description="At most so many bright stars are added as hard negatives."
+        0.0, ge=0, description="Largest density of bright stars, which are hard negatives [deg-2]."
     )
     offsets_per_known: int = Field(
-        0, ge=0, le=64, description="Examples beside each known object, labelled 0: teach centring."
+        0,
+        ge=0,
+        le=64,
+        description="Number of negative examples in a ring around each known object, which teach "
+        "centring.",
     )
-    offset_min_arcmin: float = Field(0.0, ge=0, description="Inner radius of their ring [arcmin].")
-    offset_max_arcmin: float = Field(0.0, ge=0, description="Outer radius of their ring [arcmin].")
+    offset_min_arcmin: float = Field(0.0, ge=0, description="Inner radius of this ring [arcmin].")
+    offset_max_arcmin: float = Field(0.0, ge=0, description="Outer radius of this ring [arcmin].")
     min_valid_fraction: float = Field(
-        0.7, ge=0, le=1, description="Examples with fewer good pixels are dropped."
+        0.7, ge=0, le=1, description="Examples with a smaller fraction of good pixels are dropped."
     )
 
     @model_validator(mode="after")
@@ -45,23 +52,32 @@ class _Negatives(Settings):
 class InjectionSettings(Settings):
     """Model clusters whose SZ signal is added to microwave crops, as further positives."""
 
-    per_deg2: float = Field(gt=0, description="Injected clusters on the sky.")
+    per_deg2: float = Field(gt=0, description="Density of the injected clusters [deg-2].")
     m500c_msun: tuple[float, float] = Field(
-        (1.5e14, 8e14), description="Least and largest mass, drawn log-uniformly [Msun]."
+        (1.5e14, 8e14), description="Smallest and largest mass, drawn log-uniformly [Msun]."
     )
-    z: tuple[float, float] = Field((0.1, 1.2), description="Redshifts, drawn uniformly.")
+    z: tuple[float, float] = Field(
+        (0.1, 1.2), description="Lowest and highest redshift, drawn uniformly."
+    )
     hydrostatic_one_minus_b: float = Field(
-        0.71, gt=0, le=1, description="Mass the pressure profile is scaled with, over true mass."
+        0.71,
+        gt=0,
+        le=1,
+        description="Mass that scales the pressure profile, divided by the true mass.",
     )
     frequencies_ghz: tuple[float, ...] = Field(
         (97.8, 149.6, 216.5),
         description="Effective frequency of each band for the SZ effect [GHz].",
     )
     beam_fwhm_arcmin: tuple[float, ...] = Field(
-        (2.1, 1.4, 1.0), description="Gaussian beam of each band [arcmin]."
+        (2.1, 1.4, 1.0),
+        description="Full width at half maximum of the Gaussian beam of each band [arcmin].",
     )
     highpass_fwhm_arcmin: float | None = Field(
-        None, gt=0, description="The images' high-pass, which signals must go through too [arcmin]."
+        None,
+        gt=0,
+        description="High-pass of the tile images, which is applied to the signals too [arcmin]; "
+        "null: none.",
     )
 
     @model_validator(mode="after")
@@ -78,11 +94,14 @@ class InjectionSettings(Settings):
 class ListedSettings(Settings):
     """Examples at all positions of one catalogue, labelled by the catalogue itself."""
 
-    catalogue: str = Field(description="A known catalogue, such as a survey's candidates.")
+    catalogue: str = Field(
+        description="Name of a catalogue of role `known`, such as the candidates of a survey."
+    )
     labels: dict[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")], str] = Field(
         min_length=1,
-        description="Kind of example -> the catalogue's column with the label, 1 or 0; rows with "
-        "anything else give none. With several, each position is an example of each kind.",
+        description="Kind of example -> column of the catalogue with the label, 1 or 0; rows with "
+        "another value give no example. With several kinds, each position is an "
+        "example of each.",
     )
     columns: tuple[str, ...] = Field(
         (), description="Further columns of the catalogue that are kept with the examples."
@@ -103,26 +122,25 @@ class TileSampleSettings(_Negatives):
     size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
     catalogues: tuple[str, ...] | None = Field(
         None,
-        description="Known catalogues whose objects are positives; null: all. Negatives keep away "
-        "from the objects of all.",
+        description="Names of the known catalogues whose objects are positives; null: all. "
+        "Negatives keep away from the objects of all of them.",
     )
     inject: InjectionSettings | None = Field(
-        None, description="Further positives: model clusters added to microwave images."
+        None, description="Model clusters that are added to microwave images as further positives."
     )
     listed: ListedSettings | None = Field(
         None,
-        description="Examples at a catalogue's own positions, positives and negatives. Then "
-        "known objects are positives only where catalogues names their catalogue.",
+        description="Labelled examples at the positions of a catalogue. Known objects are then "
+        "positives only if `catalogues` names their catalogue.",
     )
     jitters_per_known: int = Field(
         1,
         ge=1,
         le=64,
-        description="Crops of each known object; beyond the first shifted at random.",
+        description="Number of crops of each known object; all but the first are shifted at "
+        "random.",
     )
-    jitter_arcmin: float = Field(
-        0.0, ge=0, description="Largest shift of the further crops, within a disc [arcmin]."
-    )
+    jitter_arcmin: float = Field(0.0, ge=0, description="Largest shift of these crops [arcmin].")
 
 
 class StampSampleSettings(_Negatives):
@@ -132,17 +150,20 @@ class StampSampleSettings(_Negatives):
     size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
     stamps: StampsSource = Field(description="The labelled stamps.")
     labels: str = Field(
-        description="csv file with a row a stamp; may begin with ${CLUSTERSCAN_DATA}."
+        description="CSV file with one row per stamp; may begin with ${CLUSTERSCAN_DATA}."
     )
     columns: dict[str, str] = Field(
-        description="object_id, ra_deg, dec_deg, class and member (the stamp's file in the zip) "
-        "-> the csv's columns; further ones are kept with the examples."
+        description="object_id, ra_deg, dec_deg, class and member (the file of the stamp in the "
+        "zip) -> columns of the CSV file; further columns are kept with the examples."
     )
     star_min_value: float | None = Field(
         None,
-        description="Peaks of the image above this, in no list, are stars (mean of the bands).",
+        description="Unlisted peaks above this value (mean of the bands) are star examples; null: "
+        "none.",
     )
-    positive: list[int] = Field(min_length=1, description="Classes with label 1, the rest is 0.")
+    positive: list[int] = Field(
+        min_length=1, description="Classes with label 1; all others have label 0."
+    )
     ignored: list[int] = Field(default_factory=list, description="Classes that are left out.")
 
     @model_validator(mode="after")

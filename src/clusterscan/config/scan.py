@@ -17,52 +17,60 @@ class ScanSettings(Settings):
 
     engine: Literal["dense", "windowed"] = Field(
         "dense",
-        description="'dense' computes the features of a whole tile once; 'windowed' one crop "
-        "per map pixel: slow, but the very thing the network was trained on.",
+        description="`dense` computes the features of a whole tile once; `windowed` computes one "
+        "crop per map pixel, which is slow but exactly what the network was trained "
+        "on.",
     )
     step_px: int | None = Field(
         None,
         ge=1,
-        description="Grid step of the dense engine [px], where a network's own output stride is "
-        "coarser; divides it. null: the stride. Half the step costs four times the time.",
+        description="Grid step of the dense engine [px], if finer than the output stride of the "
+        "network, which it must divide; half the step costs four times as much. null: "
+        "the output stride.",
     )
     coarse_step_px: int | None = Field(
         None,
         ge=1,
-        description="Look with this grid step first [px] (dense networks: at most their output "
-        "stride), and finely only where that could show a candidate. null: finely everywhere.",
+        description="Scan with this coarser grid step first [px], and finely only where a "
+        "candidate is possible; at most the output stride of dense networks. null: "
+        "finely everywhere.",
     )
     coarse_probability: float = Field(
         0.02,
         gt=0,
         lt=1,
-        description="Where a coarse value nearby reaches this, the fine one is computed; well "
+        description="The fine scan covers the surroundings of coarse values above this; well "
         "below detect.min_probability.",
     )
-    batch_size: int = Field(64, ge=1, description="Crops per step of the windowed engine.")
+    batch_size: int = Field(
+        64, ge=1, description="Number of crops per step of the windowed engine."
+    )
     threads: int = Field(
-        1, ge=1, description="CPU threads; fixed here because sums depend on it in the last bit."
+        1,
+        ge=1,
+        description="Number of CPU threads; it is fixed here because sums depend on it in the "
+        "last bit.",
     )
     min_valid_fraction: float = Field(
         0.7,
         ge=0,
         le=1,
-        description="Map pixels with less good image than this in their window are left out.",
+        description="Map pixels get no value if a smaller fraction of their window has good data.",
     )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="'cpu', 'cuda', 'cuda:<n>', or 'auto': the first GPU if there is one.",
+        description="`cpu`, `cuda`, `cuda:N`, or `auto`: the first GPU, if there is one.",
     )
     precision: Precision = Field(
         "float32",
-        description="Of the features' convolutions; what the head reads of them is float32. "
-        "The others are for GPUs, and change maps by their rounding.",
+        description="Precision of the convolutions; the head always uses float32. Lower "
+        "precisions are for GPUs and change the maps by their rounding.",
     )
     compile_network: bool = Field(
         False,
-        description="Let torch.compile build the network before a job's first tile: for GPUs and "
-        "jobs of many tiles.",
+        description="Compile the network with torch.compile before the first tile of a job, for "
+        "GPUs and jobs of many tiles.",
     )
 
 
@@ -118,30 +126,34 @@ class MatchedFilterSettings(Settings):
     frequencies_ghz: tuple[PositiveFloat, ...] = Field(
         (97.8, 149.6, 216.5),
         min_length=1,
-        description="effective frequency of each band for the SZ spectrum [GHz], in band order",
+        description="Effective frequency of each band for the SZ effect [GHz].",
     )
     beam_fwhm_arcmin: tuple[PositiveFloat, ...] = Field(
-        (2.1, 1.4, 1.0), min_length=1, description="Gaussian beam of each band [arcmin]"
+        (2.1, 1.4, 1.0),
+        min_length=1,
+        description="Full width at half maximum of the Gaussian beam of each band [arcmin].",
     )
     theta500_arcmin: tuple[PositiveFloat, ...] = Field(
-        (1.0, 2.0, 4.0), min_length=1, description="angular R500 of the templates [arcmin]"
+        (1.0, 2.0, 4.0),
+        min_length=1,
+        description="Angular sizes R500 of the cluster templates [arcmin].",
     )
     highpass_fwhm_arcmin: PositiveFloat | None = Field(
         None,
-        description="smoothing width of the Gaussian high-pass that the maps went through in "
-        "preprocessing [arcmin], so that the templates go through it too; null: none",
+        description="High-pass of the tile images, which is applied to the templates too "
+        "[arcmin]; null: none.",
     )
     taper_arcmin: PositiveFloat = Field(
-        8.0, description="width of the cosine taper at the image's edges [arcmin]"
+        8.0, description="Width of the cosine taper at the edges of an image [arcmin]."
     )
     noise_radius_arcmin: PositiveFloat = Field(
-        30.0, description="half side of the boxes that measure the local noise [arcmin]"
+        30.0, description="Half side of the boxes in which the local noise is measured [arcmin]."
     )
     point_source_snr: PositiveFloat | None = Field(
-        5.0, description="point sources above this S/N in a band are subtracted; null: none"
+        5.0, description="Point sources above this S/N in a band are subtracted; null: none."
     )
     min_valid_fraction: float = Field(
-        0.5, gt=0, le=1, description="least fraction of valid pixels around a position"
+        0.5, gt=0, le=1, description="Smallest fraction of valid pixels around a position."
     )
 
     @model_validator(mode="after")
@@ -159,31 +171,37 @@ class MultiscaleFilterSettings(Settings):
 
     kind: Literal["multiscale"] = "multiscale"
     scales_arcsec: tuple[PositiveFloat, ...] = Field(
-        (60.0, 90.0), min_length=1, description="standard deviations of the cores [arcsec]"
+        (60.0, 90.0),
+        min_length=1,
+        description="Standard deviations of the core Gaussians [arcsec].",
     )
     ring_ratio: float = Field(
-        4.0, gt=1, description="standard deviation of the ring in units of the core's"
+        4.0, gt=1, description="Standard deviation of the ring divided by that of the core."
     )
     signal_colour: tuple[float, ...] = Field(
         (1.0, 1.5),
         min_length=1,
-        description="light of a cluster in each band, in the image's units, up to a factor; the "
-        "default is W1, W2 [Vega nanomaggies] of galaxies at z of about 0.7",
+        description="Relative light of a cluster in each band, in the unit of the images; the "
+        "default is that of galaxies at z = 0.7 in W1 and W2 [Vega nanomaggies].",
     )
     clip_sigma: PositiveFloat = Field(
-        10.0, description="pixels are clipped at this many times the pixel noise"
+        10.0, description="Pixels are clipped at this multiple of the pixel noise."
     )
     bright_sigma: PositiveFloat | None = Field(
-        100.0, description="brighter pixels, in times the pixel noise, are left out; null: none"
+        100.0,
+        description="Pixels brighter than this multiple of the pixel noise are left out; null: "
+        "none.",
     )
     bright_radius_arcsec: NonNegativeFloat = Field(
-        15.0, description="and so is all within this radius of them: the wings of stars [arcsec]"
+        15.0,
+        description="Radius around these pixels that is left out too, for the wings of stars "
+        "[arcsec].",
     )
     noise_radius_arcmin: PositiveFloat = Field(
-        30.0, description="half side of the boxes that measure the local noise [arcmin]"
+        30.0, description="Half side of the boxes in which the local noise is measured [arcmin]."
     )
     min_valid_fraction: float = Field(
-        0.5, gt=0, le=1, description="least fraction of valid pixels under the core"
+        0.5, gt=0, le=1, description="Smallest fraction of valid pixels under the core."
     )
 
     @model_validator(mode="after")
@@ -202,26 +220,32 @@ class DetectSettings(Settings):
     """How peaks of a map become candidates."""
 
     radius_arcmin: PositiveFloat = Field(
-        2.0, description="a peak is the highest map pixel within this radius [arcmin]"
+        2.0, description="A peak is the highest map pixel within this radius [arcmin]."
     )
     smooth_fwhm_arcmin: NonNegativeFloat = Field(
-        0.0, description="Gaussian smoothing of the (logit) map before the search [arcmin]"
+        0.0,
+        description="Full width at half maximum of a Gaussian that smooths the (logit) map before "
+        "the search [arcmin]; 0: none.",
     )
     min_probability: float = Field(
-        0.05, ge=0, lt=1, description="lowest peak kept from a network's map"
+        0.05, ge=0, lt=1, description="Lowest peak that is kept from the map of a network."
     )
-    min_snr: float = Field(2.5, description="lowest peak kept from a filter's S/N map")
+    min_snr: float = Field(
+        2.5, description="Lowest peak that is kept from the S/N map of a filter."
+    )
     noise_inner_arcmin: PositiveFloat = Field(
-        5.0, description="inner radius of the annulus that measures the map's noise [arcmin]"
+        5.0,
+        description="Inner radius of the annulus in which the noise of the map is measured "
+        "[arcmin].",
     )
     noise_outer_arcmin: PositiveFloat = Field(
-        20.0, description="outer radius of that annulus [arcmin]"
+        20.0, description="Outer radius of this annulus [arcmin]."
     )
     position_error_floor_arcmin: PositiveFloat = Field(
-        0.1, description="smallest position error along one axis [arcmin]"
+        0.1, description="Smallest position error along one axis [arcmin]."
     )
     max_per_deg2: PositiveFloat = Field(
-        200.0, description="most candidates kept per square degree of a tile, best first"
+        200.0, description="Largest density of candidates in a tile; the best are kept [deg-2]."
     )
 
     @model_validator(mode="after")

@@ -16,8 +16,8 @@ class Cells(Settings):
     """A footprint listed as HEALPix cells."""
 
     kind: Literal["cells"] = "cells"
-    order: int = Field(5, ge=0, le=12, description="HEALPix order of the listed cells")
-    ipix: tuple[int, ...] = Field(description="NESTED indices", min_length=1)
+    order: int = Field(5, ge=0, le=12, description="HEALPix order of the listed cells.")
+    ipix: tuple[int, ...] = Field(description="NESTED indices of the cells.", min_length=1)
 
     @model_validator(mode="after")
     def _cells_exist(self):
@@ -32,9 +32,9 @@ class Cone(Settings):
     """A footprint around a position: every tile that touches the cone."""
 
     kind: Literal["cone"] = "cone"
-    ra_deg: float = Field(ge=0, lt=360, description="ICRS right ascension of the centre [deg]")
-    dec_deg: float = Field(ge=-90, le=90, description="ICRS declination of the centre [deg]")
-    radius_deg: float = Field(gt=0, le=180, description="radius [deg]")
+    ra_deg: float = Field(ge=0, lt=360, description="ICRS right ascension of the centre [deg].")
+    dec_deg: float = Field(ge=-90, le=90, description="ICRS declination of the centre [deg].")
+    radius_deg: float = Field(gt=0, le=180, description="Radius of the cone [deg].")
 
 
 class AllSky(Settings):
@@ -42,7 +42,10 @@ class AllSky(Settings):
 
     kind: Literal["all"] = "all"
     min_galactic_latitude_deg: float = Field(
-        0.0, ge=0, lt=90, description="leave out tiles centred nearer to the Galactic plane [deg]"
+        0.0,
+        ge=0,
+        lt=90,
+        description="Tiles centred nearer to the Galactic plane than this are left out [deg].",
     )
 
 
@@ -50,9 +53,14 @@ class MocFile(Settings):
     """The tiles that a multi-order coverage map (MOC) touches."""
 
     kind: Literal["moc"]
-    path: str = Field(description="The FITS or JSON file; may begin with ${CLUSTERSCAN_DATA}.")
+    path: str = Field(
+        description="FITS or JSON file of the MOC; may begin with ${CLUSTERSCAN_DATA}."
+    )
     min_fraction: float = Field(
-        0.0, ge=0, le=1, description="least covered part of a tile; 0: every tile that it touches"
+        0.0,
+        ge=0,
+        le=1,
+        description="Smallest covered fraction of a tile; 0: every tile that the MOC touches.",
     )
 
 
@@ -61,10 +69,10 @@ class MaskFile(Settings):
 
     kind: Literal["mask"]
     path: str = Field(
-        description="A FITS image of any celestial projection, or a HEALPix map (of part of the "
-        "sky, too); may begin with ${CLUSTERSCAN_DATA}."
+        description="FITS image in any celestial projection, or a full or partial HEALPix map; "
+        "may begin with ${CLUSTERSCAN_DATA}."
     )
-    above: float = Field(0.0, description="values above this are inside")
+    above: float = Field(0.0, description="Pixels with values above this are inside.")
     extension: Extension = None
     column: HealpixColumn = None
     frame: HealpixFrame = None
@@ -72,7 +80,8 @@ class MaskFile(Settings):
         0.0,
         ge=0,
         le=1,
-        description="least part of a tile inside, by 256 points in it; 0: where any point is",
+        description="Smallest fraction of a tile that is inside, tested at 256 points; 0: one "
+        "point is enough.",
     )
 
 
@@ -80,12 +89,15 @@ class CatalogueCells(Settings):
     """The sky in which a published catalogue lists objects: the cells that hold some."""
 
     kind: Literal["catalogue"]
-    layout: PublishedKind = Field(description="kind of catalogue, as in `catalogs`")
-    path: str = Field(description="its file; may begin with ${CLUSTERSCAN_DATA}")
+    layout: PublishedKind = Field(description="Kind of the catalogue, as in `catalogs`.")
+    path: str = Field(description="File of the catalogue; may begin with ${CLUSTERSCAN_DATA}.")
     order: int = Field(
-        4, ge=0, le=12, description="HEALPix order of the cells that are looked at as wholes"
+        4,
+        ge=0,
+        le=12,
+        description="HEALPix order of the cells that are searched as a whole if they hold objects.",
     )
-    min_objects: int = Field(1, ge=1, description="least objects in a cell")
+    min_objects: int = Field(1, ge=1, description="Smallest number of objects in a cell.")
 
 
 _Part = Annotated[
@@ -97,7 +109,9 @@ class Overlap(Settings):
     """The sky that several footprints share."""
 
     kind: Literal["overlap"]
-    of: tuple[_Part, ...] = Field(min_length=2, description="the footprints")
+    of: tuple[_Part, ...] = Field(
+        min_length=2, description="The footprints that must all contain the sky."
+    )
 
 
 Footprint = Annotated[
@@ -138,13 +152,13 @@ class CellSplit(Settings):
 
     kind: Literal["cells"]
     order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
-    validation: list[int] = Field(min_length=1, description="Cells of the validation part.")
-    test: list[int] = Field(min_length=1, description="Cells of the test part.")
+    validation: list[int] = Field(min_length=1, description="Cells of the validation region.")
+    test: list[int] = Field(min_length=1, description="Cells of the test region.")
     guard_arcmin: float = Field(
         0.0,
         ge=0,
-        description="Examples closer than half a crop's diagonal plus this to another part are "
-        "dropped [arcmin].",
+        description="Examples are dropped if another region is closer than half the diagonal of a "
+        "crop plus this distance [arcmin].",
     )
 
     @model_validator(mode="after")
@@ -163,13 +177,15 @@ class FractionSplit(Settings):
 
     kind: Literal["fractions"]
     order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
-    validation: float = Field(gt=0, lt=1, description="Fraction of the cells for validation.")
-    test: float = Field(gt=0, lt=1, description="Fraction of the cells for the test.")
+    validation: float = Field(
+        gt=0, lt=1, description="Fraction of the cells in the validation region."
+    )
+    test: float = Field(gt=0, lt=1, description="Fraction of the cells in the test region.")
     guard_arcmin: float = Field(
         0.0,
         ge=0,
-        description="Examples closer than half a crop's diagonal plus this to another part are "
-        "dropped [arcmin].",
+        description="Examples are dropped if another region is closer than half the diagonal of a "
+        "crop plus this distance [arcmin].",
     )
 
     @model_validator(mode="after")
@@ -188,14 +204,21 @@ class SkySettings(Settings):
     """How the sky is cut, and which part is searched."""
 
     tile_order: int = Field(
-        5, ge=0, le=12, description="HEALPix order of a tile, the unit of images and ownership"
+        5, ge=0, le=12, description="HEALPix order of a tile, the unit of images."
     )
     block_order: int = Field(
-        3, ge=0, le=12, description="order of a block, the unit of jobs; changing it moves no data"
+        3,
+        ge=0,
+        le=12,
+        description="HEALPix order of a block, the unit of jobs; it changes no result.",
     )
-    map_order: int = Field(12, ge=1, le=20, description="order of the probability maps' pixels")
-    footprint: Footprint = Field(description="the sky to search")
-    regions: SplitSettings = Field(description="the sky held out of training: whole cells")
+    map_order: int = Field(
+        12, ge=1, le=20, description="HEALPix order of the pixels of the probability maps."
+    )
+    footprint: Footprint = Field(description="The sky to search.")
+    regions: SplitSettings = Field(
+        description="The sky that is held out of the training for validation and test."
+    )
 
     @model_validator(mode="after")
     def _orders_nest(self):

@@ -41,8 +41,8 @@ def shift_fault(train: TrainSettings, size_px: int, scale: float = 1.0) -> str |
 class ModelSettings(Settings):
     """One network of a survey and how it is trained."""
 
-    network: NetworkSettings = Field(description="the architecture")
-    train: TrainSettings = Field(TrainSettings(), description="the training")
+    network: NetworkSettings = Field(description="The architecture.")
+    train: TrainSettings = Field(TrainSettings(), description="How it is trained.")
 
     @model_validator(mode="after")
     def _shift_stays_in_the_crop(self) -> ModelSettings:
@@ -54,40 +54,44 @@ class ModelSettings(Settings):
 class FusionModelSettings(Settings):
     """One network of several surveys and how it is trained on their training sets together."""
 
-    network: FusionSettings = Field(description="a branch for each survey, and what joins them")
-    train: TrainSettings = Field(TrainSettings(), description="the training")
+    network: FusionSettings = Field(
+        description="A branch for each survey, and the layers that join them."
+    )
+    train: TrainSettings = Field(TrainSettings(), description="How it is trained.")
     examples: Literal["common", "any"] = Field(
         "common",
-        description="common: examples that every one of its surveys has; any: also those of one "
-        "alone, from which the network may learn what a missing survey means",
+        description="`common`: examples that all of its surveys have; `any`: also examples of one "
+        "survey alone, from which the network learns to work without the others.",
     )
 
 
 class SurveySettings(Settings):
     """A survey: what its images are, where they come from, which networks look at them."""
 
-    title: str = Field(description="name for people")
-    bands: tuple[str, ...] = Field(min_length=1, description="bands, in the images' order")
-    unit: str = Field(description="unit of a pixel's value")
-    pixel_scale_arcsec: float = Field(gt=0, description="pixel size of the raw images [arcsec]")
+    title: str = Field(description="Name of the survey in reports.")
+    bands: tuple[str, ...] = Field(min_length=1, description="Bands, in the order of the images.")
+    unit: str = Field(description="Unit of a pixel value.")
+    pixel_scale_arcsec: float = Field(gt=0, description="Pixel size of the raw images [arcsec].")
     beam_fwhm_arcsec: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        description="resolution of each band, full width at half maximum [arcsec]"
+        description="Resolution of each band, full width at half maximum [arcsec]."
     )
-    source: SourceSettings = Field(description="where the images come from")
-    preprocess: PreprocessSettings = Field(PreprocessSettings(), description="raw to tile image")
-    sample: SampleSettings = Field(description="labelled examples")
+    source: SourceSettings = Field(description="Where the images come from.")
+    preprocess: PreprocessSettings = Field(
+        PreprocessSettings(), description="How raw images become tile images."
+    )
+    sample: SampleSettings = Field(description="The labelled examples for the training.")
     training_set: Literal["pinned", "follow"] = Field(
         "pinned",
-        description="pinned: networks stay trained on the examples of the first run until "
-        "`clusterscan release` or other settings; follow: each new image or catalogue trains them "
-        "again, and scans the sky again",
+        description="`pinned`: networks stay trained on the examples of the first run until "
+        "`clusterscan release` or a change of settings; `follow`: each new image or "
+        "catalogue trains them again and scans the sky again.",
     )
     models: dict[Annotated[str, Field(pattern=NAME)], ModelSettings] = Field(
-        min_length=1, description="networks by name"
+        min_length=1, description="Networks by name."
     )
-    scan: ScanSettings = Field(ScanSettings(), description="how networks slide over a tile")
+    scan: ScanSettings = Field(ScanSettings(), description="How networks slide over a tile.")
     filter: FilterSettings | None = Field(
-        None, description="the plain filter that the networks are compared with"
+        None, description="The plain filter that the networks are compared with; null: none."
     )
 
     @model_validator(mode="after")

@@ -24,31 +24,33 @@ class NormalisationSettings(Settings):
 
     kind: Literal["asinh", "log", "quantile", "standard", "unit"] = Field(
         "asinh",
-        description="'asinh': b asinh(z / b), tames bright stars; 'log': b ln(1 + |z| / b) with "
-        "z's sign, for steeper tails; 'quantile': the normal deviate of the value's rank, for any "
-        "skewed distribution; 'standard': z itself; 'unit': from 0 to 1 between two quantiles.",
+        description="`asinh`: b asinh(z / b), which compresses bright stars; `log`: b ln(1 + |z| "
+        "/ b) with the sign of z, for steeper tails; `quantile`: the normal deviate "
+        "of the rank of the value, for any skewed distribution; `standard`: z; "
+        "`unit`: from 0 to 1 between two quantiles.",
     )
     softening: float = Field(
-        3.0, gt=0, description="b of 'asinh' and 'log': values up to about b sigma stay linear."
+        3.0, gt=0, description="The b of `asinh` and `log`: values up to about b sigma stay linear."
     )
     unit_quantiles: tuple[float, float] = Field(
         (0.0, 1.0),
-        description="The quantiles that become 0 and 1 with 'unit'; what lies beyond is clipped.",
+        description="The two quantiles that become 0 and 1 with `unit`; values beyond them are "
+        "clipped.",
     )
 
     colour_gain: float = Field(
         0.0,
         ge=0,
         le=100,
-        description="Above 0: in place of the bands, the network reads their mean and the "
-        "differences of neighbouring bands times this. Bands are alike, so that colour, which is "
-        "what little they differ by, is learnt late or never from few examples. 3 suits "
-        "'asinh'.",
+        description="Above 0, the network reads the mean of the bands and the differences of "
+        "neighbouring bands times this factor, in place of the bands. Bands look "
+        "alike, so networks learn colours late or never from few examples; 3 suits "
+        "`asinh`.",
     )
     background: Literal["kept", "image"] = Field(
         "kept",
-        description="'image': the median of each band of each example is subtracted first, for "
-        "stamps whose background is not the same. Networks that scan tiles need 'kept'.",
+        description="`image`: the median of each band of each example is subtracted first, for "
+        "stamps with different backgrounds. Networks that scan tiles need `kept`.",
     )
 
     @field_validator("unit_quantiles")
@@ -66,32 +68,32 @@ class AugmentationSettings(Settings):
 
     rotation: Literal["none", "quarter", "any", "steps"] | Degrees = Field(
         "quarter",
-        description="'quarter' turns keep the pixels' noise as the scan sees it; 'any' angle, one "
-        "of rotation_steps equal 'steps' of the full circle, or any angle within plus or minus "
-        "this number of degrees: these interpolate, which smooths noise, so use them for well "
-        "sampled images only.",
+        description="`quarter` turns preserve the noise of the pixels; `any` angle, one of "
+        "rotation_steps equal `steps` of the circle, or an angle within plus or minus "
+        "this number of degrees interpolate and smooth the noise, so they suit "
+        "well-sampled images only.",
     )
     rotation_steps: int = Field(
-        15, ge=2, le=360, description="Number of the angles of rotation: steps."
+        15, ge=2, le=360, description="Number of the angles of `rotation: steps`."
     )
     flips: Literal["none", "horizontal", "both"] = Field(
         "both",
         description="Mirror half of the examples: left to right, or also top to bottom. true "
-        "means 'both', false 'none'.",
+        "means `both`, false `none`.",
     )
     shift_px: int = Field(
         4,
         ge=0,
         le=256,
-        description="Move the image by up to this many pixels along each axis, so that the "
-        "network accepts objects between the scan's grid points. With several surveys these are "
-        "pixels of the first, and the others move by the same angle.",
+        description="Largest shift along each axis [px], so that the network accepts objects "
+        "between the grid points of the scan. With several surveys these are pixels "
+        "of the first one; the others shift by the same angle.",
     )
 
     zoom: tuple[float, float] = Field(
         (1.0, 1.0),
-        description="Magnify by a factor between these two (below 1: shrink), for objects whose "
-        "size tells nothing. This interpolates, as 'any' angle does.",
+        description="Smallest and largest magnification, for objects whose size carries no "
+        "information; values other than 1 interpolate.",
     )
 
     @property
@@ -119,11 +121,12 @@ class RangeTestSettings(Settings):
 
     lowest: float = Field(1e-5, gt=0, description="First learning rate.")
     highest: float = Field(1.0, gt=0, description="Last learning rate.")
-    steps: int = Field(40, ge=10, le=2000, description="Batches between them.")
+    steps: int = Field(40, ge=10, le=2000, description="Number of batches between them.")
     rule: Literal["valley", "steepest", "tenth_of_minimum"] = Field(
         "valley",
-        description="Choose the middle of the smoothed loss's longest descent, the rate where "
-        "it falls fastest, or a tenth of the rate where it is lowest.",
+        description="`valley`: the middle of the longest descent of the smoothed loss; "
+        "`steepest`: the rate where the loss falls fastest; `tenth_of_minimum`: a "
+        "tenth of the rate with the lowest loss.",
     )
 
     @model_validator(mode="after")
@@ -141,17 +144,26 @@ class TransferStage(Settings):
 
     trainable: Literal["head", "all"] | Annotated[int, Field(ge=1)] = Field(
         "all",
-        description="What learns: the new 'head' alone, 'all', or this many of the network's "
-        "last groups of layers, the head among them.",
+        description="What learns: the new `head` alone, `all`, or this many of the last groups of "
+        "layers, including the head.",
     )
-    epochs: int = Field(..., ge=1, description="Passes of this stage.")
-    optimiser: Optimiser | None = Field(None, description="Optimiser.")
+    epochs: int = Field(..., ge=1, description="Number of passes in this stage.")
+    optimiser: Optimiser | None = Field(None, description="Optimiser; null: that of the training.")
     learning_rate: LearningRate | None = Field(
-        None, description="Peak learning rate, or 'range_test' to measure it for this stage."
+        None,
+        description="Peak learning rate, or `range_test` to measure it for this stage; null: that "
+        "of the training.",
     )
-    momentum: float | None = Field(None, ge=0, lt=1, description="Momentum of 'sgd'.")
-    weight_decay: float | None = Field(None, ge=0, description="Weight decay.")
-    schedule: Schedule | None = Field(None, description="Schedule over this stage.")
+    momentum: float | None = Field(
+        None, ge=0, lt=1, description="Momentum of `sgd`; null: that of the training."
+    )
+    weight_decay: float | None = Field(
+        None, ge=0, description="Weight decay; null: that of the training."
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="Schedule of the learning rate over this stage; null: that of the training.",
+    )
 
     @field_validator("learning_rate")
     @classmethod
@@ -162,56 +174,69 @@ class TransferStage(Settings):
 class TrainSettings(Settings):
     """Training of one model."""
 
-    epochs: int = Field(12, ge=1, description="Passes; see negatives_per_positive for their size.")
-    batch_size: int = Field(64, ge=2, description="Examples per step, on all devices together.")
-    optimiser: Optimiser = Field("adamw", description="Optimiser; 'sgd' is Nesterov's.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of 'sgd'; 0: plain descent.")
+    epochs: int = Field(
+        12, ge=1, description="Number of passes; negatives_per_positive sets their size."
+    )
+    batch_size: int = Field(
+        64, ge=2, description="Number of examples per step, on all devices together."
+    )
+    optimiser: Optimiser = Field("adamw", description="Optimiser; `sgd` uses Nesterov momentum.")
+    momentum: float = Field(
+        0.9, ge=0, lt=1, description="Momentum of `sgd`; 0: plain gradient descent."
+    )
     learning_rate: LearningRate = Field(
-        "range_test", description="Peak learning rate, or 'range_test' to measure it first."
+        "range_test", description="Peak learning rate, or `range_test` to measure it first."
     )
     range_test: RangeTestSettings = Field(
         RangeTestSettings(), description="How the learning rate is measured."
     )
-    weight_decay: float = Field(0.01, ge=0, description="Weight decay of the weights proper.")
+    weight_decay: float = Field(
+        0.01, ge=0, description="Weight decay; biases and normalisation layers have none."
+    )
     schedule: Schedule = Field(
         "one_cycle",
-        description="How the learning rate runs over the training: 'step' and 'exponential' "
-        "multiply it by schedule_factor every schedule_every_epochs, at once or a little after "
-        "each epoch; 'plateau' does so when the validation loss has not fallen for so long.",
+        description="How the learning rate changes: `step` and `exponential` multiply it by "
+        "schedule_factor every schedule_every_epochs, at once or gradually after each "
+        "epoch; `plateau` does so when the validation loss has not fallen for as "
+        "long.",
     )
     schedule_factor: float = Field(
-        0.1, gt=0, lt=1, description="Factor of 'step', 'exponential' and 'plateau'."
+        0.1, gt=0, lt=1, description="Factor of `step`, `exponential` and `plateau`."
     )
     schedule_every_epochs: int = Field(
-        10, ge=1, description="Epochs between two steps of 'step', 'exponential' or 'plateau'."
+        10,
+        ge=1,
+        description="Number of epochs between two steps of `step`, `exponential` or `plateau`.",
     )
     label_smoothing: float = Field(
         0.02,
         ge=0,
         lt=0.5,
-        description="The target of the true class becomes one minus this, the rest of it goes to "
-        "the other classes in equal parts.",
+        description="The target of the true class is one minus this value; the other classes "
+        "share the rest equally.",
     )
     class_weights: Literal["none", "balanced"] | tuple[Weight, ...] = Field(
         "none",
-        description="Weight of each class in the loss: none, 'balanced' (inverse to its number "
+        description="Weight of each class in the loss: `none`, `balanced` (inverse to its number "
         "of training examples), or one number per class.",
     )
     negatives_per_positive: float | None = Field(
         2.0,
         gt=0,
-        description="Each epoch shows every positive once and this many negatives for each, "
-        "drawn afresh from all there are. null: every training example once, which is the only "
-        "way with more than two classes.",
+        description="Each epoch shows every positive once and draws this many negatives for each; "
+        "null: every training example once, which is required with more than two "
+        "classes.",
     )
     least_examples_per_epoch: int = Field(
         0,
         ge=0,
-        description="Show the examples more than once in an epoch (augmented differently) "
-        "until it has this many; 0: once.",
+        description="Smallest number of examples in an epoch; examples repeat, with different "
+        "augmentation, to reach it. 0: no repetition.",
     )
     clip_norm: float = Field(
-        5.0, ge=0, description="Shorten longer gradients to this norm; 0: leave them."
+        5.0,
+        ge=0,
+        description="Largest norm of a gradient; longer ones are scaled down. 0: no limit.",
     )
     augmentation: AugmentationSettings = Field(
         AugmentationSettings(), description="Random changes of the training examples."
@@ -221,46 +246,55 @@ class TrainSettings(Settings):
     )
     transfer: tuple[TransferStage, ...] | None = Field(
         None,
-        description="Train in these stages, one after the other, each from the best weights of "
-        "the one before; epochs are then the stages'.",
+        description="Training in stages, each from the best weights of the stage before; they "
+        "replace epochs. null: one stage.",
     )
     average_over_steps: int = Field(
         20,
         ge=0,
-        description="Judge and keep a running mean of the weights over about this many steps, "
-        "which is steadier than the weights themselves; 0: the weights themselves.",
+        description="Number of steps over which a running mean of the weights is evaluated and "
+        "kept, which is steadier than the weights; 0: the weights themselves.",
     )
     keep_best_by: Literal["loss", "average_precision", "accuracy", "last"] = Field(
-        "loss", description="Keep the weights of the epoch best in this on the validation set."
+        "loss",
+        description="The weights of the epoch that is best in this on the validation set are kept.",
     )
     average_turns: bool = Field(
         False,
-        description="Predict listed objects (the validation and test examples, and what "
-        "`clusterscan classify` is given) by the mean logit of each image's eight turns and "
-        "mirrors, at eight times the cost. A scan takes the sky as it is.",
+        description="Predict listed objects (the validation and test examples, and those of "
+        "`clusterscan classify`) by the mean logit over the eight turns and mirrors "
+        "of each image, at eight times the cost. A scan does not use it.",
     )
     patience: int = Field(
-        0, ge=0, description="Stop after this many epochs without a better one; 0: never."
+        0, ge=0, description="Stop after this many epochs without improvement; 0: never."
     )
-    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of all random draws in the training.")
     threads: int = Field(
-        1, ge=1, description="CPU threads; fixed here because sums depend on it in the last bit."
+        1,
+        ge=1,
+        description="Number of CPU threads; it is fixed here because sums depend on it in the "
+        "last bit.",
     )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="'cpu', 'cuda', 'cuda:<n>', or 'auto': the first GPU if there is one.",
+        description="`cpu`, `cuda`, `cuda:N`, or `auto`: the first GPU, if there is one.",
     )
     devices: int = Field(
-        1, ge=1, description="GPUs (on a CPU: processes) that share each step's examples."
+        1,
+        ge=1,
+        description="Number of GPUs, or processes on a CPU, that share the examples of each step.",
     )
     precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = Field(
         "auto",
-        description="Arithmetic of the network: 32 bits, or mixed. 'auto': bf16-mixed on GPUs "
-        "that have it, 32 bits elsewhere (processors compute halves much slower).",
+        description="Arithmetic of the network: 32 bits or mixed. `auto`: bf16-mixed on GPUs that "
+        "support it, 32 bits elsewhere.",
     )
     checkpoint_every_steps: int = Field(
-        500, ge=0, description="Steps between two checkpoints to go on from when killed; 0: none."
+        500,
+        ge=0,
+        description="Number of steps between two checkpoints, from which a killed training "
+        "continues; 0: none.",
     )
 
     @field_validator("learning_rate")

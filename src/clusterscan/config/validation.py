@@ -19,8 +19,10 @@ Range = tuple[float | None, float | None]
 class Binning(Settings):
     """Bins of one column of the truth catalogue."""
 
-    column: str = Field(description="column of the truth catalogue, its unit in its name")
-    edges: tuple[float, ...] = Field(min_length=2, description="rising edges of the bins")
+    column: str = Field(description="Column of the truth catalogue; its unit is part of the name.")
+    edges: tuple[float, ...] = Field(
+        min_length=2, description="Edges of the bins, in rising order."
+    )
 
     @model_validator(mode="after")
     def _edges_rise(self) -> Binning:
@@ -33,43 +35,48 @@ class ValidateSettings(Settings):
     """How completeness and purity are measured on the test region."""
 
     radius_arcmin: PositiveFloat = Field(
-        2.5, description="largest separation of an object and its true cluster [arcmin]"
+        2.5, description="Largest separation of an object and its true cluster [arcmin]."
     )
     completeness_cut: dict[str, Range] = Field(
         default={"m500c_msun": (1e14, None), "z": (0.05, 1.5)},
-        description="column: [least, most] of the true clusters that ought to be found",
+        description="Column: [least, most] of the true clusters that completeness counts; null: "
+        "no limit.",
     )
     purity_cut: dict[str, Range] = Field(
         default={"m500c_msun": (5e13, None)},
-        description="column: [least, most] of the true clusters that make an object real",
+        description="Column: [least, most] of the true clusters that make an object real; null: "
+        "no limit.",
     )
     purities: tuple[float, ...] = Field(
-        (0.8, 0.9, 0.95), min_length=1, description="completeness is read off at these purities"
+        (0.8, 0.9, 0.95), min_length=1, description="Purities at which completeness is read off."
     )
     reference_purity: float = Field(
-        0.8, gt=0, lt=1, description="bins and comparisons use the threshold of this purity"
+        0.8, gt=0, lt=1, description="Purity of the sample for bins and comparisons."
     )
     min_objects: PositiveInt = Field(
-        10, description="a purity measured on fewer objects counts as not reached"
+        10, description="A purity that is measured on fewer objects counts as not reached."
     )
     bins: tuple[Binning, ...] = Field(
         default=(
             Binning(column="z", edges=(0.05, 0.3, 0.5, 0.7, 1.0, 1.5)),
             Binning(column="m500c_msun", edges=(1e14, 1.5e14, 2e14, 3e14, 5e14, 2e15)),
         ),
-        description="columns of the truth in whose bins completeness is shown",
+        description="Columns of the truth in whose bins completeness is shown.",
     )
-    confidence: float = Field(
-        0.6827, gt=0, lt=1, description="probability content of every interval"
+    confidence: float = Field(0.6827, gt=0, lt=1, description="Confidence level of all intervals.")
+    n_bootstrap: NonNegativeInt = Field(
+        1000, description="Number of bootstrap samples of the sky cells."
     )
-    n_bootstrap: NonNegativeInt = Field(1000, description="resamplings of the sky's cells")
     bootstrap_order: int = Field(
-        6, ge=0, le=12, description="HEALPix order of the cells that are resampled"
+        6, ge=0, le=12, description="HEALPix order of the cells that are resampled."
     )
     chance_shift_arcmin: PositiveFloat = Field(
-        20.0, description="shift of the positions that measures chance matches [arcmin]"
+        20.0,
+        description="Shift of the positions that measures the rate of chance matches [arcmin].",
     )
-    curve_points: PositiveInt = Field(200, description="most points kept of a curve")
+    curve_points: PositiveInt = Field(
+        200, description="Largest number of points of a stored curve."
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> ValidateSettings:
@@ -99,13 +106,16 @@ class SzSignal(Settings):
 
     kind: Literal["sz"]
     frequencies_ghz: tuple[PositiveFloat, ...] = Field(
-        description="effective frequency of each band for the SZ effect [GHz]"
+        description="Effective frequency of each band for the SZ effect [GHz]."
     )
     beam_fwhm_arcmin: tuple[PositiveFloat, ...] = Field(
-        description="Gaussian beam of each band, full width at half maximum [arcmin]"
+        description="Full width at half maximum of the Gaussian beam of each band [arcmin]."
     )
     highpass_fwhm_arcmin: float | None = Field(
-        None, gt=0, description="the tile images' high-pass, which signals go through too [arcmin]"
+        None,
+        gt=0,
+        description="High-pass of the tile images, which is applied to the signals too [arcmin]; "
+        "null: none.",
     )
 
 
@@ -113,7 +123,9 @@ class GalaxiesSignal(Settings):
     """A survey in W1 and W2 [nanomaggy, Vega] that sees model clusters by their galaxies."""
 
     kind: Literal["galaxies"]
-    limit_w1_mag: float = Field(19.5, description="faintest member galaxy drawn, in W1 [Vega mag]")
+    limit_w1_mag: float = Field(
+        19.5, description="Faintest member galaxy that is drawn, in W1 [Vega mag]."
+    )
 
 
 Signal = Annotated[SzSignal | GalaxiesSignal, Field(discriminator="kind")]
@@ -125,13 +137,19 @@ class InjectionGrid(Settings):
     m500c_edges_msun: tuple[PositiveFloat, ...] = Field(
         (7e13, 1e14, 1.5e14, 2.2e14, 3.2e14, 5e14, 1e15),
         min_length=2,
-        description="rising edges of the mass bins; drawn log-uniformly within each [Msun]",
+        description="Edges of the mass bins, in rising order; masses are log-uniform within each "
+        "bin [Msun].",
     )
     z_edges: tuple[PositiveFloat, ...] = Field(
-        (0.1, 0.3, 0.5, 0.7, 0.9, 1.2), min_length=2, description="rising edges of redshift bins"
+        (0.1, 0.3, 0.5, 0.7, 0.9, 1.2),
+        min_length=2,
+        description="Edges of the redshift bins, in rising order.",
     )
     cell_order: int = Field(
-        8, ge=4, le=10, description="HEALPix order of the cells that hold one cluster each"
+        8,
+        ge=4,
+        le=10,
+        description="HEALPix order of the cells that hold one injected cluster each.",
     )
 
     @model_validator(mode="after")
@@ -146,37 +164,49 @@ class SelectionSettings(Settings):
     """How the selection function is measured."""
 
     tiles: Literal["test", "all"] = Field(
-        "test", description="tiles that are probed: those of the test region, or the footprint's"
+        "test",
+        description="Tiles that are probed: those of the test region, or all of the footprint.",
     )
     max_injected_tiles: NonNegativeInt = Field(
-        4, description="most tiles that clusters are injected into, evenly chosen; 0: none"
+        4,
+        description="Largest number of tiles with injected clusters, spread evenly over the sky; "
+        "0: none.",
     )
     max_null_tiles: NonNegativeInt = Field(
-        1, description="most tiles that are made into each null sky, evenly chosen; 0: none"
+        1,
+        description="Largest number of tiles in each null sky, spread evenly over the sky; 0: "
+        "none.",
     )
     signals: dict[str, Signal] = Field(
         default_factory=dict,
-        description="survey: how it sees a model cluster; surveys that are not named see nothing, "
-        "and without any nothing is injected",
+        description="Survey: how it sees a model cluster. Surveys that are not listed see "
+        "nothing; without any survey nothing is injected.",
     )
-    grid: InjectionGrid = Field(InjectionGrid(), description="the injected clusters")
+    grid: InjectionGrid = Field(
+        InjectionGrid(), description="Masses, redshifts and density of the injected clusters."
+    )
     nulls: tuple[NullName, ...] = Field(
         (),
-        description="null skies: 'inverted' (sign of SZ surveys turned), 'scrambled' (phases drawn "
-        "at random), 'shuffled' (bands exchanged), 'empty' (simulated surveys without halos)",
+        description="Null skies: `inverted` (SZ surveys with the opposite sign), `scrambled` "
+        "(random phases), `shuffled` (exchanged bands), `empty` (simulated surveys "
+        "without halos).",
     )
     purity: float = Field(
-        0.8, gt=0, lt=1, description="completeness is that of the sample of this expected purity"
+        0.8, gt=0, lt=1, description="Expected purity of the sample whose completeness is measured."
     )
-    n_bootstrap: NonNegativeInt = Field(100, description="resamplings for the limits' errors")
+    n_bootstrap: NonNegativeInt = Field(
+        100, description="Number of bootstrap samples, which give the errors of the limits."
+    )
     randoms_per_object: PositiveInt = Field(
-        50, le=1000, description="random positions for each object of the catalogue"
+        50, le=1000, description="Number of random positions per object of the catalogue."
     )
-    min_randoms: PositiveInt = Field(20_000, le=MOST_RANDOMS, description="fewest random positions")
+    min_randoms: PositiveInt = Field(
+        20_000, le=MOST_RANDOMS, description="Smallest number of random positions."
+    )
     max_randoms: PositiveInt = Field(
         10_000_000,
         le=MOST_RANDOMS,
-        description="most random positions, however many objects there are; a million take 0.3 GB",
+        description="Largest number of random positions; a million take 0.3 GB of memory.",
     )
 
     @model_validator(mode="after")
