@@ -34,7 +34,7 @@ from astropy.io import fits
 from clusterscan.config.execution import DownloadSettings
 from clusterscan.fetch.download.batch import download_all
 from clusterscan.fetch.download.store import Item, Store
-from clusterscan.fetch.hips.tile_file import check_tile
+from clusterscan.fetch.hips_tiles import check_tile
 
 CASES = ((512, 20), (512, 0), (64, 20), (64, 0))  # width of a tile [px], delay [ms]
 JOBS = (1, 2)

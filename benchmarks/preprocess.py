@@ -44,7 +44,7 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.core import sky
-from clusterscan.fetch.archive.atlas import Atlas
+from clusterscan.fetch.archive import Atlas
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile

@@ -18,7 +18,7 @@ import pandas as pd
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError, ImageError, SourceError
 from clusterscan.core.fingerprint import file_sha256
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import write_example_chunks
 from clusterscan.formats.training_set import PARTS

@@ -120,7 +120,7 @@ def test_a_bad_stamp_becomes_a_row_with_its_reason_and_loses_nothing_else(
     same = table.loc[["a_good", "k_good"], "probability_member"]
     assert same.iloc[0] == pytest.approx(same.iloc[1])
     assert (table["reason"] == "").equals(~bad)
-    assert "no JPEG or PNG" in table.loc["c_text", "reason"]
+    assert "not a JPEG or PNG" in table.loc["c_text", "reason"]
     assert "3 of 11 classified" in said
     assert "1 no_values" in said
     # A missing pixel counts as background: 0 after normalisation, the median before.
@@ -312,7 +312,7 @@ def test_a_reason_is_the_same_in_every_run(model, tmp_path, classify):
         classify("--model", model, "--stamps", folder, "--output", out, "--pixel-scale", SCALE)[0]
         == 0
     )
-    assert "is no JPEG or PNG image; restore the file" in out.read_text()
+    assert "is not a JPEG or PNG image; restore the file" in out.read_text()
     assert "0x" not in out.read_text()
 
 

@@ -10,8 +10,8 @@ from clusterscan.config.execution import DownloadSettings
 from clusterscan.config.image_sources import ArchiveBand, ArchiveSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
+from clusterscan.fetch.coadd import area_ratio
 from clusterscan.fetch.download.store import Access
-from clusterscan.fetch.inverse_variance import area_ratio
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.formats.raw_image import read_raw
@@ -154,7 +154,7 @@ def test_a_mask_without_bits_and_one_of_real_numbers_are_refused(masked):
     folder, band = masked
     with pytest.raises(ValidationError, match="belong together"):
         ArchiveBand(**{**band, "mask_bits": {}})
-    with pytest.raises(SourceError, match="bits are of integers"):
+    with pytest.raises(SourceError, match="bit mask has integers"):
         fetched(folder, {**band, "mask": band["image"]}, tile_at(0.0, 10.0))
 
 

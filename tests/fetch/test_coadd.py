@@ -14,9 +14,8 @@ from reproject import reproject_adaptive, reproject_interp
 from reproject.mosaicking import reproject_and_coadd
 
 from clusterscan.core import sky
-from clusterscan.fetch.coadd import Cut, coadd, coadd_with_ivar
-from clusterscan.fetch.hips.geometry import face_wcs
-from clusterscan.fetch.pixel_map import TOLERANCE_PX, PixelMap
+from clusterscan.fetch.coadd import TOLERANCE_PX, Cut, PixelMap, coadd, coadd_with_ivar
+from clusterscan.fetch.hips_tiles import face_wcs
 
 STATED_PX = 1e-4
 

@@ -17,9 +17,8 @@ from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError, SourceError
 from clusterscan.fetch.download.checks import ContentError
 from clusterscan.fetch.download.store import Access
-from clusterscan.fetch.hips.geometry import cells_of_image, face_wcs, to_frame
-from clusterscan.fetch.hips.properties import parse_properties
-from clusterscan.fetch.hips.tile_file import check_tile, read_tile
+from clusterscan.fetch.hips import parse_properties
+from clusterscan.fetch.hips_tiles import cells_of_image, check_tile, face_wcs, read_tile, to_frame
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.formats.mask_planes import NO_COVERAGE
@@ -312,8 +311,8 @@ def test_properties_choose_the_order():
     [
         ("hips_frame=mars", "equatorial and galactic"),
         ("hips_tile_format=jpeg", "pictures"),
-        ("hips_order=many", "no HiPS properties"),
-        ("hips_tile_width=500", "no HiPS"),
+        ("hips_order=many", "not a HiPS properties file"),
+        ("hips_tile_width=500", "not a valid HiPS"),
     ],
 )
 def test_strange_properties_are_refused(line, words):

@@ -149,7 +149,7 @@ def test_files_that_are_no_images_of_the_sky_are_named(tmp_path):
     with pytest.raises(SourceError, match="no place on the sky"):
         source.objects([0])
     (tmp_path / "in/a.fits").write_bytes(b"<html>")
-    with pytest.raises(SourceError, match="no FITS file"):
+    with pytest.raises(SourceError, match="not a FITS file"):
         source.objects([0])
 
 

@@ -207,7 +207,7 @@ def half_placed(header, planes):
 
 
 SPOILT = {
-    "another place": (moved, "another place on the sky"),
+    "another place": (moved, "wrong position on the sky"),
     "no place": (placeless, "no celestial WCS"),
     "a place that is not said": (half_placed, "lacks a number for CRVAL2"),
     "another size": (lambda h, p: (h, p[..., 1:]), "an image of"),

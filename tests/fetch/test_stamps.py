@@ -15,8 +15,7 @@ from PIL import Image
 
 from clusterscan.config.image_sources import StampsSource
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.stamp_image import decode
-from clusterscan.fetch.stamps import StampFiles, Stamps
+from clusterscan.fetch.stamp_files import StampFiles, Stamps, decode
 
 
 def stamps(path, **values):
@@ -81,7 +80,7 @@ def test_what_is_no_image_is_not_listed_and_cannot_pose_as_one(tmp_path):
         {"a.png": png()[0], "run.sh": b"#!/bin/sh", "fake.png": b"#!/bin/sh\necho", "d/": b""},
     )
     assert stamps(path).members() == ["a.png", "fake.png"]
-    with pytest.raises(SourceError, match="no JPEG or PNG"):
+    with pytest.raises(SourceError, match="not a JPEG or PNG"):
         stamps(path).read("fake.png")
 
 
@@ -89,7 +88,7 @@ def test_other_image_formats_are_not_decoded_even_under_a_good_name(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (20, 20)).save(buffer, "TIFF")
     path = archive(tmp_path / "a.zip", {"a.png": buffer.getvalue()})
-    with pytest.raises(SourceError, match="no JPEG or PNG"):
+    with pytest.raises(SourceError, match="not a JPEG or PNG"):
         stamps(path).read("a.png")
 
 
@@ -247,8 +246,8 @@ def test_fits_stamps_that_cannot_serve_are_named(tmp_path):
     }
     source = stamps(archive(tmp_path / "a.zip", files), size_px=20)
     for name, told in {
-        "cut.fits": "no whole FITS image",
-        "text.fits": "no whole FITS image",
+        "cut.fits": "not a complete FITS image",
+        "text.fits": "not a complete FITS image",
         "table.fits": "holds no image",
         "planes.fits": "has 2 channels",
         "large.fits": "has 30 × 30 px",

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from clusterscan.config.survey import SurveySettings
-from clusterscan.fetch.archive.units import factor
+from clusterscan.fetch.archive_images import conversion_factor
 
 PROJECT = Path(__file__).resolve().parents[2]
 FILES = sorted((PROJECT / "resources/surveys").glob("*.yaml"))
@@ -49,7 +49,7 @@ def test_units_that_a_file_names_can_be_converted_to_its_survey(path):
         return
     for band in survey["source"]["files"].values():
         if "unit" in band:
-            assert factor(band["unit"], survey["unit"]) == 1.0
+            assert conversion_factor(band["unit"], survey["unit"]) == 1.0
         if "channel" in band:
-            assert factor("K_CMB", survey["unit"], band["channel"]) == pytest.approx(1e6)
-            assert factor("MJy/sr", survey["unit"], band["channel"]) > 1e3
+            assert conversion_factor("K_CMB", survey["unit"], band["channel"]) == pytest.approx(1e6)
+            assert conversion_factor("MJy/sr", survey["unit"], band["channel"]) > 1e3

@@ -11,7 +11,7 @@ from clusterscan.config.sample import StampSampleSettings
 from clusterscan.config.searched_sky import CellSplit
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, ImageError
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import read_examples, write_examples
 from clusterscan.formats.tile_image import TileImage

@@ -15,7 +15,7 @@ from clusterscan.core.errors import ConfigError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.progress import Progress
 from clusterscan.core.records import TileRecord, records_of
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.flow.job import block_arguments, run_stage
 from clusterscan.flow.sky_split import SkySplit

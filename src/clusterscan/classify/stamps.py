@@ -14,8 +14,7 @@ import numpy as np
 
 from clusterscan.classify.classifier import Row
 from clusterscan.core.errors import ConfigError, ImageError, ModelError, SourceError
-from clusterscan.fetch.stamp_image import StampImage, decode, is_picture, stem
-from clusterscan.fetch.stamps import StampFiles
+from clusterscan.fetch.stamp_files import StampFiles, StampImage, decode, is_picture, stem
 from clusterscan.networks.card import check_fits
 from clusterscan.sample.crops import to_half
 from clusterscan.sample.stamp_fit import StampTooSmallError, fit_stamp, mean_of_bands

@@ -1,1 +1,1 @@
-"""Get a survey's images: sources list their objects and write raw tile images."""
+"""Bring images here: each source writes a tile's raw image."""

@@ -1,4 +1,4 @@
-"""Source `mosaic`: exact cuts of one FITS file that holds the whole survey.
+"""The source `mosaic`: exact cuts of one FITS file that holds the whole survey.
 
 Pixels are copied, never resampled: a tile's image is an integer-pixel box of the mosaic, with
 the mosaic's own WCS shifted.
@@ -35,24 +35,25 @@ class Mosaic:
     spec: ImageSpec
 
     def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List the file, with the tiles that it can reach; its token is its sha256."""
+        """List the file, with the tiles that it overlaps; its token is its sha256."""
         path = expand_path(self.settings.path)
         touched = tuple(int(tile) for tile in sorted(tiles) if self.box(tile) is not None)
         return [SourceObject(path.name, touched, file_sha256(path))]
 
     def tiles(self) -> list[int]:
-        """Return all tiles whose outline reaches into the mosaic."""
+        """Return all tiles whose outline overlaps the mosaic."""
         wcs, (ny, nx) = self._frame
         edges = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5]])
         ra, dec = wcs.all_pix2world(edges[:, 0], edges[:, 1], 0)
         return sky.cells_touching_polygon(sky.unit_vectors(ra, dec), self.spec.tile_order).tolist()
 
     def box(self, tile: int) -> tuple[int, int, int, int] | None:
-        """Return the tile's box (y0, y1, x0, x1) in mosaic pixels, or None if it holds none.
+        """Return the tile's box (y0, y1, x0, x1) in mosaic pixels, or None outside the mosaic.
 
-        The box holds the tile's outline and halo, clipped where it leaves the mosaic by more
-        than the halo: a window on any pixel of the mosaic lies wholly inside. Sides are multiples
-        of the binning, and boxes of all tiles start on one common grid of binned pixels.
+        The box contains the tile's outline and halo. It is clipped where it leaves the mosaic by
+        more than the halo, so a window on any pixel of the mosaic lies wholly inside. Sides are
+        multiples of the binning, and the boxes of all tiles start on one common grid of binned
+        pixels.
         """
         wcs, (ny, nx) = self._frame
         vectors = sky.outline_vectors(tile, self.spec.tile_order, step=64)
@@ -62,7 +63,7 @@ class Mosaic:
         if sky.separation_deg(ra, dec, *centre).min() > 60.0:
             return None  # behind or near the horizon of the tangent plane
         x, y = wcs.all_world2pix(ra, dec, 0)
-        # A gnomonic outline can bulge between corners by less than a pixel: hence the + 1.
+        # A gnomonic outline can bulge between the points by less than a pixel; hence the + 1.
         halo = int(np.ceil(60.0 * self.spec.raw_halo_arcmin / self.spec.pixel_scale_arcsec)) + 1
         y0, y1 = self._side(y.min() - halo, y.max() + halo + 1, ny, halo)
         x0, x1 = self._side(x.min() - halo, x.max() + halo + 1, nx, halo)
@@ -102,7 +103,9 @@ class Mosaic:
                 wcs = celestial_wcs(header, str(path), "correct source.path or the file")
                 shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
         except (OSError, KeyError) as error:
-            raise SourceError(f"{path}: not a readable FITS mosaic ({error})") from error
+            raise SourceError(
+                f"{path}: not a readable FITS mosaic ({error}); correct source.path"
+            ) from error
         if wcs.has_distortion:
             raise SourceError(
                 f"{path}: its WCS is distorted (SIP), and tiles are cut without resampling; "
@@ -122,12 +125,12 @@ class Mosaic:
         if name is None or name.upper() not in names:
             raise SourceError(
                 f"{expand_path(self.settings.path)}: no extension for band {band} "
-                f"(extensions says {name}; the file holds {', '.join(names)})"
+                f"(extensions names {name}; the file has {', '.join(names)})"
             )
         return name
 
     def _planes(self, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return float32 planes and the covered pixels of a box that may leave the mosaic."""
+        """Return the float32 planes and the covered pixels of a box, which may leave the mosaic."""
         y0, y1, x0, x1 = box
         _, (ny, nx) = self._frame
         here = (slice(max(y0, 0), min(y1, ny)), slice(max(x0, 0), min(x1, nx)))
@@ -139,7 +142,7 @@ class Mosaic:
         covered = np.zeros(planes.shape[1:], bool)
         with fits.open(expand_path(self.settings.path)) as hdus:
             for plane, band in zip(planes, self.spec.bands, strict=True):
-                # .section reads only the compressed tiles that the cut needs.
+                # .section decompresses only the parts of the file that the cut needs.
                 plane[there] = hdus[self._extension(hdus, band)].section[here]
             if self.settings.coverage is None:
                 covered[there] = True

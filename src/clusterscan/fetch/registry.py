@@ -1,4 +1,4 @@
-"""From a survey's source settings to its source."""
+"""Open the source that a survey's settings name. Each source is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from clusterscan.config.image_sources import (
     CutoutsSource,
     Hips2fitsSource,
     HipsSource,
-    LocalSource,
     MosaicSource,
     SimulatedSource,
     SourceSettings,
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from clusterscan.fetch.download.store import Access
 
 
-PreparedSettings = HipsSource | LocalSource | ArchiveSource | Hips2fitsSource | CutoutsSource
-
-
 def open_source(
     settings: SourceSettings,
     spec: ImageSpec,
@@ -34,58 +30,55 @@ def open_source(
     simulation: SimulationSettings | None = None,
     access: Access | None = None,
 ) -> Source:
-    """Return the source that a survey's settings name.
+    """Open the source that a survey's settings name.
 
     Parameters
     ----------
     settings : SourceSettings
-        The survey's source.
+        Settings of the source.
     spec : ImageSpec
-        What a tile's raw image must be.
+        Requirements on the raw images.
     seed : int
-        The run's seed; only the simulated sky uses it.
+        Seed of the run; used by the simulated sky alone.
     simulation : SimulationSettings, optional
-        The simulated sky; needed by the source `simulated`.
+        Settings of the simulated sky; required by the source `simulated`.
     access : Access, optional
-        How to download and where to; needed by sources that only sync lists.
+        Download settings and folder; required by the sources that only sync lists.
 
     Raises
     ------
     ConfigError
-        If the source is simulated and there are no settings of the simulated sky.
+        If the source is simulated and the config has no section `simulation`.
     """
     if isinstance(settings, MosaicSource):
-        from clusterscan.fetch.mosaic import Mosaic  # slow to import, and only needed here
+        from clusterscan.fetch.mosaic import Mosaic
 
         return Mosaic(settings, spec)
-    if isinstance(settings, PreparedSettings):
-        if access is None:
-            raise ValueError(f"source `{settings.kind}` needs the access to downloads")
-        return _open_prepared(settings, spec, access)
-    if isinstance(settings, SimulatedSource) and simulation is not None:
+    if isinstance(settings, SimulatedSource):
+        if simulation is None:
+            raise ConfigError(
+                f"survey {spec.survey}: source `simulated` needs the section `simulation` in the "
+                "config"
+            )
         return Simulated(settings, spec, simulation, seed)
-    raise ConfigError(
-        f"survey {spec.survey}: source `simulated` needs the section `simulation` in the config"
-    )
-
-
-def _open_prepared(settings: PreparedSettings, spec: ImageSpec, access: Access) -> Source:
+    if access is None:
+        raise ValueError(f"source `{settings.kind}` needs the access to downloads")
     if isinstance(settings, HipsSource):
-        from clusterscan.fetch.hips.source import Hips
+        from clusterscan.fetch.hips import Hips
 
         return Hips(settings, spec, access)
     if isinstance(settings, ArchiveSource):
-        from clusterscan.fetch.archive.source import Archive
+        from clusterscan.fetch.archive import Archive
 
         return Archive(settings, spec, access)
     if isinstance(settings, Hips2fitsSource):
-        from clusterscan.fetch.service.hips2fits import Hips2fits
+        from clusterscan.fetch.services import Hips2fits
 
         return Hips2fits(settings, spec, access)
     if isinstance(settings, CutoutsSource):
-        from clusterscan.fetch.service.cutouts import Cutouts
+        from clusterscan.fetch.services import Cutouts
 
         return Cutouts(settings, spec, access)
-    from clusterscan.fetch.local.source import Local
+    from clusterscan.fetch.local import Local
 
     return Local(settings, spec, access)

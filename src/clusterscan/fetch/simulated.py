@@ -1,4 +1,4 @@
-"""Source `simulated`: raw tile images of the simulated sky, each made by itself."""
+"""The source `simulated`: raw images of the simulated sky, each tile rendered independently."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Simulated:
-    """The simulated sky as a source; its images lie in each tile's own frame."""
+    """The simulated sky as a source; images are rendered in each tile's own frame."""
 
     settings: SimulatedSource
     spec: ImageSpec
@@ -30,7 +30,7 @@ class Simulated:
     seed: int
 
     def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
-        """List one object a tile; its token covers all that the image depends on."""
+        """List one object per tile; its token covers everything that the image depends on."""
         from clusterscan.simulate import SIMULATOR_VERSION
 
         common = {
@@ -46,7 +46,7 @@ class Simulated:
             ],
         }
         if self.settings.sky == "optical":
-            common["bands"] = list(self.spec.bands)  # of the other skies there is one choice
+            common["bands"] = list(self.spec.bands)  # the other skies have fixed bands
         name = f"{self.settings.sky}-o{self.spec.tile_order}"
         return [
             SourceObject(f"{name}-{tile}", (int(tile),), fingerprint({**common, "tile": int(tile)}))
@@ -55,7 +55,7 @@ class Simulated:
 
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
         """Render a tile's raw image and write it atomically."""
-        # Listing objects, which every start of the workflow does, stays free of slow imports.
+        # Imported here, because every start of the workflow lists objects and must be quick.
         from clusterscan.formats.raw_image import RawImage, write_raw
 
         spec = self.spec

@@ -1,24 +1,36 @@
-"""What a source is: it lists the objects of some sky and writes a tile's raw image."""
+"""What a source of images is: it lists the objects behind a tile and writes the tile's raw image.
+
+`sync` lists objects with their version tokens, before the workflow starts. The job of a block then
+prepares (downloads) the objects of its tiles and writes one raw image per tile.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from astropy.wcs import WCS
+
+from clusterscan.core import sky
+from clusterscan.core.errors import ConfigError, SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.raw_image import RawImage, covered_raw, write_raw
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What a tile's image of one survey must be.
+    """Requirements on the raw images of one survey.
 
     Attributes
     ----------
     survey : str
-        The survey's name.
+        Name of the survey.
     bands : tuple of str
         Bands, in the order of the image planes.
     unit : str
@@ -28,13 +40,13 @@ class ImageSpec:
     tile_order : int
         HEALPix order of the tiles.
     halo_arcmin : float
-        Sky kept around the tile's outline in the tile image [arcmin].
+        Width of the sky around the tile's outline in the tile image [arcmin].
     margin_arcmin : float
-        More sky that only the raw image holds, for filters (`preprocess.margin_arcmin`) [arcmin].
+        Additional sky in the raw image alone, for filters (`preprocess.margin_arcmin`) [arcmin].
     binning : int
         Raw pixels along a side of one pixel of the tile image.
     inverse_variance : bool
-        Whether the raw image holds the inverse variance of each band.
+        True if the raw image holds the inverse variance of each band.
     """
 
     survey: str
@@ -49,22 +61,23 @@ class ImageSpec:
 
     @property
     def raw_halo_arcmin(self) -> float:
-        """Sky around the outline in the raw image [arcmin]."""
+        """Width of the sky around the tile's outline in the raw image [arcmin]."""
         return self.halo_arcmin + self.margin_arcmin
 
 
 @dataclass(frozen=True)
 class SourceObject:
-    """One object that a source offers: a file, an image, a tile of a simulation.
+    """One object of a source: a file, an image, a tile of a simulation.
 
     Attributes
     ----------
     name : str
-        Its name in the source.
+        Name in the source.
     tiles : tuple of int
-        The tiles whose raw image is made from it.
+        Tiles whose raw image uses it.
     token : str
-        Changes whenever its content does.
+        Version token: changes whenever the content changes. Tokens that may miss a change start
+        with ``weak``.
     """
 
     name: str
@@ -80,13 +93,13 @@ class Source(Protocol):
         ...
 
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
-        """Write a tile's raw image atomically, or say why there is none."""
+        """Write a tile's raw image atomically, or return the reason why there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source that may fail to answer offers, and what could not be learnt."""
+    """The objects that a source lists, and the problems of those it could not look up."""
 
     objects: list[SourceObject]
     problems: list[str]
@@ -94,12 +107,12 @@ class Listing:
 
 @runtime_checkable
 class PreparedSource(Source, Protocol):
-    """A source whose objects are listed by `sync` alone, and brought here before tiles are made."""
+    """A source whose objects only `sync` lists, and which are fetched before tiles are made."""
 
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
     ) -> Listing:
-        """List the objects with their versions now; ``known`` are tokens seen earlier."""
+        """List objects with their present versions; ``known`` are the tokens seen earlier."""
         ...
 
     def prepare(
@@ -113,21 +126,108 @@ _MOST_PROBLEMS = 5
 
 
 def failures_text(what: str, problems: Sequence[str]) -> str:
-    """Return a message of objects that could not be had, in the servers' words."""
+    """Build the message about objects that failed, quoting the servers."""
     listed = "\n".join(f"  {words}" for words in problems[:_MOST_PROBLEMS])
     more = len(problems) - _MOST_PROBLEMS
     rest = f"\n  and {more} more" if more > 0 else ""
     return (
-        f"{what}: {len(problems)} source objects could not be had:\n{listed}{rest}\n"
-        "Run again to ask for these alone; what arrived is kept."
+        f"{what}: {len(problems)} source objects failed:\n{listed}{rest}\n"
+        "Run again to retry only these; files that arrived are kept."
     )
 
 
 def tokens_by_tile(objects: Iterable[SourceObject], tiles: Iterable[int]) -> dict[int, list[str]]:
-    """Return for each tile the sorted ``name=token`` of its objects (none: no coverage)."""
+    """Return the sorted ``name=token`` of each tile's objects; an empty list means no coverage."""
     found: dict[int, list[str]] = {tile: [] for tile in sorted(tiles)}
     for item in objects:
         for tile in item.tiles:
             if tile in found:
                 found[tile].append(f"{item.name}={item.token}")
     return {tile: sorted(tokens) for tile, tokens in found.items()}
+
+
+class ListedSource(ABC):
+    """Base of sources that only `sync` lists: frozen dataclasses with a ``spec``."""
+
+    spec: ImageSpec
+
+    @abstractmethod
+    def listing(
+        self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
+    ) -> Listing:
+        """List the objects of tiles; see `PreparedSource.listing`."""
+
+    def objects(self, tiles: Sequence[int]) -> list[SourceObject]:
+        """List the objects that tiles need.
+
+        Raises
+        ------
+        SourceError
+            If a server does not respond, or a file is not the expected one.
+        """
+        listing = self.listing(tiles, {})
+        if listing.problems:
+            raise SourceError(failures_text(self.spec.survey, listing.problems))
+        return listing.objects
+
+    def frame(self, tile: int) -> tuple[WCS, tuple[int, int]]:
+        """Return the frame of a tile's raw image: its WCS and shape (ny, nx)."""
+        spec = self.spec
+        return sky.tile_frame(
+            tile, spec.tile_order, spec.pixel_scale_arcsec, spec.raw_halo_arcmin, spec.binning
+        )
+
+    def require_bands(self, named: Iterable[str], key: str, noun: str) -> None:
+        """Check that a setting has an entry for each band of the survey.
+
+        Raises
+        ------
+        ConfigError
+            If an entry is missing.
+        """
+        if missing := sorted(set(self.spec.bands) - set(named)):
+            raise ConfigError(
+                f"survey {self.spec.survey}: source.{key} names no {noun} for {', '.join(missing)}"
+            )
+
+    def write_tile(
+        self,
+        tile: int,
+        planes: np.ndarray,
+        destination: Path,
+        nothing: str,
+        *,
+        ivar: np.ndarray | None = None,
+        marked: np.ndarray | None = None,
+        **counts: int,
+    ) -> TileOutcome:
+        """Write a tile's raw image, or return the reason why there is none.
+
+        Parameters
+        ----------
+        tile : int
+            The tile.
+        planes : float32 ndarray, shape (bands, ny, nx)
+            Values on the tile's frame; NaN where there are no data.
+        destination : Path
+            The file.
+        nothing : str
+            Reason to record if no pixel has data in all bands.
+        ivar : float32 ndarray, shape (bands, ny, nx), optional
+            Inverse variances [1 / unit²].
+        marked : uint8 ndarray, shape (ny, nx), optional
+            Bit planes from the source's own masks.
+        **counts
+            Additional numbers for the tile's record.
+        """
+        image, mask = covered_raw(planes)
+        covered = int((mask == 0).sum())
+        if covered == 0:
+            return TileOutcome("no_coverage", nothing)
+        if marked is not None:
+            mask |= marked
+        if ivar is not None:
+            ivar = np.where((mask & NO_COVERAGE) != 0, np.float32(0.0), ivar)
+        raw = RawImage(image, mask, self.frame(tile)[0], self.spec.unit, ivar)
+        write_raw(destination, raw, self.spec.bands, tile)
+        return TileOutcome(counts={"pixels": int(mask.size), "covered": covered, **counts})

@@ -16,7 +16,7 @@ from clusterscan.catalogs.reading import read_table
 from clusterscan.config.sample import StampSampleSettings
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import CatalogueError, ImageError
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import TileExamples, count_examples
 from clusterscan.formats.tile_image import TileImage

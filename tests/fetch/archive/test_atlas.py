@@ -11,8 +11,8 @@ from astropy.table import Table
 from clusterscan.config.image_sources import AtlasSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.archive import places
-from clusterscan.fetch.archive.atlas import Atlas
+from clusterscan.fetch import image_files
+from clusterscan.fetch.archive import Atlas
 from clusterscan.fetch.source import tokens_by_tile
 
 PLACES = {
@@ -114,7 +114,7 @@ def test_a_gzipped_weight_is_read_as_if_it_were_not(
     for path in [path for path in server.files if path.endswith(".gz")]:
         server.files[path.removesuffix(".gz")] = gzip.decompress(server.files[path])
     weight = plain.settings.files["W1"].weight.removesuffix(".gz")
-    monkeypatch.setattr(places, "_MOST_UNPACKED_BYTES", limit)
+    monkeypatch.setattr(image_files, "_MOST_UNPACKED_BYTES", limit)
     for source in (plain, atlas(weight=weight)):
         np.testing.assert_array_equal(fetched(tmp_path, source, tile).image, expected.image)
 
@@ -212,5 +212,5 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, archive):
     source = archive(
         tmp_path, {"f": {"image": "x/{tile}.fits"}}, atlas={"table": str(tmp_path / "t.csv")}
     )
-    with pytest.raises(SourceError, match="no name of a tile"):
+    with pytest.raises(SourceError, match="not the name of a tile"):
         source.objects([0])

@@ -3,7 +3,7 @@
 import pytest
 
 from clusterscan.core.errors import SourceError
-from clusterscan.fetch.archive.units import factor
+from clusterscan.fetch.archive_images import conversion_factor
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from clusterscan.fetch.archive.units import factor
     ],
 )
 def test_units_of_the_same_kind_are_converted(have, want, expected):
-    assert factor(have, want) == pytest.approx(expected)
+    assert conversion_factor(have, want) == pytest.approx(expected)
 
 
 def test_plancks_factors_are_near_those_of_its_frequencies():
@@ -28,11 +28,11 @@ def test_plancks_factors_are_near_those_of_its_frequencies():
     for channel, ghz in (("HFI100", 100), ("HFI143", 143), ("HFI217", 217), ("HFI353", 353)):
         at = u.thermodynamic_temperature(ghz * u.GHz, Planck15.Tcmb0)
         mono = (1 * u.K).to_value("MJy / sr", equivalencies=at)
-        assert factor("K_CMB", "MJy/sr", channel) == pytest.approx(mono, rel=0.06)
-        assert factor("MJy/sr", "uK_CMB", channel) == pytest.approx(1e6 / mono, rel=0.06)
+        assert conversion_factor("K_CMB", "MJy/sr", channel) == pytest.approx(mono, rel=0.06)
+        assert conversion_factor("MJy/sr", "uK_CMB", channel) == pytest.approx(1e6 / mono, rel=0.06)
 
 
 @pytest.mark.parametrize(("have", "want"), [("MJy/sr", "uK_CMB"), ("count", "K"), ("x y", "uK")])
 def test_a_unit_that_cannot_be_converted_is_an_error(have, want):
     with pytest.raises(SourceError, match="no conversion"):
-        factor(have, want)
+        conversion_factor(have, want)

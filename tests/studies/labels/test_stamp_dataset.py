@@ -105,7 +105,7 @@ def test_rows_that_a_cut_leaves_out_need_no_image(stamps):
 
 def test_a_stamp_that_is_no_image_stops_with_its_name(stamps):
     stamps.images["05.png"] = b"#!/bin/sh"
-    with pytest.raises(SourceError, match=r"stamps\.zip: 05\.png is no JPEG or PNG"):
+    with pytest.raises(SourceError, match=r"stamps\.zip: 05\.png is not a JPEG or PNG"):
         stamps.make()
     assert not (stamps.root / "out" / "examples.parquet").exists()
 

@@ -82,7 +82,7 @@ def asks_servers(source: SourceSettings) -> bool:
         return False
     if not isinstance(source, ArchiveSource):
         return True
-    from clusterscan.fetch.archive.places import is_url  # slow to import
+    from clusterscan.fetch.archive import is_url  # slow to import
 
     table = [] if source.atlas is None else [source.atlas.table]
     files = [f for band in source.files.values() for f in band.files().values()]

@@ -24,7 +24,7 @@ from clusterscan.core.atomic import write_json, write_json_if_changed
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import fingerprint
-from clusterscan.fetch.file_tokens import FileTokens
+from clusterscan.fetch.image_files import FileTokens
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import Paths

@@ -21,7 +21,7 @@ from clusterscan.core.errors import ProductError, SourceError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
-from clusterscan.fetch.stamps import Stamps
+from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import BLOCK_STAGES, Paths
 from clusterscan.flow.stage_settings import catalogue_source, image_spec

@@ -1,4 +1,4 @@
-"""The source `local`: FITS images of any tiling and celestial projection, coadded on tiles."""
+"""The source `local`: a folder of FITS images of any tiling and celestial projection."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from clusterscan.core.errors import SourceError
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.store import Access
-from clusterscan.fetch.file_tokens import FileTokens
-from clusterscan.fetch.listed_source import ListedSource
-from clusterscan.fetch.local.image_file import ImageFile, outline, reaches
-from clusterscan.fetch.source import ImageSpec, Listing, SourceObject
+from clusterscan.fetch.image_files import FileTokens, ImageFile, outline, reaches
+from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject
 from clusterscan.flow.blocks import TileOutcome
 
 
@@ -30,7 +28,7 @@ class Local(ListedSource):
     Attributes
     ----------
     offered : mapping of int to sequence of str
-        For each tile ``name=token`` of its files; set by `prepare`.
+        ``name=token`` of each tile's files; set by `prepare`.
     """
 
     settings: LocalSource
@@ -44,12 +42,12 @@ class Local(ListedSource):
     def listing(
         self, tiles: Sequence[int], known: Mapping[str, str], progress: Progress | None = None
     ) -> Listing:
-        """List the files that reach into tiles, with their tokens.
+        """List the files that overlap tiles, with their tokens.
 
         Raises
         ------
         SourceError
-            If a band has no file, or a file is no image with a place on the sky.
+            If a band has no file, or a file is not an image with a celestial WCS.
         """
         folder = expand_path(self.settings.path)
         tokens = FileTokens(folder, self.access.root)
@@ -62,7 +60,7 @@ class Local(ListedSource):
                 where = outline(*self._file(path).frame())
                 users = tuple(tile for tile, frame in frames.items() if reaches(where, *frame))
                 if users:
-                    # Quoted: in a manifest "=" ends the name.
+                    # Quoted, because "=" ends the name in a manifest.
                     name = f"{band}:{quote(path.relative_to(folder).as_posix())}"
                     objects.append(SourceObject(name, users, token(path)))
                 if progress:
@@ -73,16 +71,16 @@ class Local(ListedSource):
     def prepare(
         self, offered: Mapping[int, Sequence[str]], progress: Progress | None = None
     ) -> Local:
-        """Return the source that knows which files its tiles are made of; nothing is copied."""
+        """Return the source that knows the files of its tiles; nothing is copied."""
         return replace(self, offered={tile: tuple(names) for tile, names in offered.items()})
 
     def fetch_tile(self, tile: int, destination: Path) -> TileOutcome:
-        """Coadd the files on a tile's frame (mean of overlapping images) and write it.
+        """Average the files on a tile's frame and write its raw image.
 
         Raises
         ------
         SourceError
-            If a file is gone or damaged.
+            If a file is missing or damaged.
         """
         wcs, shape = self.frame(tile)
         planes = np.stack([self._band(band, tile, wcs, shape) for band in self.spec.bands])

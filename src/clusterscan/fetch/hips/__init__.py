@@ -1,1 +1,0 @@
-"""Source `hips`: static HiPS trees of FITS tiles, reprojected to the tiles' images."""

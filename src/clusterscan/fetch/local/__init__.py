@@ -1,1 +1,0 @@
-"""Source `local`: a folder of FITS images, coadded on each tile."""

@@ -1,1 +1,0 @@
-"""Sources that are services: images cut to order, kept like any other download."""
