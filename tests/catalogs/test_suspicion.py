@@ -11,7 +11,7 @@ from clusterscan.catalogs.checks import (
     look_over,
     positions_in_names,
     refuse_sources,
-    tell_if_crowded,
+    warn_if_crowded,
 )
 from clusterscan.catalogs.layouts import Layout
 from clusterscan.core.errors import CatalogueError
@@ -137,7 +137,7 @@ def test_masses_in_other_units_are_refused():
 
 def test_a_redshift_that_repeats_and_is_none_is_refused():
     table = sky_table(20, z=[0.3] * 17 + [9.99] * 3)
-    with pytest.raises(CatalogueError, match=r"row 18, column Z: 9\.99 stands 3 times.*z_unknown"):
+    with pytest.raises(CatalogueError, match=r"row 18, column Z: 9\.99 occurs 3 times.*z_unknown"):
         look_over(table, LAYOUT, "x")
     look_over(table, Layout("csv", LAYOUT.columns, z_unknown=(9.99,)), "x")
 
@@ -159,16 +159,16 @@ def remnants():
 def test_lists_of_sources_are_refused_and_crowded_lists_are_told(caplog):
     table = remnants()
     assert crowding(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy()).max() == 29
-    with pytest.raises(CatalogueError, match=r"row \d+ \(S\d+\), column ext: 60\.0, has 29 more"):
+    with pytest.raises(CatalogueError, match=r"row \d+ \(S\d+\), column ext: 60\.0, has 29 others"):
         refuse_sources(table, "x", "ext")
     with caplog.at_level("WARNING"):
-        tell_if_crowded(table, "x")
+        warn_if_crowded(table, "x")
     assert "list of clusters, or of sources" in caplog.text
 
 
 def test_an_empty_table_raises_no_suspicion():
     empty = sky_table(0).assign(name=pd.Series(dtype=str), z=0.0, m500c_msun=0.0)
     look_over(empty, LAYOUT, "x")
-    tell_if_crowded(empty, "x")
+    warn_if_crowded(empty, "x")
     with pytest.raises(CatalogueError, match="extended sources"):
         refuse_sources(empty.assign(ext=1.0), "x", "ext")

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusterscan.catalogs.matching import match_known
 from clusterscan.catalogs.pairs import one_to_one, pairs_within
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-from clusterscan.merge import forced, match_known, unite_known
+from clusterscan.known.unite import entries_of, unite_known
+from clusterscan.merge import forced
 
 
 def table(ra, dec, **columns):
@@ -152,3 +154,11 @@ def test_forced_values_within_a_radius_are_the_highest_across_tiles():
 
 def test_forced_values_of_no_positions_are_none():
     assert forced(map_of, np.empty(0), np.empty(0), TILE_ORDER, MAP_ORDER).shape == (0,)
+
+
+def test_the_united_table_gives_back_the_entries_of_each_catalogue():
+    first = table([10.0, 50.0, 30.0], [0.0, 1.0, 2.0])
+    second = table([50.001, 10.0], [1.0, 0.0])
+    united = unite_known({"a": first, "b": second}, 2.5)
+    for name, listed in (("a", first), ("b", second)):
+        pd.testing.assert_frame_equal(entries_of(united, name), listed[["ra_deg", "dec_deg"]])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from clusterscan.catalogs.matching import match_by_score, passes
+from clusterscan.catalogs.matching import match_by_score, match_known, passes
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER
 from clusterscan.config.searched_sky import SplitSettings
@@ -20,7 +20,7 @@ from clusterscan.flow.job import arguments, run_stage
 from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.tables import write_table
-from clusterscan.known.unite import MatchRule, match_known, unite_known
+from clusterscan.known.unite import MatchRule, unite_known
 from clusterscan.merge.calibrate import IsReal, training_rate
 from clusterscan.merge.forced_values import KNOWN, forced, measure_list
 from clusterscan.merge.objects import Model, merge_candidates, model_tag, score_objects

@@ -1,4 +1,10 @@
-"""Check a table of positions: refuse impossible rows, and values that contradict its layout."""
+"""Check a table of positions: refuse impossible rows, and values that contradict its layout.
+
+A catalogue passes three checks. `look_over` compares the values with the declared layout: degrees
+that look like radians or hours, positions that disagree with the names, masses in other units.
+`validate` refuses or drops rows without a possible position or redshift, and cleans the rest.
+`refuse_sources` and `warn_if_crowded` look for lists that do not hold clusters.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +23,32 @@ from clusterscan.core.errors import CatalogueError
 log = logging.getLogger(__name__)
 
 OPTIONAL = ("z", "m500c_msun", "richness", "snr")
+FEWEST = 100  # with fewer rows the range of the positions says nothing
 _MAX_REDSHIFT = 20.0
+_FEWEST_NAMES = 10
+_NAME_TOLERANCE_DEG = 1.0
+_GALACTIC_NAMES = frozenset({"glon", "glat", "l", "b", "gal_l", "gal_b", "_glon", "_glat"})
+_MASS_RANGE = (1e11, 1e17)
+_CROWD, _CROWD_ARCMIN, _CROWDED_PART = 10, 5.0, 0.005
+# Positions inside names: J235959.9-010203, JHHMM.m+DDMM, G123.45-06.78.
+_EQUATORIAL_NAME = (
+    r"J\s?(?P<ra>\d{6}|\d{4})(?P<part>\.\d+)?(?P<sign>[+\-\u2212])(?P<dec>\d{6}|\d{4}|\d{2})"
+    r"(?P<rest>\.\d+)?(?!\d)"
+)
+_GALACTIC_NAME = r"G(?P<l>\d{1,3}\.\d+)(?P<b>[+\-]\d{1,2}\.\d+)"
 
 
 @dataclass(frozen=True)
 class Validated:
-    """A catalogue that passed, and what was done to it.
+    """A checked catalogue, and how many rows each step changed.
 
     Attributes
     ----------
     table : DataFrame
         name (str), ra_deg in [0, 360), dec_deg, z, m500c_msun, richness, snr (float64, NaN =
-        unknown), then whatever else the catalogue brings; in the file's order.
+        unknown), then all other columns of the catalogue; in the file's order.
     counts : dict
-        rows read, dropped, duplicates, wrapped, z_unknown, repeated_names.
+        Numbers of rows: read, dropped, duplicates, wrapped, z_unknown, repeated_names.
     """
 
     table: pd.DataFrame
@@ -59,7 +77,7 @@ def validate(
     z_unknown : tuple of float
         Values of z that stand for unknown.
     default_name : str
-        Names of nameless rows are this and the row's number, from 1.
+        A row without a name is named with this word and its number, from 1.
 
     Raises
     ------
@@ -87,12 +105,13 @@ def validate(
     counts["duplicates"] = int(same.sum())
     clean = clean[~same].reset_index(drop=True)
     counts["repeated_names"] = int(clean["name"].duplicated().sum())
-    _tell(where, counts)
+    changes = ", ".join(f"{n} {what}" for what, n in counts.items() if n or what == "rows")
+    log.info("%s: %s", where, changes)
     return Validated(clean, counts)
 
 
 def _number(column: pd.Series) -> np.ndarray:
-    # What is no number becomes NaN here and a bad row, with its text in the message, below.
+    # Text that is not a number becomes NaN here; `_bad_rows` then reports the row with its text.
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -121,7 +140,7 @@ def _bad_rows(
     bad_rows: Literal["error", "drop"],
     file_rows: np.ndarray,
 ) -> np.ndarray:
-    """Return rows that no position or redshift can be made of; raise if that is asked for."""
+    """Return the rows with an impossible position or redshift; raise if `bad_rows` is "error"."""
     checks = (
         # Negated so that NaN counts as bad.
         ("ra_deg", ~(clean["ra_deg"].abs() <= 360.0), "within -360 and 360 deg"),
@@ -138,7 +157,7 @@ def _bad_rows(
             row = int(np.flatnonzero(wrong)[0])
             raise CatalogueError(
                 f"{where}: row {file_rows[row]} ({clean['name'].iloc[row]}), column {column}: "
-                f"{raw[column].iloc[row]} is not {right} ({int(wrong.sum())} such rows); mend "
+                f"{raw[column].iloc[row]} is not {right} ({int(wrong.sum())} such rows); fix "
                 "the file, or set bad_rows: drop for this catalogue"
             )
         bad |= wrong.to_numpy()
@@ -148,21 +167,6 @@ def _bad_rows(
 def _wrap(ra_deg: np.ndarray) -> np.ndarray:
     wrapped = np.mod(ra_deg, 360.0)
     return np.where(wrapped >= 360.0, 0.0, wrapped)  # -1e-15 % 360 is 360 in floating point
-
-
-def _tell(where: str, counts: dict[str, int]) -> None:
-    told = ", ".join(f"{value} {key}" for key, value in counts.items() if value or key == "rows")
-    log.info("%s: %s", where, told)
-
-
-log = logging.getLogger(__name__)
-
-FEWEST = 100  # rows that let the ranges of positions tell
-_FEWEST_NAMES = 10
-_NAME_TOLERANCE_DEG = 1.0
-_GALACTIC_NAMES = frozenset({"glon", "glat", "l", "b", "gal_l", "gal_b", "_glon", "_glat"})
-_MASS_RANGE = (1e11, 1e17)
-_CROWD, _CROWD_ARCMIN, _CROWDED_PART = 10, 5.0, 0.005
 
 
 def look_over(table: pd.DataFrame, layout: Layout, where: str, *, trust: bool = False) -> None:
@@ -178,12 +182,12 @@ def look_over(table: pd.DataFrame, layout: Layout, where: str, *, trust: bool = 
     where : str
         The file, for messages.
     trust : bool
-        The user says that positions are right however they look.
+        Do not question the positions.
 
     Raises
     ------
     CatalogueError
-        Naming file, row, column and value, and how to mend it.
+        Names the file, row, column and value, and says what to set.
     """
     ra = pd.to_numeric(table["ra_deg"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     dec = pd.to_numeric(table["dec_deg"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -201,7 +205,7 @@ def look_over(table: pd.DataFrame, layout: Layout, where: str, *, trust: bool = 
 
 
 def refuse_sources(table: pd.DataFrame, where: str, column: str) -> None:
-    """Say that a list of sources holds no clusters, with the row that shows it best.
+    """Refuse a list of sources as known clusters, with the most crowded row as evidence.
 
     Raises
     ------
@@ -212,7 +216,7 @@ def refuse_sources(table: pd.DataFrame, where: str, column: str) -> None:
     row = int(np.argmax(crowd)) if crowd.size else 0
     example = (
         f"row {row + 1} ({table['name'].iloc[row]}), column {column}: {table[column].iloc[row]}, "
-        f"has {crowd[row]} more within {_CROWD_ARCMIN:g} arcmin: pieces of one extended object"
+        f"has {crowd[row]} others within {_CROWD_ARCMIN:g} arcmin: pieces of one extended object"
         if crowd.size
         else f"column {column}"
     )
@@ -223,7 +227,7 @@ def refuse_sources(table: pd.DataFrame, where: str, column: str) -> None:
 
 
 def crowding(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """Return how many other rows lie within 5 arcmin of each."""
+    """Count the other rows within 5 arcmin of each row."""
     if not ra_deg.size:
         return np.empty(0, dtype=np.int64)
     vectors = sky.unit_vectors(ra_deg, dec_deg)
@@ -233,8 +237,8 @@ def crowding(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
     ).astype(np.int64)
 
 
-def tell_if_crowded(table: pd.DataFrame, where: str) -> None:
-    """Warn where rows crowd as parts of extended sources do, and no known cluster list does."""
+def warn_if_crowded(table: pd.DataFrame, where: str) -> None:
+    """Warn if rows lie as close together as parts of extended sources do; clusters never do."""
     if not FEWEST <= len(table) <= 500_000:
         return
     crowd = crowding(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
@@ -265,18 +269,18 @@ def _radians_or_hours(
     if good.size < FEWEST:
         return
     ra, dec = ra[good], dec[good]
-    told = ""
+    looks = ""
     if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2:
-        told = f"all |RA| are below 2 pi and all |Dec| below pi / 2 in {good.size} rows: radians?"
+        looks = f"all |RA| are below 2 pi and all |Dec| below pi / 2 in {good.size} rows: radians?"
         unit = "rad"
     elif ra.min() >= 0 and ra.max() <= 24 and np.ptp(ra) > 20 and np.ptp(dec) > 120:
-        told = f"all RA lie within 0 and 24 and Dec spans {np.ptp(dec):.0f} deg: hours?"
+        looks = f"all RA lie within 0 and 24 and Dec spans {np.ptp(dec):.0f} deg: hours?"
         unit = "hourangle"
-    if told:
+    if looks:
         row = int(np.argmax(np.abs(ra)))
         raise CatalogueError(
             f"{where}: row {rows[good[row]]}, column {layout.columns['ra_deg']}: {ra[row]} is the "
-            f"largest; {told} Set position_unit: {unit}, or trust_positions: true if it is a "
+            f"largest; {looks} Set position_unit: {unit}, or trust_positions: true if it is a "
             "small field in degrees"
         )
 
@@ -295,17 +299,17 @@ def _names_that_disagree(
     if read.sum() < _FEWEST_NAMES or not wrong.any():
         return
     row = int(np.flatnonzero(wrong)[0])
-    told = (
+    message = (
         f"{where}: row {rows[row]}, columns {layout.columns['ra_deg']} and "
         f"{layout.columns['dec_deg']}: {ra[row]}, {dec[row]} lies {apart[row]:.1f} deg from the "
         f"position in the name {names.iloc[row]} ({int(wrong.sum())} of {int(read.sum())} names)"
     )
     if wrong.sum() > read.sum() / 2:
         raise CatalogueError(
-            f"{told}; the wrong columns, unit or frame? If names are wrong, set trust_positions: "
-            "true"
+            f"{message}; check the columns, unit and frame. If the names are wrong, set "
+            "trust_positions: true"
         )
-    log.warning("%s; positions are kept", told)
+    log.warning("%s; positions are kept", message)
 
 
 def _masses(mass: pd.Series, layout: Layout, where: str) -> None:
@@ -314,8 +318,8 @@ def _masses(mass: pd.Series, layout: Layout, where: str) -> None:
         row = known.index[0]
         raise CatalogueError(
             f"{where}: row {int(row) + 1}, column {layout.columns.get('m500c_msun')}: "
-            f"{known.iloc[0]:g} is no cluster's mass in solar masses, nor is the median "
-            f"{known.median():g}; set scale, e.g. m500c_msun: 1e14"
+            f"{known.iloc[0]:g} cannot be a cluster's mass in solar masses (median "
+            f"{known.median():g}); set scale, e.g. m500c_msun: 1e14"
         )
 
 
@@ -327,22 +331,15 @@ def _repeated_redshift(z: pd.Series, layout: Layout, where: str) -> None:
         value = times.index[0]
         row = int(high.index[high == value][0])
         raise CatalogueError(
-            f"{where}: row {row + 1}, column {layout.columns.get('z', 'z')}: {value:g} stands "
-            f"{times.iloc[0]} times and is no cluster's redshift; add it to z_unknown"
+            f"{where}: row {row + 1}, column {layout.columns.get('z', 'z')}: {value:g} occurs "
+            f"{times.iloc[0]} times and cannot be a redshift; add it to z_unknown"
         )
 
 
-_EQUATORIAL = (
-    r"J\s?(?P<ra>\d{6}|\d{4})(?P<part>\.\d+)?(?P<sign>[+\-\u2212])(?P<dec>\d{6}|\d{4}|\d{2})"
-    r"(?P<rest>\.\d+)?(?!\d)"
-)
-_GALACTIC = r"G(?P<l>\d{1,3}\.\d+)(?P<b>[+\-]\d{1,2}\.\d+)"
-
-
 def positions_in_names(names: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ICRS positions (ra_deg, dec_deg) that names hold, NaN where they hold none.
+    """Read the ICRS positions (ra_deg, dec_deg) out of names; NaN for names without one.
 
-    A name is truncated, so its position is right to about its last digit.
+    Names are truncated, so a position is good to about its last digit.
 
     References
     ----------
@@ -350,7 +347,7 @@ def positions_in_names(names: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     text = names.astype("string")
     ra, dec = _equatorial(text)
-    parts = text.str.replace("\u2212", "-").str.extract(_GALACTIC)
+    parts = text.str.replace("\u2212", "-").str.extract(_GALACTIC_NAME)
     galactic = np.isnan(ra) & parts["l"].notna().to_numpy()
     if galactic.any():
         ra[galactic], dec[galactic] = _galactic(parts[galactic].astype(float))
@@ -358,13 +355,13 @@ def positions_in_names(names: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def disagreement_deg(names: pd.Series, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """Return how far positions lie from those in their names [deg], NaN where there is none."""
+    """Return the distance of positions from those in their names [deg]; NaN without one."""
     ra, dec = positions_in_names(names)
     return sky.separation_deg(ra, dec, ra_deg, dec_deg)
 
 
 def _equatorial(text: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    parts = text.str.extract(_EQUATORIAL)
+    parts = text.str.extract(_EQUATORIAL_NAME)
     ra = _base_60(parts["ra"], parts["part"]) * 15
     dec = _base_60(parts["dec"], parts["rest"])
     dec = np.where(parts["sign"].isin(["-", "\u2212"]).to_numpy(), -dec, dec)
@@ -373,7 +370,7 @@ def _equatorial(text: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _base_60(digits: pd.Series, fraction: pd.Series) -> np.ndarray:
-    """Return the value of HHMMSS, HHMM or HH with a decimal fraction of its last part."""
+    """Convert HHMMSS, HHMM or HH, with a decimal fraction of its last part, to a number."""
     number = pd.to_numeric(digits, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     part = pd.to_numeric(fraction, errors="coerce").to_numpy(dtype=float, na_value=0.0)
     pairs = digits.str.len().to_numpy(dtype=float, na_value=np.nan) / 2

@@ -25,9 +25,9 @@ class Remote:
     url : str
         The file, of a pinned version.
     rows : int, optional
-        How many rows the version that the declaration was written for has.
+        Number of rows of the version that the layout was written for.
     sha256 : str
-        Of the file, where known.
+        Checksum of the file, if known.
     """
 
     table: str = ""
@@ -45,14 +45,14 @@ class Layout:
     format : str
         The file's format; csv and white-space tables may be gzipped.
     columns : mapping
-        Our column -> the file's column (its number from 0 where the file has no header; of
-        several names the first that the file has).
+        Our column -> the file's column: its name, its number from 0 if the file has no header, or
+        several names of which the first that the file has is read.
     reference : str
         The paper to cite.
     delimiter : str
         Of a csv; a blank stands for any white space.
     comment : str, optional
-        Lines of a csv that begin so are skipped.
+        Lines of a csv that begin with it are skipped.
     header : bool
         Whether a csv's first line names the columns.
     position_unit : {"deg", "rad", "hourangle", "sexagesimal"}
@@ -65,8 +65,8 @@ class Layout:
     name_prefix : str
         Put before every name.
     second_prefix : str
-        Put before a name that stands a second time, instead of ``name_prefix``: the numbers of
-        a supplement.
+        Put before a name that occurs a second time, instead of ``name_prefix``: catalogues with a
+        supplement number it from 1 again.
     mend_names : tuple of (pattern, replacement)
         Regular expression that repairs names.
     frame : {"icrs", "fk5", "fk4", "galactic"}
@@ -74,23 +74,23 @@ class Layout:
     equinox : str
         Of fk5 and fk4 positions; fk5 at J2000 is taken for ICRS, which it is to 0.1 arcsec.
     acronym : str
-        What its names begin with.
+        The beginning of its names.
     holds : {"clusters", "candidates", "sources", "galaxies"}
-        What its rows are. Sources cannot be a run's known clusters.
+        The kind of its rows. Sources cannot be a run's known clusters.
     unknown : mapping
         Our column -> values that stand for unknown (z has ``z_unknown``).
     z_type : str
-        spec or phot, where all redshifts are alike; else map a column ``z_type``, or both
+        "spec" or "phot" if all redshifts are of one type; else map a column ``z_type``, or both
         ``z_spec`` and ``z_phot``.
     z_types : mapping
-        Values of the file's column -> spec or phot, where they do not begin so.
+        Values of the file's column -> "spec" or "phot", for values that do not begin with these.
     remote : Remote, optional
         Where it is published.
     checked : {"file", "columns", "declared"}
-        Whether the declaration was tested on the published file; or its place and columns were
-        seen in public code or documentation; or neither.
+        "file": tested on the published file; "columns": place and columns were seen in public
+        code or documentation; "declared": neither.
     traps : str
-        What to beware of, for people.
+        Pitfalls, for people.
     """
 
     format: FileFormat
@@ -118,7 +118,7 @@ class Layout:
 
 
 def layout_of(settings: GenericCatalogue | TableFile) -> Layout:
-    """Return the layout that the settings of a generic catalogue or table describe."""
+    """Build the layout that the settings of a generic catalogue or table describe."""
     columns: Mapping[str, Column] = {
         ours: theirs if settings.header else int(theirs)
         for ours, theirs in settings.columns.items()

@@ -24,23 +24,30 @@ from clusterscan.config.validation import Range
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 
+CENTRING_ARCMIN = 0.5  # scatter of the centres that two surveys give one cluster
+SHIFT_ARCMIN = 60.0
+DIRECTIONS = 6
+_NEIGHBOURS = 10
+_SKY_DEG2 = 4 * np.pi * np.degrees(1) ** 2
+_MOST_TRIALS = 100_000  # objects that the part with a counterpart is estimated from
+
 
 def names_of(table: pd.DataFrame) -> np.ndarray:
-    """Return the names, "" where there is no such column."""
+    """Return the column of names, or "" in every row if there is none."""
     if "name" not in table:
         return np.full(len(table), "", dtype=object)
     return table["name"].to_numpy(dtype=object)
 
 
 def texts_of(table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as text, "" where it is missing."""
+    """Return a column as text, "" where a value or the column is missing."""
     if column not in table:
         return np.full(len(table), "", dtype=object)
     return table[column].astype("string").fillna("").to_numpy(dtype=object)
 
 
 def numbers_of(table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return a column as float64, NaN where it is missing."""
+    """Return a column as float64, NaN where a value or the column is missing."""
     if column not in table:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -54,19 +61,13 @@ def taken(values: np.ndarray, row: np.ndarray, otherwise) -> np.ndarray:
     return picked
 
 
-_NEIGHBOURS = 10
-_SKY_DEG2 = 4 * np.pi * np.degrees(1) ** 2
-SHIFT_ARCMIN = 60.0
-DIRECTIONS = 6
-
-
 def local_density(
     vectors: np.ndarray, tree: cKDTree, *, neighbours: int = _NEIGHBOURS, partners: bool = False
 ) -> np.ndarray:
     """Return the density of a catalogue around positions [per deg2].
 
-    From the distance of the k-th nearest entry: (k - 1) / area is free of bias where entries are
-    spread at random. So it follows depth, masks and edges, as a mean density does not.
+    The estimate (k - 1) / area, with the area out to the k-th nearest entry, is free of bias where
+    entries are spread at random. Unlike a mean density it follows depth, masks and edges.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def local_density(
     neighbours : int
         k.
     partners : bool
-        Every position has a partner in the catalogue, which is left out.
+        Every position has a partner in the catalogue, which does not count.
 
     References
     ----------
@@ -95,7 +96,7 @@ def local_density(
 
 
 def chance_probability(separation_arcmin: np.ndarray, density_deg2: np.ndarray) -> np.ndarray:
-    """Return the probability that an unrelated entry lies this close, or closer.
+    """Return the probability that an unrelated entry lies this close or closer.
 
     ``1 - exp(-pi d^2 rho)``, NaN where the separation is NaN (Downes et al. 1986, MNRAS 218, 31).
     """
@@ -104,9 +105,9 @@ def chance_probability(separation_arcmin: np.ndarray, density_deg2: np.ndarray) 
 
 
 def shifted(vectors: np.ndarray, shift_arcmin: float, direction: float) -> np.ndarray:
-    """Return positions moved along great circles, all by one length in one direction [turns].
+    """Move positions along great circles, all by one length in one direction [turns].
 
-    Directions are counted from any fixed one at each position: there is no pole to go wrong at.
+    Directions count from an arbitrary fixed one at each position, so the poles are not special.
     """
     helper = np.where(np.abs(vectors[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
     east = np.cross(helper, vectors)
@@ -125,7 +126,7 @@ def chance_matches(
     shift_arcmin: float = SHIFT_ARCMIN,
     directions: int = DIRECTIONS,
 ) -> float:
-    """Return how many rows of ``first`` match by chance: the mean over shifted positions.
+    """Count the rows of ``first`` that match by chance: the mean over shifted positions.
 
     Parameters
     ----------
@@ -134,9 +135,9 @@ def chance_matches(
     radius_arcmin : float
         Of a match.
     shift_arcmin : float
-        How far ``first`` is moved: more than the radius, less than the survey's structure.
+        Length of the shift: more than the radius, less than the scale of the survey's structure.
     directions : int
-        Number of moves, evenly around.
+        Number of shifts, evenly around.
     """
     if not len(first) or not len(second):
         return 0.0
@@ -168,9 +169,9 @@ def match_reliability(
     separation_arcmin, sigma_arcmin : float ndarray, shape (n,)
         Offset, and its error along an axis from both positions.
     density_deg2 : float ndarray, shape (n,)
-        Of unrelated entries there.
+        Density of unrelated entries there.
     true_part : float
-        Q, the part of the objects that has a true counterpart.
+        Q, the fraction of the objects with a true counterpart.
 
     References
     ----------
@@ -184,10 +185,6 @@ def match_reliability(
     likelihood = true_part * density / np.maximum(density_deg2, 1e-12)
     total = np.bincount(group, weights=likelihood)[group]
     return likelihood / (total + 1 - true_part)
-
-
-CENTRING_ARCMIN = 0.5
-_MOST_TRIALS = 100_000  # objects that estimate the part with a counterpart
 
 
 def match_known(
@@ -216,10 +213,10 @@ def match_known(
     matches : DataFrame, n rows
         ``known_row`` (-1: none), ``known_name`` ("": none), ``known_sep_arcsec``, ``known_z``,
         ``known_m500c_msun`` (NaN), and ``n_known``, the number of known clusters within the
-        radius, whoever they were given to. ``known_p_chance``: the probability that an
-        unrelated cluster lies so close, from the local density of known clusters;
-        ``known_p_match``: that this is the object's counterpart, from both position errors, the
-        local density and the part of objects that match beyond chance at shifted positions.
+        radius, including those matched to other objects. ``known_p_chance`` is the probability
+        that an unrelated cluster lies so close, from the local density of known clusters.
+        ``known_p_match`` is the probability that this is the object's counterpart, from both
+        position errors, the local density, and the fraction of objects that match beyond chance.
 
     Raises
     ------
@@ -259,13 +256,14 @@ def match_known(
 
 
 def part_with_counterpart(first: np.ndarray, second: np.ndarray, radius_arcmin: float) -> float:
-    """Return the part of positions with a true counterpart, from real and shifted matches.
+    """Return the fraction of positions with a true counterpart, from real and shifted matches.
 
-    If a part Q has one, matches are N (Q + (1 - Q) c), with c the part that matches by chance.
+    If a fraction Q has one, N (Q + (1 - Q) c) positions match; c is the fraction that matches by
+    chance, which the shifted positions give.
     """
     tried = first
     if len(first) > _MOST_TRIALS:
-        # A draw by the digits of positions: the same rows, whatever their order.
+        # Draw by the digits of the positions: the same rows in whatever order they come.
         x, y, z = first.T
         draw = (12345.6789 * x + 23456.7891 * y + 34567.8912 * z) % 1.0
         tried = first[draw < _MOST_TRIALS / len(first)]
@@ -274,19 +272,19 @@ def part_with_counterpart(first: np.ndarray, second: np.ndarray, radius_arcmin: 
     chance = chance_matches(tried, second, radius_arcmin) / len(tried)
     if chance >= 1:
         return 0.0
-    fewest = 1 / (len(tried) + 1)  # some doubt is left by any finite number of trials
+    fewest = 1 / (len(tried) + 1)  # a finite number of trials never gives certainty
     return float(np.clip((real / len(tried) - chance) / (1 - chance), fewest, 1 - fewest))
 
 
 def cross_matches(catalogues: Mapping[str, pd.DataFrame], radius_arcmin: float) -> pd.DataFrame:
-    """Count matches of every catalogue in every other.
+    """Count the matches of every catalogue in every other.
 
     Returns
     -------
     DataFrame
         One row for each ordered pair: ``first``, ``second``, ``n_first``, ``n_matched`` (rows of
-        the first whose nearest of the second lies within the radius), ``n_chance`` (the same at
-        shifted positions, mean over directions) and ``n_chance_error`` of that mean.
+        the first with a row of the second within the radius), ``n_chance`` (the same at shifted
+        positions, mean over directions) and ``n_chance_error``, the error of that mean.
     """
     vectors = {
         name: checked_vectors(table["ra_deg"], table["dec_deg"], f"catalogue {name}")
@@ -312,7 +310,15 @@ def _errors_arcmin(table: pd.DataFrame) -> np.ndarray:
 def match_by_score(
     objects: pd.DataFrame, truth: pd.DataFrame, radius_arcmin: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each object's truth row (-1: none) and separation [arcmin], the best object first."""
+    """Match objects with true clusters in the order of their scores, the best object first.
+
+    Returns
+    -------
+    row : int64 ndarray, shape (n,)
+        Each object's row of ``truth``, -1: none.
+    separation_arcmin : float64 ndarray, shape (n,)
+        NaN without a match.
+    """
     ra, dec = objects["ra_deg"].to_numpy(), objects["dec_deg"].to_numpy()
     i, j, separation = pairs_within(
         checked_vectors(ra, dec, "objects"),
@@ -333,7 +339,7 @@ def match_by_score(
 
 
 def passes(table: pd.DataFrame, cut: Mapping[str, Range]) -> np.ndarray:
-    """Return which rows lie in all ranges (both ends included); NaN does not.
+    """Return True for rows that lie in all ranges (both ends included); NaN never does.
 
     Raises
     ------
@@ -345,7 +351,7 @@ def passes(table: pd.DataFrame, cut: Mapping[str, Range]) -> np.ndarray:
         if column not in table:
             raise CatalogueError(
                 f"the truth catalogue has no column {column!r} to cut on; it has {list(table)}: "
-                "mend validate.completeness_cut and validate.purity_cut"
+                "correct validate.completeness_cut and validate.purity_cut"
             )
         values = table[column].to_numpy(dtype=np.float64, na_value=np.nan)
         good &= np.isfinite(values)

@@ -18,14 +18,15 @@ from scipy.spatial import cKDTree
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 
-_MANY = 50_000  # rows that are worth a first look at which have neighbours at all
-_CHUNK = 1_000_000  # rows of one look: bounds the memory
+_MANY = 50_000  # in longer lists, rows without any neighbour are first sorted out
+_CHUNK = 1_000_000  # rows of one query: bounds the memory
 MOST_PAIRS = 500_000_000
 _SAMPLE = 2_000
+_SMALLEST_ARCMIN = 1e-9
 
 
 def checked_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike, what: str) -> np.ndarray:
-    """Return unit vectors (n, 3), or say which row of ``what`` is not on the sky.
+    """Return unit vectors (n, 3) of positions; refuse positions that are not on the sky.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def checked_vectors(ra_deg: ArrayLike, dec_deg: ArrayLike, what: str) -> np.ndar
         row = int(np.flatnonzero(bad)[0])
         raise CatalogueError(
             f"{what}: {bad.sum()} of {bad.size} rows have no position on the sky, the first is "
-            f"row {row}: ra_deg = {ra[row]}, dec_deg = {dec[row]}; drop or mend these rows"
+            f"row {row}: ra_deg = {ra[row]}, dec_deg = {dec[row]}; drop or fix these rows"
         )
     return sky.unit_vectors(ra, dec) if ra.size else np.empty((0, 3))
 
@@ -48,6 +49,9 @@ def pairs_within(
     first: np.ndarray, second: np.ndarray, radius_arcmin: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all pairs of two sets of unit vectors within a radius.
+
+    In long lists most rows have no neighbour in the other list. These are dropped first, with one
+    query each, so that the list of pairs and the trees that make it stay small.
 
     Returns
     -------
@@ -106,12 +110,12 @@ def with_neighbour(vectors: np.ndarray, tree: cKDTree, radius: float) -> np.ndar
 
 
 def refuse_crowds(vectors: np.ndarray, what: str, most: int = 20_000) -> None:
-    """Refuse a list with very many entries at one place, which no search finishes with.
+    """Refuse a list with very many entries at one place, where a search would never finish.
 
     Raises
     ------
     CatalogueError
-        Naming the first such row.
+        Names the first such row.
     """
     if len(vectors) <= most:
         return
@@ -127,9 +131,9 @@ def refuse_crowds(vectors: np.ndarray, what: str, most: int = 20_000) -> None:
 
 
 def along_the_sky(vectors: np.ndarray) -> np.ndarray:
-    """Return the rows so that neighbours on the sky come one after another.
+    """Sort rows so that neighbours on the sky follow one another.
 
-    A search tree asked in this order finds its branch in the processor's cache.
+    Queries in this order find their branch of the search tree in the processor's cache.
     """
     import healpy as hp
 
@@ -139,9 +143,9 @@ def along_the_sky(vectors: np.ndarray) -> np.ndarray:
 
 
 def count_pairs(vectors: np.ndarray, tree: cKDTree, radius: float) -> float:
-    """Return about how many pairs points and a tree's make, from every so-manieth point."""
+    """Estimate the number of pairs between points and a tree, from an even sample of the points."""
     if len(vectors) * tree.n <= MOST_PAIRS:
-        return 0.0  # however many: few enough
+        return 0.0  # even all pairs are few enough
     step = max(1, len(vectors) // _SAMPLE)
     sample = vectors[::step]
     return float(tree.query_ball_point(sample, radius, return_length=True).mean() * len(vectors))
@@ -150,8 +154,8 @@ def count_pairs(vectors: np.ndarray, tree: cKDTree, radius: float) -> float:
 def one_to_one(i: np.ndarray, j: np.ndarray, rank: np.ndarray) -> np.ndarray:
     """Resolve pairs so that each row of either side is used once, the lowest rank first.
 
-    The same as taking pairs in rising order of rank and skipping those whose rows are taken.
-    Equal ranks go by i, then j.
+    The result is that of taking pairs in rising order of rank and skipping those whose rows are
+    already used. Equal ranks go by i, then j.
 
     Parameters
     ----------
@@ -183,9 +187,6 @@ def _is_first(values: np.ndarray) -> np.ndarray:
     return first
 
 
-_SMALLEST_ARCMIN = 1e-9
-
-
 def group(
     ra_deg: np.ndarray,
     dec_deg: np.ndarray,
@@ -194,7 +195,7 @@ def group(
     name: np.ndarray,
     radius_arcmin: float,
 ) -> np.ndarray:
-    """Return for each candidate the row of the best candidate of its object.
+    """Group candidates into objects; return the row of each one's best candidate.
 
     Parameters
     ----------
@@ -205,7 +206,7 @@ def group(
     score : float ndarray, shape (n,)
         Higher is better.
     name : ndarray of str or int, shape (n,)
-        Of the model; breaks the last ties.
+        The model; breaks the last ties.
     radius_arcmin : float
         Linking length [arcmin]; 0: only equal positions.
 
@@ -235,10 +236,10 @@ def group(
 
 
 def _leaders(vectors: np.ndarray, best_first: np.ndarray, radius: float) -> np.ndarray:
-    """Return the rows that start an object: the best first, then the best beyond its radius, ...
+    """Return the rows that start an object: the best, then the best beyond its radius, and so on.
 
-    The work grows with the number of rows whether they are spread or lie in one place: a row
-    without neighbours leads; of the others only leaders look around themselves, and no point
+    The work is linear in the number of rows, even if all lie in one place. A row without
+    neighbours is a leader. Of the others only the leaders query their surroundings, and no point
     lies within the radius of more than five leaders.
     """
     # A search tree cannot divide equal points, so only the best of them goes into it.
@@ -273,8 +274,8 @@ def mean_position(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean vectors (count, 3), weighted by inverse variance, and their errors [arcmin].
 
-    ``label`` numbers the objects 0 to count - 1. Rows must come in a fixed order, as sums run
-    in it.
+    ``label`` numbers the objects from 0 to count - 1. The sums run in the order of the rows, so
+    equal results to the last bit need rows in a fixed order.
     """
     weight = np.asarray(pos_err_arcmin, dtype=np.float64) ** -2
     total = np.bincount(label, weights=weight, minlength=count)

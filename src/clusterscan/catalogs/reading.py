@@ -1,4 +1,9 @@
-"""Read a catalogue's file into our own columns, with positions in ICRS degrees."""
+"""Read a catalogue's file into our own columns, with positions in ICRS degrees.
+
+The steps: read the table as its layout says (`read_table`), rename and rescale the columns
+(`_ours`), turn positions into ICRS degrees (`to_degrees`), then check them
+(`clusterscan.catalogs.checks`).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,8 @@ from clusterscan.catalogs.checks import (
     Validated,
     look_over,
     refuse_sources,
-    tell_if_crowded,
     validate,
+    warn_if_crowded,
 )
 from clusterscan.catalogs.layouts import Column, Layout, layout_of
 from clusterscan.catalogs.published import LAYOUTS
@@ -31,32 +36,32 @@ from clusterscan.core.fingerprint import file_sha256
 
 
 def catalogue_token(settings: CatalogueSettings) -> str:
-    """Return a hash that changes with the catalogue's file ("" for simulated ones)."""
+    """Return the sha256 of the catalogue's file ("" for simulated catalogues)."""
     if isinstance(settings, SimulatedCatalogue):
         return ""
     return file_sha256(catalogue_file(settings))
 
 
 def catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
-    """Return a catalogue's file.
+    """Return the path of a catalogue's file.
 
     Raises
     ------
     SourceError
-        If it is not there; says how to get it.
+        If the file is missing; says how to get it.
     """
     try:
         return expand_path(settings.path)
     except SourceError as error:
         if settings.kind != "generic" and LAYOUTS[settings.kind].remote is not None:
             raise SourceError(
-                f"{error}; or get it: clusterscan download {settings.kind}"
+                f"{error}; or download it: clusterscan download {settings.kind}"
             ) from error
         raise
 
 
 def read_positions(settings: TableFile, path: Path) -> Validated:
-    """Read, check and clean a table of a file that is no catalogue of objects to find.
+    """Read, check and clean a table of positions that is not a catalogue of clusters.
 
     Raises
     ------
@@ -67,8 +72,8 @@ def read_positions(settings: TableFile, path: Path) -> Validated:
     raw = _selected(read_table(path, layout), settings.select, path)
     if raw.empty:
         raise CatalogueError(
-            f"{path}: has no rows (that `select` keeps); a mask of nothing is hardly what is "
-            "meant: correct the table, or leave out the mask"
+            f"{path}: has no rows (that `select` keeps), so the mask would be empty; "
+            "correct the table, or leave out the mask"
         )
     table = to_degrees(_ours(raw, layout), layout, where)
     look_over(table, layout, where, trust=settings.trust_positions)
@@ -76,14 +81,14 @@ def read_positions(settings: TableFile, path: Path) -> Validated:
 
 
 def read_catalogue(settings: PublishedCatalogue | GenericCatalogue) -> Validated:
-    """Read, check and clean the catalogue of a file.
+    """Read, check and clean a catalogue from its file.
 
     Raises
     ------
     CatalogueError
-        If the file is no such table, or rows are impossible and `bad_rows` is "error".
+        If the file does not fit its layout, or rows are impossible and `bad_rows` is "error".
     SourceError
-        If there is no such file.
+        If the file is missing.
     """
     if isinstance(settings, GenericCatalogue):
         layout = layout_of(settings)
@@ -104,7 +109,7 @@ def read_catalogue(settings: PublishedCatalogue | GenericCatalogue) -> Validated
     if layout.holds == "sources" and settings.role == "known":
         refuse_sources(result.table, where, list(layout.columns)[-1])
     if layout.holds == "clusters" and settings.role == "known":
-        tell_if_crowded(result.table, where)
+        warn_if_crowded(result.table, where)
     return _with_position_errors(result, settings.pos_err_arcsec)
 
 
@@ -148,7 +153,7 @@ def _ours(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 
 
 def _with_redshifts(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Give one redshift where there are a spectroscopic and a photometric one, and its type."""
+    """Make one column of redshifts and their types; a row without a redshift has no type."""
     table = _with_redshift_types(table, layout)
     if "z_type" in table and "z" in table:
         z = pd.to_numeric(table["z"], errors="coerce")
@@ -183,14 +188,14 @@ def _with_position_errors(result: Validated, default_arcsec: float | None) -> Va
 
 
 def read_table(path: Path, layout: Layout) -> pd.DataFrame:
-    """Return a file's columns, named as in the file.
+    """Read a table with the columns named as in the file.
 
-    The units that the file itself gives are in ``attrs["units"]``.
+    ``attrs["units"]`` holds the units that the file itself gives.
 
     Raises
     ------
     CatalogueError
-        If the file is no such table or lacks a column.
+        If the file does not fit the layout or lacks a column.
     """
     try:
         if layout.format == "csv":
@@ -208,16 +213,16 @@ def read_table(path: Path, layout: Layout) -> pd.DataFrame:
         ) from error
     missing = [wanted for wanted in layout.columns.values() if column_of(wanted, table) is None]
     if missing:
-        told = ", ".join(" or ".join(w) if isinstance(w, tuple) else str(w) for w in missing)
+        names = ", ".join(" or ".join(w) if isinstance(w, tuple) else str(w) for w in missing)
         raise CatalogueError(
-            f"{path}: has no column {told} (it has "
+            f"{path}: has no column {names} (it has "
             f"{', '.join(map(str, table.columns))}); correct the catalogue's kind or columns"
         )
     return table
 
 
 def column_of(wanted: Column, table: pd.DataFrame) -> str | int | None:
-    """Return the first of a declaration's names that a table has, or None."""
+    """Return the first of a layout's alternative names that a table has, or None."""
     names = wanted if isinstance(wanted, tuple) else (wanted,)
     return next((name for name in names if name in table), None)
 
@@ -238,14 +243,14 @@ def _read_astropy(path: Path, form: str) -> pd.DataFrame:
     from astropy.units import UnitsWarning
 
     with warnings.catch_warnings():
-        # Published tables spell units in ways of their own; layouts say what they mean.
+        # Published tables spell units in their own ways; the layouts say what they mean.
         warnings.simplefilter("ignore", UnitsWarning)
-        # A gzipped or nameless file is told by its content; ECSV is the one that needs its name.
+        # astropy recognises a gzipped file by its content; ECSV alone must be named.
         table = Table.read(path, format="ascii.ecsv" if form == "ecsv" else form)
     columns, units = {}, {}
     for column in table.itercols():
         if column.ndim > 1:
-            continue  # arrays in cells are never positions
+            continue  # an array in each cell is never a position
         values = column
         if isinstance(column, MaskedColumn):
             kind = column.dtype.kind
@@ -288,14 +293,14 @@ def to_degrees(table: pd.DataFrame, layout: Layout, where: str) -> pd.DataFrame:
     table : DataFrame
         Our columns with the file's values; ``attrs["units"]`` may hold the file's own units.
     layout : Layout
-        Says what unit and frame they are in.
+        Declares their unit and frame.
     where : str
         The file, for messages.
 
     Raises
     ------
     CatalogueError
-        If the file's own unit, or what its values look like, contradicts the declaration.
+        If the file's own unit, or the look of its values, contradicts the layout.
     """
     units = table.attrs.get("units", {})
     table = table.copy()
@@ -306,13 +311,13 @@ def to_degrees(table: pd.DataFrame, layout: Layout, where: str) -> pd.DataFrame:
         table[column] = _numbers(table[column], column, layout.position_unit, where)
         if factor != 1.0:
             number = pd.to_numeric(table[column], errors="coerce")
-            # What is no number stays as it is: the gate names its row.
+            # Text that is not a number stays as it is: `checks.validate` reports its row.
             table[column] = (number * factor).where(number.notna(), table[column])
     return _to_icrs(table, layout)
 
 
 def sexagesimal(text: pd.Series) -> np.ndarray:
-    """Return hours or degrees of texts such as ``-00 30 15.2``, NaN for any other text."""
+    """Convert texts such as ``-00 30 15.2`` to hours or degrees; NaN for any other text."""
     parts = text.astype("string").str.extract(_SEXAGESIMAL)
     whole, minutes, seconds = (
         pd.to_numeric(parts[k], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
@@ -327,19 +332,19 @@ def sexagesimal(text: pd.Series) -> np.ndarray:
 
 
 def _refuse_other_unit(column: str, unit: str, layout: Layout, where: str) -> None:
-    told = _UNITS.get(unit.strip().lower(), "")
+    own = _UNITS.get(unit.strip().lower(), "")
     declared = layout.position_unit
-    same = told == declared or (told == "deg" and declared == "hourangle" and column == "dec_deg")
-    if told and not same:
+    same = own == declared or (own == "deg" and declared == "hourangle" and column == "dec_deg")
+    if own and not same:
         raise CatalogueError(
-            f"{where}: column {layout.columns[column]} ({column}) is in {unit}, as the file says, "
-            f"but was declared in {declared}; set position_unit: {told}"
+            f"{where}: column {layout.columns[column]} ({column}) is in {unit} according to "
+            f"the file, but was declared in {declared}; set position_unit: {own}"
         )
 
 
 def _numbers(values: pd.Series, column: str, unit: str, where: str) -> pd.Series:
     if unit == "sexagesimal":
-        # What is no such text stays text: the gate names its row.
+        # Other text stays as it is: `checks.validate` reports its row.
         read = pd.Series(sexagesimal(values), index=values.index)
         return read.astype(object).where(read.notna(), values)
     if values.dtype.kind in "iufb":
@@ -347,8 +352,8 @@ def _numbers(values: pd.Series, column: str, unit: str, where: str) -> pd.Series
     number = pd.to_numeric(values, errors="coerce")
     if len(values) and number.isna().all() and np.isfinite(sexagesimal(values)).any():
         raise CatalogueError(
-            f"{where}: row 1, column {column}: {values.iloc[0]!r} is sexagesimal text, declared "
-            f"in {unit}; set position_unit: sexagesimal"
+            f"{where}: row 1, column {column}: {values.iloc[0]!r} is sexagesimal text, but was "
+            f"declared in {unit}; set position_unit: sexagesimal"
         )
     return values
 
@@ -366,7 +371,7 @@ def _to_icrs(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     }[layout.frame]()
     first = pd.to_numeric(table["ra_deg"], errors="coerce").to_numpy(dtype=float)
     second = pd.to_numeric(table["dec_deg"], errors="coerce").to_numpy(dtype=float)
-    good = (np.abs(first) <= 360) & (np.abs(second) <= 90)  # the gate names the others
+    good = (np.abs(first) <= 360) & (np.abs(second) <= 90)  # `checks.validate` reports the others
     icrs = SkyCoord(first[good] * u.deg, second[good] * u.deg, frame=frame).icrs
     for column, values in (("ra_deg", icrs.ra.deg), ("dec_deg", icrs.dec.deg)):
         number = table[column].astype(object)

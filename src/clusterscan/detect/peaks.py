@@ -37,9 +37,9 @@ class MapPoints:
     vectors : float64 ndarray, shape (n, 3)
         Unit vectors of the pixels' centres.
     score : float64 ndarray, shape (n,)
-        What peaks are searched in.
+        The values in which peaks are searched.
     tree : scipy.spatial.cKDTree
-        Of ``vectors``.
+        Search tree of ``vectors``.
     """
 
     ipix: np.ndarray
@@ -49,7 +49,7 @@ class MapPoints:
 
     @classmethod
     def build(cls, ipix: np.ndarray, vectors: np.ndarray, score: np.ndarray) -> MapPoints:
-        """Make the points from pixels already sorted by index."""
+        """Build the points from pixels that are sorted by index."""
         return cls(ipix, vectors, score, cKDTree(vectors))
 
     def smoothed(self, fwhm_arcmin: float) -> MapPoints:
@@ -68,12 +68,16 @@ class MapPoints:
         return MapPoints(self.ipix, self.vectors, score, self.tree)
 
     def local_maxima(self, radius_arcmin: float, threshold: float) -> np.ndarray:
-        """Return the rows that nothing within the radius exceeds; ties go to the lowest index."""
+        """Return the rows that no pixel within the radius exceeds; ties go to the lowest index.
+
+        Most pixels are beaten by one of their eight neighbours. One query for these leaves few
+        pixels, and only for them is the whole disc searched.
+        """
         radius = sky.chord(radius_arcmin / 60.0)
         rows = np.flatnonzero(self.score >= threshold)
         if not rows.size:
             return rows
-        # Pixels below the threshold beat none above it, so they need not be asked.
+        # Pixels below the threshold cannot beat those above it, so they are left out.
         tree = cKDTree(self.vectors[rows])
         score = self.score[rows]
         alive = _unbeaten_nearby(tree, score, radius)
@@ -94,7 +98,7 @@ class MapPoints:
 
 
 def _unbeaten_nearby(tree: cKDTree, score: np.ndarray, radius: float) -> np.ndarray:
-    """Return the rows that their nearest few neighbours leave as possible maxima."""
+    """Return the rows that none of their nearest few neighbours exceeds."""
     alive = []
     for start in range(0, tree.n, CHUNK):
         count = min(NEIGHBOURS, tree.n)
@@ -134,9 +138,9 @@ def ra_dec(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def basis(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return two unit vectors across a direction (any; defined at the poles too)."""
+    """Return two unit vectors perpendicular to a direction; it may be a pole."""
     x, y, z = vector
-    # Across z, or across x near the poles, where z gives no direction.
+    # Perpendicular to z too, or to x near the poles, where z gives no direction.
     first = np.array([-y, x, 0.0]) if abs(z) < 0.9 else np.array([0.0, -z, y])
     first /= np.sqrt(first @ first)
     a, b, c = first
@@ -158,7 +162,7 @@ def displaced(centre: np.ndarray, offset_arcmin: np.ndarray) -> np.ndarray:
 
 
 def background(points: MapPoints, row: int, inner_arcmin: float, outer_arcmin: float) -> Background:
-    """Return the median and robust scatter of the map in an annulus around a peak."""
+    """Measure the median and the robust scatter of the map in an annulus around a peak."""
     near = points.around(row, outer_arcmin)
     distance = np.linalg.norm(points.vectors[near] - points.vectors[row], axis=1)
     ring = near[distance > sky.chord(inner_arcmin / 60.0)]
@@ -169,10 +173,10 @@ def background(points: MapPoints, row: int, inner_arcmin: float, outer_arcmin: f
 
 
 def vertex(points: MapPoints, row: int, side_arcmin: float) -> tuple[np.ndarray, bool]:
-    """Return the sub-pixel offset (2,) [arcmin] of a peak, and whether a paraboloid gave it.
+    """Return the sub-pixel offset (2,) [arcmin] of a peak, and True if a paraboloid gave it.
 
-    A paraboloid is fitted to the pixels around; where it has no maximum within a pixel (flat
-    tops, map edges), the centroid of the scores above the lowest of them is used.
+    A paraboloid is fitted to the pixels around the peak. If it has no maximum within a pixel (flat
+    tops, map edges), the centroid of the scores above their minimum is used.
     """
     near = points.around(row, FIT_RADIUS_PX * side_arcmin)
     position = offsets_arcmin(points.vectors[row], points.vectors[near])
@@ -195,9 +199,10 @@ def vertex(points: MapPoints, row: int, side_arcmin: float) -> tuple[np.ndarray,
 def area_px(
     points: MapPoints, row: int, level: float, radius_arcmin: float, side_arcmin: float
 ) -> int:
-    """Count the map pixels above half height that hang together with the peak.
+    """Count the connected map pixels above half height around the peak.
 
-    Half height lies between the peak and ``level``, or the lowest pixel around if it is NaN.
+    Half height is halfway between the peak and ``level``, or the lowest pixel around if that is
+    NaN.
     """
     near = points.around(row, radius_arcmin)
     if np.isnan(level):
@@ -264,7 +269,7 @@ def empty_candidates() -> pd.DataFrame:
 
 
 def to_score(values: np.ndarray, scale: Scale) -> np.ndarray:
-    """Return what is searched for peaks: the logit of a probability, or S/N as it is."""
+    """Return the values in which peaks are searched: logits of probabilities, or S/N."""
     values = np.asarray(values, dtype=np.float64)
     if scale == "snr":
         return values
@@ -285,9 +290,10 @@ def find_peaks(
     """Return the candidates that a tile owns.
 
     A candidate is a map pixel that no other within ``settings.radius_arcmin`` exceeds (of equal
-    ones that of the lowest index). Its position is refined below the pixel and may leave the
-    tile; ownership does not. The result depends on the map around alone, so any tiling gives
-    the same candidates, if the neighbours reach ``settings.reach_arcmin`` beyond the tile.
+    pixels the one of the lowest index). Its position is refined below the pixel and may leave the
+    tile; the pixel still decides which tile owns it. The result depends only on the map around
+    the pixel, so any tiling gives the same candidates if the neighbours reach
+    ``settings.reach_arcmin`` beyond the tile.
 
     Parameters
     ----------
@@ -343,7 +349,7 @@ def find_peaks(
 
 
 def mask_flags(pixels: np.ndarray, planes: np.ndarray | None) -> np.ndarray:
-    """Return the flags of candidates that masks give.
+    """Translate the mask planes at the candidates' pixels into candidate flags.
 
     Parameters
     ----------
@@ -385,7 +391,7 @@ def _check(values, ra_deg, dec_deg, ipix, own, scale: Scale) -> None:
 
 
 def _points_near_own(values, ra_deg, dec_deg, ipix, own, reach_arcmin: float, scale: Scale):
-    """Return the valid points in a cone around the tile's pixels, their values, which are own."""
+    """Return the valid points in a cone around the tile, their values, and True for its own."""
     order = np.argsort(ipix, kind="stable")
     order = order[np.isfinite(values[order])]
     mine = np.asarray(own, dtype=bool)[order]

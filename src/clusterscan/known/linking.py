@@ -1,15 +1,17 @@
-"""Which entries of different catalogues are one cluster: permitted pairs, joined closest first.
+"""Decide which entries of different catalogues are one cluster.
 
-The rule. Two entries of different catalogues are a *permitted pair* if they lie within their
-limit of each other and, where both have a redshift and a window is set, within the window. The
-limit is an angle, or a length where a redshift of the two is known, widened by the position
-errors of both. A *cluster* is a set of entries, at most one of each catalogue, every two of which
-are a permitted pair. Sets grow from single entries: the closest pair joins its two sets if the
-result is such a set again, then the next closest, and so on. So A near B near C are one cluster
-if A and C are a permitted pair too, else B belongs to the closer of them. *Closer* is the lower
-separation in units of the limit (and of the redshift window), then the lower separation, then the
-lower declination, right ascension and name, so neither the order of catalogues nor that of rows
-matters.
+Two entries of different catalogues are a *permitted pair* if they lie within their limit of each
+other and, where both have a redshift and a window is set, within the window. The limit is an
+angle, or a length where a redshift of the two is known, widened by the position errors of both. A
+*cluster* is a set of entries, at most one of each catalogue, every two of which are a permitted
+pair.
+
+Sets grow from single entries: the closest pair joins its two sets if the result is such a set
+again, then the next closest, and so on. So if A is near B and B near C, the three are one cluster
+only if A and C are a permitted pair too; else B belongs to the closer of them. *Closer* is the
+lower separation in units of the limit (and of the redshift window), then the lower separation,
+then the lower declination, right ascension and name, so neither the order of catalogues nor that
+of rows matters.
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ class MatchRule:
     z_window : float, optional
         Largest |z1 - z2| / (1 + z), z their mean; pairs beyond are two clusters.
     z_conflict : float
-        The same for being told as a conflict.
+        Redshifts that differ by more count as a conflict.
     mass_conflict : float
-        Ratio of masses that is told as a conflict.
+        Masses with a larger ratio count as a conflict.
     """
 
     radius_arcmin: float = 2.5
@@ -68,7 +70,7 @@ class MatchRule:
 
 @dataclass(frozen=True)
 class Entries:
-    """Entries of all catalogues, in an order that only depends on what they are.
+    """Entries of all catalogues, in an order that the order of the input does not change.
 
     Attributes
     ----------
@@ -96,7 +98,7 @@ class Links:
         Rows of the entries.
     separation_arcmin : float ndarray, shape (n,)
     permitted : bool ndarray, shape (n,)
-        Whether they may be one cluster; the others are only kept apart by their redshifts.
+        True if they may be one cluster; only their redshifts keep the others apart.
     """
 
     i: np.ndarray
@@ -147,9 +149,9 @@ def limits_arcmin(
 
 
 def kpc_per_arcmin(z: np.ndarray) -> np.ndarray:
-    """Return the length across the line of sight that an arcminute spans [kpc]."""
+    """Return the transverse proper length of an arcminute at a redshift [kpc]."""
     grid, kpc = _kpc_grid()
-    # At z = 0 an angle spans nothing; the smallest of the grid keeps limits finite.
+    # The length vanishes at z = 0; the lowest redshift of the grid keeps limits finite.
     return np.interp(np.maximum(z, grid[0]), grid, kpc)
 
 
@@ -167,7 +169,7 @@ def redshift_distance(z1: np.ndarray, z2: np.ndarray) -> np.ndarray:
 
 
 def join(links: Links, entries: Entries) -> np.ndarray:
-    """Return the number of the cluster of each entry; the module states the rule.
+    """Join permitted pairs into clusters by the rule in the module's docstring.
 
     Returns
     -------

@@ -16,7 +16,6 @@ from scipy.spatial import cKDTree
 from clusterscan.catalogs.matching import (
     chance_probability,
     local_density,
-    match_known,
     names_of,
     numbers_of,
     taken,
@@ -27,7 +26,31 @@ from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.known.linking import Entries, Links, MatchRule, find_links, join
 
-__all__ = ["Conflict", "MatchRule", "match_known", "unite_known"]
+PROPERTIES = ("z", "m500c_msun")
+
+
+class Conflict(IntFlag):
+    """Bits of ``conflicts``: reasons to check a united row before relying on it.
+
+    Attributes
+    ----------
+    REDSHIFT, MASS
+        Two sources' redshifts or masses differ by more than the rule's ``z_conflict`` or
+        ``mass_conflict``.
+    AMBIGUOUS
+        An entry of another cluster might be one of this cluster's too.
+    DUPLICATE
+        A source lists the cluster more than once.
+    PROJECTED
+        A cluster at another redshift lies within the limit, and only its redshift keeps it
+        apart.
+    """
+
+    REDSHIFT = 1
+    MASS = 2
+    AMBIGUOUS = 4
+    DUPLICATE = 8
+    PROJECTED = 16
 
 
 def unite_known(
@@ -37,10 +60,10 @@ def unite_known(
     duplicate_radius_arcmin: float = 0.1,
     trust: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Return one row per cluster of several catalogues.
+    """Unite several catalogues into a table with one row per cluster.
 
     Rows of one catalogue closer than ``duplicate_radius_arcmin`` are one entry. Which entries are
-    one cluster is the same for any order of catalogues and of rows. A cluster takes its name and
+    one cluster does not depend on the order of catalogues or rows. A cluster takes its name and
     position from the most trusted catalogue that lists it, its redshift from the most trusted
     that knows one (spectroscopic ones before others), and its mass likewise.
 
@@ -61,11 +84,11 @@ def unite_known(
     clusters : DataFrame
         Sorted by position (``healpix29``): name, ra_deg, dec_deg, position_source, z, z_source,
         z_type, m500c_msun, m500c_source, n_catalogues, catalogues (";" between names),
-        n_entries (rows of all inputs that are this cluster), conflicts (bits of `Conflict`); of
-        each catalogue ``<it>_name`` ("": absent), ``<it>_z``, ``<it>_m500c_msun``,
-        ``<it>_sep_arcsec`` from the position here, ``<it>_p_chance`` (the probability that an
-        unrelated entry of it lies so close; NaN where it gave the position) and ``<it>_row``
-        (-1: absent), its row in the input.
+        n_entries (rows of all inputs that are this cluster), conflicts (bits of `Conflict`). Of
+        each catalogue: ``<it>_name`` ("": absent), ``<it>_row`` (its row in the input, -1:
+        absent), ``<it>_ra_deg``, ``<it>_dec_deg``, ``<it>_z``, ``<it>_m500c_msun``,
+        ``<it>_sep_arcsec`` from the position here, and ``<it>_p_chance`` (the probability that an
+        unrelated entry of it lies so close; NaN where it gave the position).
 
     Raises
     ------
@@ -104,9 +127,9 @@ def _trusted_first(catalogues: Mapping[str, pd.DataFrame], trust: Sequence[str])
 
 
 def _distinct(name: str, table: pd.DataFrame, radius_arcmin: float) -> pd.DataFrame:
-    """Return a catalogue's entries, with their input rows, in an order of positions.
+    """Return a catalogue's entries, sorted by position, with their rows in the input.
 
-    Of duplicates the one that knows most stays; ``n_rows`` says how many it stands for.
+    Of duplicates the one with the most known properties stays; ``n_rows`` counts them.
     """
     missing = [c for c in ("name", "ra_deg", "dec_deg") if c not in table]
     if missing:
@@ -125,7 +148,7 @@ def _distinct(name: str, table: pd.DataFrame, radius_arcmin: float) -> pd.DataFr
 
 
 def _stack(entries: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return all entries in an order that neither catalogues' nor rows' order can change."""
+    """Stack all entries in an order that does not depend on the order of the input."""
     parts = [
         pd.DataFrame(
             {
@@ -159,43 +182,37 @@ def _as_entries(stacked: pd.DataFrame) -> Entries:
 
 
 def _marks_of_links(links: Links, label: np.ndarray, count: int) -> np.ndarray:
-    """Return the conflicts that pairs of entries of different clusters tell of."""
+    """Return the conflicts of clusters whose entries are linked to entries of other clusters."""
     marks = np.zeros(count, dtype=np.int32)
     apart = label[links.i] != label[links.j]
-    for mark, told in (
+    for mark, linked in (
         (Conflict.AMBIGUOUS, apart & links.permitted),
         (Conflict.PROJECTED, apart & ~links.permitted),
     ):
         for side in (links.i, links.j):
-            marks[label[side[told]]] |= int(mark)
+            marks[label[side[linked]]] |= int(mark)
     return marks
 
 
-PROPERTIES = ("z", "m500c_msun")
+def entries_of(known: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the entries of one catalogue in a table of united clusters.
 
-
-class Conflict(IntFlag):
-    """Bits of ``conflicts``: what to look at before a united row is believed.
-
-    Attributes
+    Parameters
     ----------
-    REDSHIFT, MASS
-        Two sources' redshifts or masses differ by more than the rule's ``z_conflict`` or
-        ``mass_conflict``.
-    AMBIGUOUS
-        An entry of another cluster might be one of this cluster's too.
-    DUPLICATE
-        A source lists the cluster more than once.
-    PROJECTED
-        A cluster at another redshift lies within the limit, and only its redshift keeps it
-        apart.
-    """
+    known : DataFrame
+        From `unite_known`.
+    name : str
+        The catalogue.
 
-    REDSHIFT = 1
-    MASS = 2
-    AMBIGUOUS = 4
-    DUPLICATE = 8
-    PROJECTED = 16
+    Returns
+    -------
+    DataFrame
+        ``ra_deg`` and ``dec_deg`` of each entry (duplicates are one), in the catalogue's order.
+    """
+    row = known[f"{name}_row"].to_numpy()
+    listed = np.flatnonzero(row >= 0)
+    order = listed[np.argsort(row[listed], kind="stable")]
+    return pd.DataFrame({c: known[f"{name}_{c}"].to_numpy()[order] for c in ("ra_deg", "dec_deg")})
 
 
 def united_table(
@@ -204,18 +221,18 @@ def united_table(
     marks: np.ndarray,
     rule: MatchRule,
 ) -> pd.DataFrame:
-    """Return one row per cluster, sorted by position.
+    """Build the table of united clusters, sorted by position.
 
     Parameters
     ----------
     entries : mapping of name to DataFrame
         Distinct entries of each catalogue, the most trusted first.
     member : mapping of name to int ndarray, shape (n,)
-        Of each catalogue, each cluster's row in its entries (-1: absent).
+        For each catalogue, each cluster's row in its entries (-1: absent).
     marks : int ndarray, shape (n,)
         Conflicts found so far.
     rule : MatchRule
-        Says what counts as a conflict.
+        Defines conflicts.
     """
     size = marks.size
     columns: dict[str, np.ndarray] = {"name": np.full(size, "", dtype=object)}
@@ -290,7 +307,7 @@ def _cells(
     member: Mapping[str, np.ndarray],
     columns: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Return what each catalogue says of each cluster."""
+    """Return the columns of each catalogue, which say what it lists of each cluster."""
     own: dict[str, np.ndarray] = {}
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     vectors = sky.unit_vectors(ra, dec) if ra.size else np.empty((0, 3))
@@ -300,6 +317,7 @@ def _cells(
         for prop in PROPERTIES:
             own[f"{name}_{prop}"] = taken(numbers_of(table, prop), row, np.nan)
         position = [taken(numbers_of(table, c), row, np.nan) for c in ("ra_deg", "dec_deg")]
+        own[f"{name}_ra_deg"], own[f"{name}_dec_deg"] = position
         separation = sky.separation_deg(ra, dec, *position)
         own[f"{name}_sep_arcsec"] = 3600 * separation
         matched = np.flatnonzero((row >= 0) & (columns["position_source"] != name))

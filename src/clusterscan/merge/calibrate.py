@@ -30,7 +30,7 @@ from clusterscan.merge.combine import (
 
 
 def training_rate(card: Mapping[str, Any]) -> float:
-    """Return the share of positives that a network's training saw, 1/2 where the card is silent.
+    """Return the share of positives in a network's training, 1/2 if the card does not say.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ _JUDGED_WITH = "platt"  # combinations are compared after the same calibration
 
 @dataclass(frozen=True)
 class ProbabilityModel:
-    """A combination and its calibration; None: the logistic function of the score as it is."""
+    """A combination and its calibration; without one, the logistic function of the score."""
 
     combiner: Combiner
     calibration: Mapping[str, Any] | None
@@ -105,7 +105,7 @@ class Examples:
     fold: np.ndarray
 
     def rows(self, rows: np.ndarray) -> Examples:
-        """Return some rows, in the order given."""
+        """Return a subset of the rows, in the given order."""
         return Examples(self.features[rows], self.label[rows], self.cell[rows], self.fold[rows])
 
 
@@ -118,7 +118,7 @@ def examples_of(
     settings: MergeSettings,
     seed: int,
 ) -> Examples:
-    """Return the examples among objects of the validation sky; see `Examples`."""
+    """Make `Examples` of the objects that at least one model has a value for."""
     usable = np.isfinite(features).any(axis=1)
     how = settings.calibration
     cell, fold = sky_folds(
@@ -137,7 +137,7 @@ def calibrated(how: Mapping[str, Any] | None, score: np.ndarray) -> np.ndarray:
 def combination_names(
     models: Sequence[str], settings: MergeSettings, *, scale: str = "probability"
 ) -> list[str]:
-    """Return the combinations to compare; each model alone goes by ``single:<model>``."""
+    """Return the names of the combinations to compare; ``single:<model>`` is one model alone."""
     wanted = settings.calibration.combinations
     names = [f"single:{m}" for m in models] if "single" in wanted or len(models) == 1 else []
     if len(models) == 1:
@@ -150,7 +150,7 @@ def combination_names(
 def fit_combination(
     name: str, examples: Examples, models: Sequence[str], settings: MergeSettings
 ) -> Combiner:
-    """Return a combination by its name, fitted where it needs a fit."""
+    """Make a combination by its name, and fit it if it needs a fit."""
     if name == "stacking":
         return fit_combiner(examples.features, examples.label, models, settings=settings)
     kind, _, single = name.partition(":")
@@ -160,9 +160,9 @@ def fit_combination(
 def fit_method(
     name: str, score: np.ndarray, label: np.ndarray, training_rate: float
 ) -> dict[str, Any] | None:
-    """Return a calibration by its name; None where there is only one class of labels.
+    """Fit a calibration by its name; None if all labels are alike.
 
-    A score that falls where it should rise says nothing: it is given the slope 0.
+    A falling calibration curve means that the score says nothing, so its slope is set to 0.
     """
     truth = np.asarray(label).astype(np.int64)
     if name == "temperature":
@@ -181,8 +181,8 @@ def fit_method(
 def training_rate_of(combiner: Combiner, examples: Examples, rates: Mapping[str, float]) -> float:
     """Return the base rate at which a combination's logits are probabilities.
 
-    Stacking is fitted on the sky itself; otherwise it is the models' own, the mean of the logits
-    where they differ. Models without one (filters) count as 1/2.
+    For stacking, which is fitted on the sky itself, it is the share of real examples. Otherwise it
+    is the share of positives in the models' training, averaged in logit. Filters count as 1/2.
     """
     if combiner.kind == "logistic":
         return float((examples.label.sum() + 1) / (len(examples.label) + 2))
@@ -208,7 +208,7 @@ def fit_probability(
 
 @dataclass(frozen=True)
 class Choice:
-    """Which combination and calibration were chosen, and what was known of the others."""
+    """The chosen combination and calibration, and the trials that led to the choice."""
 
     combination: str
     method: str
@@ -217,7 +217,7 @@ class Choice:
 
 
 def can_fit(examples: Examples, settings: MergeSettings) -> bool:
-    """Return whether there are enough examples of both kinds, on two cells of sky or more."""
+    """Return True if both kinds have enough examples, and they span at least two folds."""
     fewest = min(int(examples.label.sum()), int((~examples.label).sum()))
     return fewest >= settings.combiner_min_examples and len(np.unique(examples.fold)) > 1
 
@@ -230,11 +230,11 @@ def choose_model(
     rates: Mapping[str, float],
     scale: str = "probability",
 ) -> Choice:
-    """Choose the combination, then its calibration, by left-out sky.
+    """Choose the combination, then its calibration, by cross-validation over cells of sky.
 
-    Of the combinations the simplest within the noise is taken, of the calibrations the best: a
-    curve too stiff misses the purity of the few most probable objects, which the mean loss of
-    all hardly sees, and left-out sky punishes one too free.
+    The simplest combination within the noise wins, but the best calibration. A calibration that
+    is too stiff misses the purity of the few most probable objects, which hardly changes the mean
+    loss, while cross-validation already punishes one that is too flexible.
 
     Parameters
     ----------
@@ -284,8 +284,8 @@ def bootstrap_error(
 ) -> np.ndarray:
     """Return the standard error of each object's probability, from resampled cells of sky.
 
-    Combination and calibration are fitted anew on each draw of cells with replacement: the error
-    is that of knowing the probability, not the scatter of what comes true.
+    Combination and calibration are fitted again on each draw of cells with replacement. The error
+    is the uncertainty of the probability itself, not the scatter of outcomes.
 
     Parameters
     ----------
@@ -327,12 +327,12 @@ def bootstrap_error(
 _SINGLE = "single:"  # opens the name of a combination that is one model alone
 
 IsReal = Callable[[np.ndarray], np.ndarray]
-"""Scores of all objects -> which of them are real."""
+"""Function of the scores of all objects that returns True for real objects."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Columns of shape (n,) to add to the objects, and a JSON-able record."""
+    """Columns of shape (n,) to add to the objects, and a record for JSON of how they came about."""
 
     columns: dict[str, np.ndarray]
     record: dict[str, Any]
@@ -352,11 +352,11 @@ def fit_scores(
     rates: Mapping[str, float],
     seed: int,
 ) -> Scored:
-    """Choose, fit and apply the probability; `clusterscan.merge.objects` says what of.
+    """Choose, fit and apply the probability; see `clusterscan.merge.objects.score_objects`.
 
-    What is real depends on the objects' order, that on the combination, and the combination is
-    fitted to what is real: so all ways are compared on one order, that of the mean value, and the
-    chosen one is fitted once more with its own.
+    Which objects are real depends on their order, the order depends on the combination, and the
+    combination is fitted to the real objects. To break this circle all ways are compared with one
+    order, that of the mean value, and the chosen way is fitted once more with its own order.
     """
 
     def examples(label: np.ndarray) -> Examples:
@@ -408,7 +408,7 @@ def _columns(model: ProbabilityModel, features: np.ndarray) -> dict[str, np.ndar
 def _by_each_way(
     ways: Mapping[str, ProbabilityModel], names: Sequence[str], features: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the probability by every way to combine; of one model alone NaN where it has none."""
+    """Return the probability by every combination; NaN where a single model has no value."""
     columns = {}
     for way, model in ways.items():
         values = model.probability(features).astype(np.float32)

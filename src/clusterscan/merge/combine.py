@@ -25,22 +25,22 @@ from clusterscan.core.errors import CatalogueError
 
 @dataclass(frozen=True)
 class Combiner:
-    """How the models' values make one score.
+    """A rule that makes one score of the models' values.
 
     Attributes
     ----------
     names : tuple of str
         The models.
     kind : {"single", "mean", "logit_mean", "logistic"}
-        "single": the value of the model whose weight is 1, where it is missing the mean of
-        those that are there. "mean": the logit of the mean probability. "logit_mean": the mean
+        "single": the value of the model whose weight is 1; where it is missing, the mean of the
+        others. "mean": the logit of the mean probability. "logit_mean": the mean
         value. "logistic": ``intercept + sum_m weight_m (x_m - centre_m) / width_m``, a missing
         x_m adding ``missing_m`` instead.
     centre, width, weight, missing : tuple of float
-        One of each a model.
+        One number per model.
     intercept : float
     n_known, n_other : int
-        Real and other objects that it was fitted on; 0 where nothing was fitted.
+        Numbers of real and of other objects in the fit; 0 without a fit.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Combiner:
 
 
 def plain_combiner(names: Sequence[str], kind: str, single: str = "") -> Combiner:
-    """Return a combination that needs no fit: a mean, or the one model named ``single``."""
+    """Make a combination that needs no fit: a mean, or the one model named ``single``."""
     if kind == "single" and single not in names:
         raise CatalogueError(f"there is no model {single!r} to stand alone; there are {names}")
     zero, one = (0.0,) * len(names), (1.0,) * len(names)
@@ -82,17 +82,17 @@ def fit_combiner(
     *,
     settings: MergeSettings,
 ) -> Combiner:
-    """Fit how models combine by stacking, on objects of the validation region.
+    """Fit the weights of stacking on objects of the validation region.
 
-    Weights of models are kept from turning negative: networks agree so closely that a free fit
-    may set one against another, and a higher probability would lower the result (Breiman 1996).
+    Weights are kept from turning negative. Networks agree so closely that a free fit may set one
+    against another; then a higher probability would lower the result (Breiman 1996).
 
     Parameters
     ----------
     features : float ndarray, shape (n, n_models)
         Logits (or S/N), NaN where missing.
     is_known : bool ndarray, shape (n,)
-        Whether the object is real by the reference that the probability is to mean.
+        Whether the object is real according to the reference.
     names : sequence of str
         Of the models.
     settings : MergeSettings
@@ -101,7 +101,7 @@ def fit_combiner(
     Returns
     -------
     Combiner
-        "logistic"; where there is too little to fit, "logit_mean".
+        "logistic", or "logit_mean" if there are too few objects to fit.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def scores(combiner: Combiner, features: np.ndarray) -> np.ndarray:
 
 
 def combine(combiner: Combiner, features: np.ndarray) -> np.ndarray:
-    """Return the logistic function of `scores`: 0 where every model is missing."""
+    """Return the logistic function of `scores`; 0 where every model is missing."""
     return expit(scores(combiner, features))
 
 
@@ -181,7 +181,7 @@ def _standard(x: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _fit(z: np.ndarray, absent: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-    """Return weights, missing terms and intercept of the penalised maximum likelihood."""
+    """Fit weights, missing terms and intercept by penalised maximum likelihood."""
     design = np.hstack([z, absent, np.ones((len(z), 1))])
     shrink = np.full(design.shape[1], penalty)
     shrink[-1] = 0.0  # the intercept is free
@@ -213,17 +213,17 @@ _CERTAIN = 1e-6  # a probability of exactly 0 that comes true must not cost infi
 
 @dataclass(frozen=True)
 class Trial:
-    """What cross-validation says of one way.
+    """The result of cross-validation for one way to combine or calibrate.
 
     Attributes
     ----------
     name : str
     parameters : int
-        Numbers that are fitted: the measure of simplicity.
+        Number of fitted parameters, the measure of simplicity.
     loss : float
-        Mean log loss of objects of left-out cells.
+        Mean log loss of the objects in left-out cells.
     behind, behind_error : float
-        Its loss less the best one's, and the standard error of that.
+        Its loss minus the best loss, and the standard error of this difference.
     chosen : bool
     """
 
@@ -235,7 +235,7 @@ class Trial:
     chosen: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields, floats to six digits, for JSON."""
+        """Return all fields for JSON, floats to six digits."""
         rounded = {k: float(f"{v:.6g}") for k, v in asdict(self).items() if type(v) is float}
         return asdict(self) | rounded
 
@@ -243,14 +243,14 @@ class Trial:
 def sky_folds(
     ra_deg: np.ndarray, dec_deg: np.ndarray, *, cell_order: int, folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sky cell of each position, numbered from 0, and its fold.
+    """Assign positions to cells of sky, and cells to the folds of a cross-validation.
 
-    Cells are dealt out to the folds in an order drawn from the seed, so folds hold equally many.
+    Cells are dealt out to the folds in random order, so that all folds hold equally many.
 
     Returns
     -------
     cell, fold : int64 ndarray, shape (n,)
-        Fewer folds where there are fewer cells.
+        Both numbered from 0; there are fewer folds if there are fewer cells.
     """
     if not len(ra_deg):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -266,7 +266,7 @@ def log_loss(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def left_out_loss(fit: Fit, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return each object's log loss when its fold is left out of the fit, shape (n,)."""
+    """Return each object's log loss, shape (n,), from a fit that leaves out its fold."""
     loss = np.empty(len(label))
     for number in np.unique(fold):
         out = fold == number
@@ -282,24 +282,24 @@ def choose(
     *,
     errors: float = 1.0,
 ) -> list[Trial]:
-    """Return what is known of each way, and which is chosen.
+    """Rank the ways by their loss, and choose one.
 
     Parameters
     ----------
     losses : mapping of name to float ndarray, shape (n,)
         `left_out_loss` of every way, on the same objects.
     parameters : mapping of name to int
-        Numbers that each way fits.
+        Number of parameters that each way fits.
     cell : int ndarray, shape (n,)
         The objects' sky cells.
     errors : float
-        How many standard errors behind the best still count as equal; 0: the best is chosen.
+        Losses within this many standard errors of the best count as equal; 0: choose the best.
 
     Returns
     -------
     list of Trial
-        Best first. Of the ways within so many standard errors of the best the one with the fewest
-        parameters is chosen, of several such the one with the lowest loss.
+        Best first. The chosen way has the fewest parameters of those that count as equal to the
+        best, and the lowest loss of several such.
 
     References
     ----------

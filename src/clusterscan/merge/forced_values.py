@@ -27,7 +27,7 @@ def forced(
     *,
     radius_arcmin: float = 0.0,
 ) -> np.ndarray:
-    """Return a map's value at positions.
+    """Read a map's values at positions.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def forced(
     tile_order, map_order : int
         HEALPix orders.
     radius_arcmin : float
-        The largest valid value of pixels centred within this radius and of the position's own
-        pixel is taken, as models disagree on positions; 0: the position's own pixel.
+        Take the largest valid value of all pixels centred within this radius, because models
+        disagree on positions; 0: the value of the position's own pixel.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def forced(
 
 
 KNOWN = "known"
-"""The name under which the united known clusters are listed."""
+"""The name of the list of united known clusters."""
 
 
 def measure_list(
@@ -91,33 +91,33 @@ def measure_list(
     split: np.ndarray,
     radius_arcmin: float,
 ) -> pd.DataFrame:
-    """Return what the networks say at each listed position.
+    """Measure every network at each listed position.
 
     Parameters
     ----------
     name : str
-        Of the list.
+        The name of the list.
     table : DataFrame, n rows
         name, ra_deg, dec_deg, and perhaps z, m500c_msun, catalogues.
     values : mapping of (survey, model) to float ndarray, shape (n,)
         The networks' maps there (`forced`), NaN where they were not scanned.
     objects : DataFrame
-        The scored objects, for the one that is the listed object's own.
+        The scored objects; each listed position is matched with one of them.
     record : mapping
-        How the objects' probability was made (`clusterscan.merge.objects.score_objects`).
+        The fit of the objects' probability (`clusterscan.merge.objects.score_objects`).
     split : str ndarray, shape (n,)
-        Region of the sky by its use.
+        Region of the sky: "train", "validation" or "test".
     radius_arcmin : float
         Largest separation of a listed object and its detection [arcmin].
 
     Returns
     -------
     DataFrame, n rows
-        list, name, ra_deg, dec_deg, z, m500c_msun, catalogues, split, searched (a network's map
-        has a value), ``prob`` (of an object with these values; NaN where not searched),
-        ``forced_*`` and ``single_*`` of every network (raw and calibrated alone), and of the
-        object matched one to one, the closest pair first: ``object_id`` (-1: none),
-        ``object_prob`` and ``object_sep_arcsec`` (NaN).
+        list, name, ra_deg, dec_deg, z, m500c_msun, catalogues, split, searched (some network has a
+        value there), ``prob`` (an object with these values would have it; NaN where not searched),
+        ``forced_*`` and ``single_*`` of every network (its raw value, and its value calibrated
+        alone). Of the object matched one to one, the closest pair first: ``object_id`` (-1: none),
+        ``object_prob`` and ``object_sep_arcsec`` (NaN: none).
     """
     models = sorted(values)
     measured = np.stack([np.asarray(values[m], dtype=np.float64) for m in models], axis=1)
@@ -149,7 +149,7 @@ def measure_list(
 def _own_objects(
     table: pd.DataFrame, objects: pd.DataFrame, radius_arcmin: float
 ) -> dict[str, np.ndarray]:
-    """Return the object that is each listed position's own, matched one to one."""
+    """Match listed positions and objects one to one; return the objects' columns."""
     found = match_known(table[["ra_deg", "dec_deg"]], objects_as_known(objects), radius_arcmin)
     row = found["known_row"].to_numpy()
     ids = objects["object_id"].to_numpy() if len(objects) else np.zeros(1, dtype=np.int64)
@@ -163,7 +163,7 @@ def _own_objects(
 
 
 def objects_as_known(objects: pd.DataFrame) -> pd.DataFrame:
-    """Return the objects as a list that others are matched with."""
+    """Return the objects with the columns of a known catalogue, to match others with them."""
     return objects[["ra_deg", "dec_deg", "pos_err_arcsec"]].assign(
         name=objects["object_id"].astype(str)
     )

@@ -27,7 +27,7 @@ NEEDED = ("ra_deg", "dec_deg", "pos_err_arcmin", "value", "score", "snr", "area_
 
 
 def model_tag(model: Model) -> str:
-    """Return the end of a model's column names."""
+    """Return the suffix of a model's column names."""
     survey, network = model
     return f"{survey}_{network}".lower()
 
@@ -92,7 +92,7 @@ def score_objects(
     rates: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the objects with one calibrated probability each, and how it was made.
+    """Give each object one calibrated probability.
 
     Combination and calibration are chosen and fitted on the objects of the validation region.
 
@@ -149,7 +149,7 @@ def score_objects(
 
 
 def features_of(values: np.ndarray, scale: str) -> np.ndarray:
-    """Return what is combined: logits of probabilities, S/N as they are; NaN stays NaN."""
+    """Return the values that are combined: logits of probabilities, or S/N; NaN stays NaN."""
     if scale != "probability":
         return values
     return logit(np.clip(values, SATURATION, 1 - SATURATION))
@@ -198,7 +198,7 @@ def _describe(
     survey_of_model = np.array([surveys.index(survey) for survey, _ in models], dtype=np.int64)
     seen = np.zeros((count, len(surveys)), dtype=bool)
     seen[label, survey_of_model[number]] = True
-    if FUSION in surveys:  # a network of several surveys is no survey more
+    if FUSION in surveys:  # a network of several surveys is not another survey
         seen[:, surveys.index(FUSION)] = False
     flags = np.zeros(count, dtype=np.int32)
     np.bitwise_or.at(flags, label, table["flags"].to_numpy().astype(np.int32))
@@ -225,9 +225,9 @@ def _describe(
 def _of_model(
     tag: str, own: pd.DataFrame, at: np.ndarray, ra: np.ndarray, dec: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return a model's columns: its best candidate of each object, NaN where it has none.
+    """Return a model's columns: its best candidate of each object, NaN without one.
 
-    ``own`` are these candidates, ``at`` the objects' rows that they belong to.
+    ``own`` holds these candidates and ``at`` the rows of their objects.
     """
     separation = sky.separation_deg(ra[at], dec[at], own["ra_deg"], own["dec_deg"])
     columns = {}

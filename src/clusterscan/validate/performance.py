@@ -26,7 +26,10 @@ from clusterscan.validate.recovery import (
     wilson,
 )
 
-DIGITS = 6
+DIGITS = 6  # of floats in JSON
+DIRECTIONS = 8  # shifts, evenly around each object
+HISTOGRAM_BINS = 20
+MEDIAN_OF_RAYLEIGH = np.sqrt(2 * np.log(2))
 
 
 def validate(
@@ -57,7 +60,7 @@ def validate(
     comparisons : sequence of (name, name)
         Methods whose completeness is compared at equal purity, first minus second.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -67,7 +70,7 @@ def validate(
     Raises
     ------
     CatalogueError
-        If a comparison names a method that is not there, or a table is not what it should be.
+        If a comparison names an unknown method, or a table lacks a column or a position.
     """
     unknown = sorted({n for pair in comparisons for n in pair} - set(methods))
     if unknown:
@@ -178,7 +181,7 @@ def reference_threshold(curve: Curve, purity: float, *, min_objects: int = 1) ->
 
 
 def thinned(curve: Curve, settings: ValidateSettings) -> dict[str, list]:
-    """Return a curve's columns at no more than ``curve_points`` thresholds, ends included."""
+    """Return a curve's columns at no more than ``curve_points`` thresholds, including both ends."""
     size = curve.threshold.size
     at = np.unique(np.linspace(0, max(size - 1, 0), min(size, settings.curve_points)).astype(int))
     columns = {
@@ -194,7 +197,7 @@ def thinned(curve: Curve, settings: ValidateSettings) -> dict[str, list]:
 
 
 def rounded(value: Any) -> Any:
-    """Return a JSON-able copy: floats to six digits, NaN and infinities None, keys sorted."""
+    """Return a copy for JSON: floats to six digits, NaN and infinities as None, keys sorted."""
     if isinstance(value, Mapping):
         return {str(k): rounded(value[k]) for k in sorted(value, key=str)}
     if isinstance(value, list | tuple | np.ndarray):
@@ -214,15 +217,10 @@ def _at_purity(curve: Curve, purity: float, settings: ValidateSettings) -> dict[
     return {**at, "completeness_low": interval["low"], "completeness_high": interval["high"]}
 
 
-DIRECTIONS = 8  # shifts, evenly around each object
-HISTOGRAM_BINS = 20
-MEDIAN_OF_RAYLEIGH = np.sqrt(2 * np.log(2))
-
-
 def completeness_in_bins(
     found: Recovery, truth: pd.DataFrame, binning: Binning, threshold: float, confidence: float
 ) -> dict[str, object]:
-    """Return the share of clusters found at or above a threshold, in bins of a truth column."""
+    """Measure the share of clusters found at or above a threshold, in bins of a truth column."""
     values = truth[binning.column].to_numpy(dtype=np.float64, na_value=np.nan)[found.truth_rows]
     total, _ = np.histogram(values, binning.edges)
     hit, _ = np.histogram(values[found.truth_score >= threshold], binning.edges)
@@ -237,10 +235,10 @@ def purity_in_bins(
     threshold: float,
     settings: ValidateSettings,
 ) -> dict[str, object]:
-    """Return the share of real objects in bins of a catalogue column.
+    """Measure the share of real objects in bins of a catalogue column.
 
-    A real object has its cluster's value; another that of the nearest row of the catalogue,
-    whatever that is. Objects with no row near have no bin: ``n_unmatched`` counts them.
+    A real object has the value of its cluster, any other object that of the nearest row of the
+    catalogue. Objects without a row nearby have no bin: ``n_unmatched`` counts them.
     """
     chosen = found.score >= threshold
     rows, match = found.rows[chosen], found.match[chosen].copy()
@@ -258,7 +256,7 @@ def purity_in_bins(
 def chance_rate(
     objects: pd.DataFrame, truth: pd.DataFrame, threshold: float, settings: ValidateSettings
 ) -> float:
-    """Return the share of objects that find a cluster after a shift of their positions.
+    """Return the share of objects that match a cluster by chance.
 
     Objects are moved by ``chance_shift_arcmin`` in eight directions and matched again.
     """
@@ -278,7 +276,7 @@ def chance_rate(
 def shifted(
     ra_deg: ArrayLike, dec_deg: ArrayLike, distance_arcmin: float, angle: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions moved along great circles; the angle [rad] runs from north to east."""
+    """Move positions along great circles; the angle [rad] runs from north to east."""
     vectors = checked_vectors(ra_deg, dec_deg, "objects")
     ra = np.radians(np.asarray(ra_deg))
     east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=1)
@@ -289,7 +287,7 @@ def shifted(
 
 
 def offsets(found: Recovery, threshold: float, settings: ValidateSettings) -> dict[str, object]:
-    """Return the distribution of separations of real objects from their clusters [arcsec].
+    """Describe the separations of real objects from their clusters [arcsec].
 
     ``rayleigh_sigma_arcsec`` is the error along one axis whose Rayleigh distribution has the
     measured median; ``tail`` the share beyond 3 of it (1.1 % expected), ``tail_expected``.
@@ -323,7 +321,7 @@ def recovered_known(
     settings: ValidateSettings,
     in_region: Region,
 ) -> dict[str, dict[str, float | int]]:
-    """Return the share of each known catalogue's clusters of the region that are found."""
+    """Measure the share of each known catalogue's clusters in the region that are found."""
     chosen = objects[objects["score"].to_numpy() >= threshold]
     result = {}
     for name in sorted(known):

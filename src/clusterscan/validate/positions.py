@@ -1,4 +1,4 @@
-"""Where found clusters lie against where they are: core and tail, and what they depend on."""
+"""Compare the positions of found clusters with the true ones: core, tail, and dependences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clusterscan.core import sky
 from clusterscan.measure.offsets import FEWEST, MEDIAN_OF_RAYLEIGH, core_and_tail, fit_offsets
 from clusterscan.validate.recovery import Recovery
 
-PARTS = 3  # bins of equal numbers: a few dozen clusters carry no more
+PARTS = 3  # bins of equal numbers; a few dozen clusters do not allow more
 HISTOGRAM_BINS = 20
 _STEPS = 64  # points along each side of a tile
 _ECLIPTIC_POLE = (270.0, 66.56071)  # ICRS, to an arcsec (IAU 2006 obliquity at J2000)
@@ -33,18 +33,18 @@ def position_report(
     noise: Mapping[str, Mapping[int, float]] | None = None,
     peaks: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
-    """Return the separations of real objects from their clusters, and in bins of other columns.
+    """Fit the separations of real objects from their clusters, also in bins of other columns.
 
     Parameters
     ----------
     found : Recovery
-        The region's objects judged.
+        The judged objects of the region.
     objects : DataFrame
         The merged objects that ``found`` was made from: pos_err_arcsec, snr_peak.
     truth : DataFrame
         The reference: z and m500c_msun, where it has them.
     threshold : float
-        Lowest score of the objects looked at.
+        Lowest score of the objects that count.
     radius_arcmin : float
         Largest separation of a match [arcmin].
     tile_order : int
@@ -59,7 +59,7 @@ def position_report(
         ``fit`` (`clusterscan.measure.offsets.fit_offsets`), ``edges_arcsec``, ``counts``,
         ``core`` and ``tail`` (expected numbers in the bins), ``claimed_sigma_arcsec`` (median of
         the positions' own errors), ``by``: of each column the fits in bins of equal numbers, and
-        ``networks``: how far apart two networks see the same objects (`network_scatter`).
+        ``networks``: the distance between two networks' positions (`network_scatter`).
     """
     chosen = (found.score >= threshold) & found.is_true
     separation = found.sep_arcsec[chosen]
@@ -85,19 +85,19 @@ def position_report(
 def offsets_by(
     separation_arcsec: np.ndarray, values: np.ndarray, radius_arcsec: float
 ) -> list[dict[str, Any]]:
-    """Return the fit to separations in bins of equal numbers of another column.
+    """Fit the separations in bins of another column that hold equal numbers.
 
     Parameters
     ----------
     separation_arcsec, values : float ndarray, shape (n,)
-        NaN values are left out.
+        Rows whose value is NaN are left out.
     radius_arcsec : float
 
     Returns
     -------
     list of dict
-        low, high, middle (median) of the column, and the fit; fewer bins where there are too few
-        objects, none where all values are one.
+        low, high, middle (median) of the column, and the fit; fewer bins if there are few objects,
+        none if all values are equal.
     """
     known = np.isfinite(values)
     separation, values = separation_arcsec[known], values[known]
@@ -117,9 +117,9 @@ def offsets_by(
 
 
 def edge_distance_arcmin(ra_deg: np.ndarray, dec_deg: np.ndarray, tile_order: int) -> np.ndarray:
-    """Return how far positions lie from the border of the tile that owns them [arcmin].
+    """Return the distance of positions from the border of the tile that owns them [arcmin].
 
-    From points along the border, so it is too large by at most a few arcsec at order 5.
+    It is measured to points along the border, so it is up to a few arcsec too large at order 5.
     """
     if not len(ra_deg):
         return np.empty(0)
@@ -137,11 +137,10 @@ def edge_distance_arcmin(ra_deg: np.ndarray, dec_deg: np.ndarray, tile_order: in
 def network_scatter(
     objects: pd.DataFrame, peaks: Mapping[str, pd.DataFrame], radius_arcmin: float
 ) -> list[dict[str, Any]]:
-    """Return how far apart pairs of networks see the same objects.
+    """Measure the distance between the positions that pairs of networks give the same objects.
 
-    Two networks of one survey look at the same pixels: what they differ by is the networks' doing
-    (their architecture, the seed of their weights). Networks of two surveys share nothing but the
-    cluster.
+    Two networks of one survey look at the same pixels, so they differ only by architecture and
+    training. Networks of two surveys have nothing in common but the cluster.
 
     Parameters
     ----------
@@ -150,7 +149,7 @@ def network_scatter(
     peaks : mapping of name to DataFrame
         Each network's candidates: ra_deg, dec_deg.
     radius_arcmin : float
-        A network sees an object if it has a peak within this of it.
+        A network sees an object if it has a peak within this distance [arcmin].
 
     Returns
     -------
@@ -181,7 +180,7 @@ def network_scatter(
 
 
 def _nearest_peak(objects: pd.DataFrame, peaks: pd.DataFrame, radius_arcmin: float) -> np.ndarray:
-    """Return the position of the peak nearest to each object, (2, n) [deg]; NaN: none is near."""
+    """Return the position of the peak nearest to each object, (2, n) [deg]; NaN: none nearby."""
     place = np.full((2, len(objects)), np.nan)
     i, j, separation = pairs_within(
         checked_vectors(objects["ra_deg"], objects["dec_deg"], "objects"),
@@ -196,9 +195,10 @@ def _nearest_peak(objects: pd.DataFrame, peaks: pd.DataFrame, radius_arcmin: flo
 
 
 def pixel_noise(image: np.ndarray, covered: np.ndarray) -> float:
-    """Return the noise of a pixel, from differences of neighbours; NaN without any.
+    """Estimate the noise of a pixel from the differences of neighbours; NaN without any.
 
-    Robust, so stars and clusters do not count; noise that neighbours share does not count either.
+    The estimate is robust against stars and clusters. It does not contain noise that neighbouring
+    pixels have in common.
 
     Parameters
     ----------

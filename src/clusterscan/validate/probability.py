@@ -1,4 +1,4 @@
-"""Whether the catalogue's probability means what it says on sky that nothing was fitted on."""
+"""Test the catalogue's probability on sky that nothing was fitted on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def probability_report(
     purities: Sequence[float],
     record: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return reliability, errors, and promised beside true purity on the region.
+    """Compare the probability with the truth on the region.
 
     Parameters
     ----------
@@ -53,17 +53,17 @@ def probability_report(
     purities : sequence of float
         Of the catalogue's sub-samples.
     record : mapping
-        What the merge wrote of the choice.
+        The merge's record of the chosen combination and calibration.
 
     Returns
     -------
     dict
-        ``n``, ``n_real``, ``mean_prob``; ``ece`` (15 equal bins), ``ece_floor`` (what perfect
-        probabilities would show on so few objects), ``brier``, ``brier_base_rate`` (of the share
-        of real objects as everyone's probability), ``reliability``; ``uncalibrated`` and
-        ``listed`` (against the known catalogues): the same of those; ``purity`` above
-        thresholds and of ``samples``, promised and true; ``ways``: every combination alike;
-        ``record``.
+        ``n``, ``n_real``, ``mean_prob``; ``ece`` (15 equal bins), ``ece_floor`` (the value that
+        perfect probabilities would have on so few objects), ``brier``, ``brier_base_rate`` (if
+        every object had the share of real objects as its probability), ``reliability``;
+        ``uncalibrated`` and ``listed`` (against the known catalogues): the same for these
+        probabilities; ``purity`` above thresholds and of ``samples``, promised and true; ``ways``:
+        short results for every combination; ``record``.
     """
     found = recovery(
         objects.assign(score=objects["prob"]), truth, settings=settings, in_region=in_region
@@ -88,7 +88,7 @@ def probability_report(
 
 
 def measures(probability: np.ndarray, real: np.ndarray) -> dict[str, Any]:
-    """Return how well probabilities (n,) foretell what is real (n,); {} where they are unknown."""
+    """Measure how well probabilities (n,) predict real objects (n,); {} if all are unknown."""
     known = np.isfinite(probability)
     if not known.any():
         return {}
@@ -110,7 +110,7 @@ def measures(probability: np.ndarray, real: np.ndarray) -> dict[str, Any]:
 def _above(
     threshold: float, inside: pd.DataFrame, real: np.ndarray, settings: ValidateSettings
 ) -> dict[str, Any]:
-    """Return what the sample at or above a threshold promises, and what it keeps."""
+    """Return the expected and the true purity of the sample at or above a threshold."""
     chosen = inside["prob"].to_numpy() >= threshold  # NaN: no sample
     count = int(chosen.sum())
     promised = inside["prob"].to_numpy()[chosen]
@@ -118,7 +118,7 @@ def _above(
     return {
         "threshold": float(threshold),
         "expected": float(promised.mean()) if count else np.nan,
-        # The calibration's error is shared by all objects: it does not average out.
+        # All objects share the error of the calibration: it does not average out.
         "expected_error": float(error.mean()) if count else np.nan,
         "true": fraction(int(real[chosen].sum()), count, settings.confidence),
     }

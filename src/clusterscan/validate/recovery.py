@@ -24,7 +24,7 @@ from clusterscan.core.errors import CatalogueError
 def wilson(
     successes: np.ndarray, trials: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Wilson score interval of a fraction, NaN where there were no trials.
+    """Return the Wilson score interval of a fraction; NaN without trials.
 
     References
     ----------
@@ -71,7 +71,7 @@ class Curve:
     completeness: np.ndarray
 
     def intervals(self, confidence: float) -> dict[str, np.ndarray]:
-        """Return Wilson intervals of purity and completeness."""
+        """Return Wilson intervals of purity and completeness, by column name."""
         names = ("purity_low", "purity_high", "completeness_low", "completeness_high")
         truth = np.full(self.n_found.shape, self.n_truth)
         found = (*wilson(self.n_true, self.n, confidence), *wilson(self.n_found, truth, confidence))
@@ -79,30 +79,30 @@ class Curve:
 
     @property
     def average_precision(self) -> float:
-        """Purity averaged over completeness, each step weighted by what it adds."""
+        """Mean purity over completeness, each step weighted by the completeness it adds."""
         steps = np.diff(self.completeness, prepend=0.0)
         return float(np.sum(steps * self.purity))
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """Every object of the region judged, and every cluster of the region looked up.
+    """The verdict on every object of a region, and the fate of every cluster in it.
 
     Attributes
     ----------
     rows : int ndarray, shape (n,)
         Rows of the region's objects in the input.
     score, is_true : ndarray, shape (n,)
-        Their score, and whether they are a cluster of the purity cut.
+        Their scores, and True for those matched with a cluster of the purity cut.
     match : int ndarray, shape (n,)
-        The truth row of each, or -1.
+        The matched row of the truth, -1: none.
     sep_arcsec : float ndarray, shape (n,)
-        Separation from it, or NaN.
+        Separation from it, NaN: none.
     ra_deg, dec_deg : float ndarray, shape (n,)
     truth_rows : int ndarray, shape (m,)
         Truth rows of the completeness cut in the region.
     truth_score : float ndarray, shape (m,)
-        Score of the object that found them, -inf if none did.
+        Score of the object that found each, -inf: none did.
     truth_ra_deg, truth_dec_deg : float ndarray, shape (m,)
     """
 
@@ -252,8 +252,8 @@ def compare(
 ) -> dict[str, object]:
     """Return completeness at a purity with errors, and differences of methods.
 
-    Cells of the sky are drawn with replacement; every method sees the same draws, so what they
-    share cancels from their difference.
+    Cells of the sky are drawn with replacement. Every method sees the same draws, so what they
+    have in common cancels from their difference.
 
     Parameters
     ----------
@@ -262,16 +262,16 @@ def compare(
     pairs : sequence of (name, name)
         Differences (first - second) to measure.
     purity : float
-        At which completeness is compared.
+        Compare completeness at this purity.
     cell_order : int
         HEALPix order of the cells.
     n_bootstrap : int
         Draws; 0: no errors.
     confidence : float
-        Content of the intervals.
+        Probability content of the intervals.
     rng : numpy.random.Generator
     min_objects : int
-        Fewer objects measure no purity.
+        A purity measured on fewer objects counts as not reached.
 
     Returns
     -------
@@ -306,7 +306,7 @@ def compare(
 def _difference(
     value: tuple[float, float], drawn: tuple[np.ndarray, np.ndarray], levels: list[float]
 ) -> dict[str, float]:
-    """Return difference and ratio of two methods' completeness, from theirs and their draws."""
+    """Return the difference and the ratio of two methods' completeness with intervals."""
     change = drawn[0] - drawn[1]
     low, high = _interval(change, levels)
     better = np.mean(change > 0) + 0.5 * np.mean(change == 0) if change.size else np.nan
@@ -325,13 +325,13 @@ def _difference(
 def _interval(values: np.ndarray, levels: list[float]) -> tuple[float, float]:
     if not values.size:
         return np.nan, np.nan
-    # One of the draws, no mean of two: an infinite ratio has no mean with another.
+    # Take one of the draws, not the mean of two: an infinite ratio has no mean with another.
     low, high = np.quantile(values, levels, method="nearest")
     return float(low), float(high)
 
 
 def _ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return first / second of draws, infinite where the second is 0; both 0: 1."""
+    """Return first / second of draws: infinite if the second is 0, 1 if both are 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((first == 0) & (second == 0), 1.0, first / second)
 
