@@ -182,8 +182,8 @@ FAULTS = {  # what stands in the file, what is written instead, where the line i
     ),
     "examples of a catalogue that is not there": (
         "      exclusion_arcmin: 3.0", "      exclusion_arcmin: 3.0\n      catalogues: [sz]",
-        "catalogues: [sz]", "surveys.act.sample.catalogues: ['sz'] are no known catalogues; "
-        "choose from ['richness']",
+        "catalogues: [sz]", "surveys.act.sample.catalogues: ['sz'] are not catalogues of "
+        "role 'known'; choose from ['richness']",
     ),
     "a key that stands twice": (
         "seed: 3\n", "seed: 3\nseed: 4\n", "seed: 4",
@@ -292,7 +292,7 @@ def test_names_that_would_share_a_column_are_refused_before_anything_runs(tmp_pa
 )
 def test_true_is_no_number(tmp_path, old, new, key):
     fault = fault_of(tmp_path, changed(old, new))
-    assert f"{key}: true and false are no numbers" in fault
+    assert f"{key}: true and false are not numbers" in fault
     assert len(fault.splitlines()) == 1
 
 
@@ -321,7 +321,11 @@ def test_a_run_is_not_written_among_the_project_s_own_files(tmp_path, name):
 @pytest.mark.parametrize(
     ("unit", "beams", "words"),
     [
-        ("nanomaggy", "[2.0, 1.4, 1.0]", "an SZ signal is in uK_CMB, but the survey in nanomaggy"),
+        (
+            "nanomaggy",
+            "[2.0, 1.4, 1.0]",
+            "an SZ signal is in uK_CMB, but the unit of the survey is nanomaggy",
+        ),
         ("uK_CMB", "[2.0, 0, 1.0]", "beam_fwhm_arcmin[1]: should be greater than 0 (got 0)"),
     ],
 )

@@ -36,9 +36,9 @@ def with_fusion(shift_px=1, branches=("act", "fine"), **scan):
     ("scan", "words"),
     [
         ({"coarse_step_px": 3}, "coarse_step_px = 3 does not divide .*output_stride = 4; give 2"),
-        ({"coarse_step_px": 2, "step_px": 2}, "no coarser than scan.step_px = 2"),
+        ({"coarse_step_px": 2, "step_px": 2}, "not coarser than scan.step_px = 2"),
         ({"coarse_step_px": 9, "engine": "windowed"}, "wider than .*window_px = 8"),
-        ({"coarse_step_px": 4, "coarse_probability": 0.06}, "candidates would be lost; give less"),
+        ({"coarse_step_px": 4, "coarse_probability": 0.06}, "candidates would be lost; lower it"),
     ],
 )
 def test_a_coarse_look_that_finds_nothing_or_ends_in_the_scan_is_refused(scan, words):
@@ -73,5 +73,5 @@ def test_shifts_of_a_fusion_leave_the_centre_in_each_surveys_image():
 
 
 def test_a_branch_of_no_survey_is_named_wherever_its_name_sorts():
-    with pytest.raises(ValidationError, match="'aaa' is no survey"):
+    with pytest.raises(ValidationError, match="'aaa' is not a survey"):
         Config.model_validate(with_fusion(branches=("act", "aaa")))

@@ -149,7 +149,7 @@ def test_a_network_of_several_surveys_changes_only_what_comes_after_the_maps(par
 @pytest.mark.parametrize(
     ("branches", "message"),
     [
-        ({"act": BRANCH, "xray": BRANCH}, "'xray' is no survey; choose from"),
+        ({"act": BRANCH, "xray": BRANCH}, "'xray' is not a survey; choose from"),
         ({"act": BRANCH, "wide": {**BRANCH, "size_px": 24}}, "larger than the examples"),
         ({"act": BRANCH}, "at least 2"),
     ],

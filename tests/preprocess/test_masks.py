@@ -282,7 +282,7 @@ def test_a_mask_file_that_says_nothing_of_a_tile_has_no_digest(tmp_path):
     _, wcs, shape = frame_at(200.0, 30.0)
     far = map_mask(tmp_path / "m.fits", format="moc", bad="inside")
     assert digest(far, tmp_path / "m.fits", wcs, shape) == ""
-    with pytest.raises(ValidationError, match="means nothing for format moc"):
+    with pytest.raises(ValidationError, match="is not possible with format moc"):
         map_mask("m.fits", format="moc", bad="below")
     (tmp_path / "no.fits").write_bytes(b"no MOC")
     with pytest.raises(SourceError, match="no MOC"):

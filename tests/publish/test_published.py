@@ -209,9 +209,9 @@ def test_a_network_that_the_configuration_no_longer_has_is_not_handed_on(root):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"release_date": "2026-02-30T00:00Z"}, "no such day"),
-        ({"release_date": "2026-01-01T25:00Z"}, "no such day or time"),
-        ({"creators": ["Zwicky, Fritz", " "]}, "creator without a name"),
+        ({"release_date": "2026-02-30T00:00Z"}, "not a valid date"),
+        ({"release_date": "2026-01-01T25:00Z"}, "not a valid date and time"),
+        ({"creators": ["Zwicky, Fritz", " "]}, "a creator has no name"),
         ({"hats_margin_arcsec": 1e-6}, "hats_margin_arcsec"),
     ],
 )

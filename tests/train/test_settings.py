@@ -18,10 +18,10 @@ def test_settings_survive_a_round_trip_through_json():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"transfer": []}, "transfer has no stage"),
+        ({"transfer": []}, "transfer is empty"),
         ({"transfer": [{"epochs": 1, "learning_rate": 20}]}, "between 0 and 10"),
         ({"learning_rate": 0.0}, "between 0 and 10"),
-        ({"batch_size": 33, "devices": 2}, "cannot be shared equally"),
+        ({"batch_size": 33, "devices": 2}, "cannot be divided equally"),
         ({"device": "cuda:1", "devices": 2}, "names one GPU"),
         ({"class_weights": [1, 0]}, "greater than 0"),
     ],

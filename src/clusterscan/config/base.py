@@ -11,24 +11,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
-    """Settings of one part; keys carry their unit, unknown keys are errors."""
+    """Settings of one section: frozen, with no unknown keys and no infinite or NaN values."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _switches_are_no_numbers(cls, values: Any) -> Any:
-        # Python counts true as 1: `seed: true` would run, with a seed that nobody chose.
+        # Python treats true as 1, so `seed: true` would run with a seed that nobody chose.
         for name, value in values.items() if isinstance(values, dict) else ():
             if name in cls.model_fields and _holds_a_switch(value):
                 types = _types_in(cls.model_fields[name].annotation)
                 if types & {int, float} and bool not in types:
-                    raise ValueError(f"{name}: true and false are no numbers; give a number")
+                    raise ValueError(f"{name}: true and false are not numbers; give a number")
         return values
 
 
 def _types_in(annotation: Any) -> set[Any]:
-    """Return the plain types that an annotation allows, of a literal's values too."""
+    """Return the plain types that an annotation allows, including those of literal values."""
     if not get_args(annotation):
         return {annotation if isinstance(annotation, type) else type(annotation)}
     return set().union(*(_types_in(part) for part in get_args(annotation)))

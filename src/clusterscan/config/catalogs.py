@@ -100,7 +100,7 @@ class SimulatedCatalogue(_Catalogue):
 
 
 class PublishedCatalogue(_FileCatalogue):
-    """A published catalogue whose columns clusterscan knows."""
+    """A published catalogue in a layout that clusterscan can read."""
 
     kind: PublishedKind
     path: str = Field(
@@ -118,7 +118,7 @@ class PublishedCatalogue(_FileCatalogue):
 
 
 class _TableLayout(Settings):
-    """How any table with positions is laid out."""
+    """The layout of a table with positions."""
 
     format: FileFormat = Field(description="Format of the file.")
     columns: dict[str, str] = Field(
@@ -171,7 +171,10 @@ class _TableLayout(Settings):
         for setting in ("scale", "unknown"):
             extra = set(getattr(self, setting)) - set(self.columns)
             if extra:
-                raise ValueError(f"{setting} names {sorted(extra)}, which columns does not map")
+                raise ValueError(
+                    f"{setting} lists {sorted(extra)}, which `columns` does not map; add them "
+                    "there or remove them"
+                )
         return self
 
     @model_validator(mode="after")
@@ -198,7 +201,7 @@ class GenericCatalogue(_TableLayout, _FileCatalogue):
 
 
 class TableFile(_TableLayout):
-    """What every table that is no catalogue of objects to find can have."""
+    """A reference table: any list of positions except a catalogue of objects to find."""
 
     select: dict[str, list[int | float | str]] = Field(
         default_factory=dict,
@@ -244,14 +247,14 @@ class FileTable(TableFile):
 
 
 class UrlTable(_Fetched):
-    """A table on a server, downloaded as it is."""
+    """A table that is downloaded from a server unchanged."""
 
     kind: Literal["url"]
     url: str = Field(pattern=r"^https?://", description="Address of the table.")
 
 
 class VizierTable(_Fetched):
-    """A table of VizieR, or those of its rows that fulfil constraints, by astroquery."""
+    """A table in VizieR, or the rows of it that fulfil constraints; queried with astroquery."""
 
     kind: Literal["vizier"]
     catalogue: str = Field(
@@ -266,7 +269,7 @@ class VizierTable(_Fetched):
 
 
 class GaiaTable(Settings):
-    """Gaia sources brighter than a magnitude, from a TAP service, around the footprint."""
+    """Gaia sources in and around the footprint, brighter than a magnitude, from a TAP service."""
 
     kind: Literal["gaia"]
     server: str = Field(
@@ -294,7 +297,7 @@ ReferenceTable = Annotated[
 
 
 def columns_of(table: Any) -> set[str]:
-    """Return our names of the columns that a table will have."""
+    """Return the columns of a table under our names."""
     if isinstance(table, GaiaTable):
         return {"name", "ra_deg", "dec_deg", "mag"}
     return set(table.columns)

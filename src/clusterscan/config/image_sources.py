@@ -17,12 +17,12 @@ from clusterscan.config.base import (
 
 
 class BandSettings(Settings):
-    """What is done to a band's values; a base of sources.
+    """Settings that all sources with one file or tree per band share.
 
     Attributes
     ----------
     BANDS : str
-        The setting that names something for each band.
+        Name of the setting that has one entry per band.
     """
 
     BANDS: ClassVar[str]
@@ -41,16 +41,18 @@ class BandSettings(Settings):
         return self
 
     def require_bands(self, key: str) -> None:
-        """Check that a setting by band names no other bands.
+        """Check that a setting with entries by band names only bands of this source.
 
         Raises
         ------
         ValueError
-            If it does.
+            If it names another band.
         """
         bands = getattr(self, self.BANDS)
         if extra := sorted(set(getattr(self, key)) - set(bands)):
-            raise ValueError(f"{key}: {extra} are no bands of {self.BANDS} {sorted(bands)}")
+            raise ValueError(
+                f"{key}: {extra} are not among the bands of {self.BANDS} {sorted(bands)}"
+            )
 
 
 class SimulatedSource(Settings):
@@ -66,7 +68,7 @@ class SimulatedSource(Settings):
 
 
 class MosaicSource(Settings):
-    """One local FITS file that holds the whole survey, one image extension a band."""
+    """One local FITS file of the whole survey, with one image extension per band."""
 
     kind: Literal["mosaic"]
     path: str = Field(
@@ -85,7 +87,7 @@ class MosaicSource(Settings):
 
 
 class HipsSource(BandSettings):
-    """Static HiPS trees of FITS tiles, one a band, on a server or in a folder."""
+    """HiPS trees of FITS tiles, one per band, on a server or in a folder."""
 
     BANDS: ClassVar[str] = "trees"
 
@@ -147,10 +149,14 @@ class LocalSource(BandSettings):
     @model_validator(mode="after")
     def _parts_fit(self) -> LocalSource:
         if self.quantity == "flux" and self.resampling != "adaptive":
-            raise ValueError("quantity: flux is kept only by `resampling: adaptive`; choose that")
+            raise ValueError(
+                "quantity: flux needs `resampling: adaptive`, which conserves it; set that"
+            )
         for band, pattern in self.files.items():
             if pattern.startswith("/") or ".." in pattern.split("/"):
-                raise ValueError(f"files.{band} = {pattern!r} leads out of the folder")
+                raise ValueError(
+                    f"files.{band} = {pattern!r} leaves the folder; give a pattern inside it"
+                )
         return self
 
 
@@ -158,7 +164,7 @@ _PLACES = ("{tile}", "{tile3}", "{end3}")
 
 
 class AtlasSettings(Settings):
-    """The table of a survey's tiling: square images, north up, as those of unWISE."""
+    """The table of a survey's tiling into square images with north up, such as that of unWISE."""
 
     table: str = Field(
         description="FITS or CSV table of the tiling: an http(s) URL or a path, which may begin "
@@ -219,19 +225,19 @@ class ArchiveBand(Settings):
     )
     megabytes: dict[Literal["image", "weight", "exposure", "background"], float] = Field(
         {},
-        exclude=True,  # it changes no image, so it belongs to no fingerprint
+        exclude=True,  # it changes no image, so no fingerprint may contain it
         description="Sizes of the files on the server, which only `clusterscan plan` uses [10^6 "
         "bytes]; the default is 4 bytes per pixel of the atlas.",
     )
 
     def files(self) -> dict[str, str]:
-        """Return what is needed of each place, by its part."""
+        """Return the address of each file of the band, by its role."""
         parts = ("image", "weight", "exposure", "background", "mask")
         return {part: value for part in parts if (value := getattr(self, part)) is not None}
 
     @model_serializer(mode="wrap")
     def _only_masks_that_are_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What is not asked for is in no fingerprint.
+        # Settings that are not used must not change a fingerprint.
         values = handler(self)
         for name in ("mask", "mask_bits", "mask_extension"):
             if self.mask is None:
@@ -253,7 +259,7 @@ class ArchiveBand(Settings):
             unknown = [p for p in unknown if not text.startswith("$" + p)]
             if unknown:
                 raise ValueError(
-                    f"{part}: {unknown[0]} means nothing here; use {{tile}}, {{tile3}}, {{end3}}"
+                    f"{part}: {unknown[0]} is not a placeholder; use {{tile}}, {{tile3}}, {{end3}}"
                 )
         return self
 
@@ -308,13 +314,17 @@ class ArchiveSource(Settings):
             if self.atlas is not None and "image" not in placed:
                 raise ValueError(f"files.{band}.image must name {{tile}}: `atlas` is given")
             if self.format == "healpix" and len(files.files()) > 1:
-                raise ValueError(f"files.{band}: a HEALPix map is taken by itself, as `image`")
+                raise ValueError(
+                    f"files.{band}: a HEALPix map has no further files; give `image` only"
+                )
         if self.format == "healpix" and self.atlas is not None:
-            raise ValueError("a HEALPix map of the whole sky has no atlas")
+            raise ValueError("a HEALPix map has no atlas; remove the setting")
         if self.format == "healpix" and self.resampling == "adaptive":
-            raise ValueError("a HEALPix map is read by `bilinear` or `nearest`")
+            raise ValueError("a HEALPix map needs resampling `bilinear` or `nearest`")
         if self.format == "healpix" and self.quantity == "flux":
-            raise ValueError("a HEALPix map is taken for surface brightness; give scale_by")
+            raise ValueError(
+                "a HEALPix map holds surface brightness; remove quantity, or give scale_by"
+            )
         return self
 
 
@@ -328,7 +338,7 @@ NATIVE_SCALES_ARCSEC = {
     "unwise-neo6": 2.75,
     "unwise-neo7": 2.75,
 }
-"""Pixel sizes of the viewer's layers [arcsec]; others must be given."""
+"""Known pixel sizes of layers of the viewer [arcsec]."""
 
 LAYER_BANDS = {
     "ls-dr8": "grz",
@@ -340,11 +350,11 @@ LAYER_BANDS = {
     "unwise-neo6": "12",
     "unwise-neo7": "12",
 }
-"""Bands of the viewer's layers."""
+"""Bands of the layers of the viewer."""
 
 
 class Hips2fitsSource(BandSettings):
-    """The service hips2fits: any HiPS it knows, resampled by the service to the tile's image."""
+    """The service hips2fits, which resamples any public HiPS to the image of a tile."""
 
     BANDS: ClassVar[str] = "hips"
 
@@ -372,7 +382,7 @@ class Hips2fitsSource(BandSettings):
 
 
 class CutoutsSource(BandSettings):
-    """The Legacy Surveys' viewer: small images of a layer, always at the layer's own pixel size."""
+    """The viewer of the Legacy Surveys: small images of a layer at its own pixel size."""
 
     BANDS: ClassVar[str] = "bands"
 
@@ -422,12 +432,11 @@ class CutoutsSource(BandSettings):
     def _layer_is_known(self) -> CutoutsSource:
         if self.native_scale_arcsec is None and self.layer not in NATIVE_SCALES_ARCSEC:
             raise ValueError(
-                f"layer {self.layer!r}: its own pixel size is not known here; give "
-                "native_scale_arcsec"
+                f"layer {self.layer!r}: its pixel size is not known; give native_scale_arcsec"
             )
         for band, name in self.bands.items():
             if len(name) != 1:
-                raise ValueError(f"bands.{band} = {name!r}: the viewer's bands are one character")
+                raise ValueError(f"bands.{band} = {name!r}: a band of the viewer is one character")
             if name not in LAYER_BANDS.get(self.layer, name):
                 raise ValueError(
                     f"bands.{band} = {name!r}: layer {self.layer} has "
@@ -494,7 +503,7 @@ class StampsSource(Settings):
     @model_validator(mode="after")
     def _bands_are_distinct(self) -> StampsSource:
         if len(set(self.bands)) < len(self.bands):
-            raise ValueError(f"bands = {self.bands} names a band twice")
+            raise ValueError(f"bands = {self.bands} lists a band twice")
         if self.extensions is not None and set(self.extensions) != set(self.bands):
             raise ValueError(
                 f"extensions names {sorted(self.extensions)}, but bands = {self.bands}; give one "

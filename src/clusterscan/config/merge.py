@@ -20,7 +20,7 @@ MethodName = Literal["temperature", "platt", "beta", "isotonic"]
 
 
 class CalibrationSettings(Settings):
-    """How the objects' probability is made on the validation sky."""
+    """How the probability of the objects is calibrated on the validation sky."""
 
     reference: Literal["truth", "known"] = Field(
         "truth",

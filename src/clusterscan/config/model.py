@@ -33,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 FUSION = "fusion"
-"""What stands in a survey's place for networks of several surveys, in paths and pairs."""
+"""Takes the place of the survey, in paths and pairs, for networks of several surveys."""
 
 _NOT_FOR_RUNS = frozenset(
     (".git", "benchmarks", "docs", "envs", "profiles", "resources", "src", "tests", "workflow")
@@ -97,7 +97,9 @@ class Config(Settings):
         names = [c.name for c in self.catalogs]
         again = sorted({n for n in names if names.count(n) > 1})
         if again:
-            raise ValueError(f"catalogs: {again} stand more than once; names must differ")
+            raise ValueError(
+                f"catalogs: {again} are used more than once; give each catalogue its own name"
+            )
         if not self.catalogue_names("known"):
             raise ValueError("catalogs: none has role 'known', so nothing labels the training")
         return self
@@ -109,8 +111,8 @@ class Config(Settings):
             wanted = getattr(survey.sample, "catalogues", None) or ()
             if missing := sorted(set(wanted) - set(known)):
                 raise ValueError(
-                    f"surveys.{name}.sample.catalogues: {missing} are no known catalogues; "
-                    f"choose from {known}"
+                    f"surveys.{name}.sample.catalogues: {missing} are not catalogues of "
+                    f"role 'known'; choose from {known}"
                 )
         return self
 
@@ -130,9 +132,11 @@ class Config(Settings):
     @model_validator(mode="after")
     def _fusions_fit_their_surveys(self):
         if FUSION in self.surveys:
-            raise ValueError(f"surveys: {FUSION!r} stands for networks of several; rename it")
+            raise ValueError(
+                f"surveys: {FUSION!r} is reserved for networks of several surveys; rename it"
+            )
         if FILTER in self.fusions:
-            raise ValueError(f"fusions: {FILTER!r} names the plain filter; rename it")
+            raise ValueError(f"fusions: {FILTER!r} is reserved for the plain filter; rename it")
         for name, fusion in self.fusions.items():
             where = f"fusions.{name}.network"
             if fusion.network.classes != 1:
@@ -144,10 +148,10 @@ class Config(Settings):
                 )
             if unknown := sorted(set(fusion.network.branches) - set(self.surveys)):
                 raise ValueError(
-                    f"{where}.branches: {unknown[0]!r} is no survey; choose from "
+                    f"{where}.branches: {unknown[0]!r} is not a survey; choose from "
                     f"{list(self.surveys)}"
                 )
-            # Shifts are in pixels of the first survey by name: the views' order in training.
+            # Shifts are in pixels of the alphabetically first survey, as in the training.
             first = self.surveys[min(fusion.network.branches)].tile_pixel_scale_arcsec
             for survey, branch in fusion.network.branches.items():
                 most = self.surveys[survey].sample.size_px
@@ -173,14 +177,14 @@ class Config(Settings):
                 raise ValueError(
                     f"surveys.{name}.scan.coarse_probability = {scan.coarse_probability:g} is "
                     f"above detect.min_probability = {least:g}: candidates would be lost; "
-                    "give less"
+                    "lower it"
                 )
         return self
 
     @model_validator(mode="after")
     def _columns_are_unique(self):
         simulated = self.is_simulated and bool(self.catalogue_names("truth"))
-        # Publishing would find it out as well, but last of all.
+        # The publish stage would notice a clash too, but only at the end of the run.
         catalogue_columns(self.scanned(), self.catalogue_names("known"), simulated=simulated)
         return self
 
@@ -188,7 +192,7 @@ class Config(Settings):
     def _signals_name_surveys(self):
         if unknown := sorted(set(self.selection.signals) - set(self.surveys)):
             raise ValueError(
-                f"selection.signals: {unknown} are no surveys; choose from {list(self.surveys)}"
+                f"selection.signals: {unknown} are not surveys; choose from {list(self.surveys)}"
             )
         for name, signal in self.selection.signals.items():
             bands = len(self.surveys[name].bands)
@@ -201,8 +205,9 @@ class Config(Settings):
                     )
                 if self.surveys[name].unit != "uK_CMB":
                     raise ValueError(
-                        f"selection.signals.{name}: an SZ signal is in uK_CMB, but the survey in "
-                        f"{self.surveys[name].unit}; choose another signal, or that unit"
+                        f"selection.signals.{name}: an SZ signal is in uK_CMB, but the unit of "
+                        f"the survey is {self.surveys[name].unit}; choose another signal or "
+                        "that unit"
                     )
             elif self.surveys[name].bands != ("W1", "W2"):
                 raise ValueError(
@@ -213,7 +218,7 @@ class Config(Settings):
 
     @property
     def is_simulated(self) -> bool:
-        """Whether any image comes from the simulated sky."""
+        """True if any survey is simulated."""
         return any(s.source.kind == "simulated" for s in self.surveys.values())
 
     def catalogue_names(self, role: str) -> list[str]:
@@ -221,7 +226,7 @@ class Config(Settings):
         return sorted(c.name for c in self.catalogs if c.role == role)
 
     def reference_catalogues(self) -> list[str]:
-        """Return the catalogues that the probability is calibrated with."""
+        """Return the names of the catalogues that calibrate the probability."""
         truths = self.catalogue_names("truth")
         if truths and self.merge.calibration.reference == "truth":
             return truths
@@ -232,9 +237,9 @@ class Config(Settings):
         return next(c for c in self.catalogs if c.name == name)
 
     def scanned(self) -> list[tuple[str, str]]:
-        """Return (survey, model) of every map: networks, and each survey's plain filter.
+        """Return (survey, model) of every map: all networks and the plain filter of each survey.
 
-        Networks of several surveys come last, with `FUSION` in the survey's place.
+        Networks of several surveys come last, with `FUSION` in place of the survey.
         """
         alone = [
             (name, model)
@@ -244,11 +249,11 @@ class Config(Settings):
         return [*alone, *((FUSION, name) for name in self.fusions)]
 
     def surveys_of(self, survey: str, model: str) -> list[str]:
-        """Return the surveys whose images a model of `scanned` reads, in a fixed order."""
+        """Return the sorted surveys whose images a model of `scanned` reads."""
         return sorted(self.fusions[model].network.branches) if survey == FUSION else [survey]
 
     def train_settings(self, survey: str, model: str) -> TrainSettings:
-        """Return how a network of `scanned` is trained."""
+        """Return the training settings of a network of `scanned`."""
         if survey == FUSION:
             return self.fusions[model].train
         return self.surveys[survey].models[model].train

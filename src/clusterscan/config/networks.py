@@ -15,11 +15,11 @@ RESNETS = ("resnet18", "resnet34", "resnet50")
 """Residual networks whose dense form can have a finer stem and fewer stages."""
 
 DENSE_NAMES = ("baseline", *RESNETS, "efficientnet_b0", "densenet121", "mobilenet", "mobilenetv3")
-"""Networks that have a dense form, which is then the one that is meant by default."""
+"""Networks whose default form is dense."""
 
 HEAD_CELLS = {"cnn_mlp": 4, "vgg16": 7, "spinalnet_vgg": 7}
-"""Networks whose dense form has the published head of several layers, and the side of the map of
-window means that this head reads. They are whole by default."""
+"""Networks whose dense form keeps the published head of several layers, and the number of window
+means along a side that this head reads. Their default form is whole."""
 
 SMALLEST_PX = {
     "baseline": 16,
@@ -43,11 +43,11 @@ SMALLEST_PX = {
     "vit_base": 16,
     "vit_large_patch16_224": 16,
 }
-"""Every named network, and the smallest crop [px] that its whole form can take."""
+"""Every named network, with the smallest crop [px] that its whole form accepts."""
 
 _PATCH_PX = 16
 OWN_BODIES = ("baseline", "cnn_mlp", "custom_net")
-"""Networks that only this package has weights of."""
+"""Networks without published weights."""
 
 
 class NetworkSettings(Settings):
@@ -203,17 +203,17 @@ class NetworkSettings(Settings):
 
     @property
     def is_dense(self) -> bool:
-        """Whether tiles are scanned at once, by features pooled over a window."""
+        """True if the features of a whole tile are computed at once and pooled over windows."""
         return _form(self.form, self.name, self.classes) == "dense"
 
     @property
     def cells(self) -> int:
-        """Cells along one side of a dense network's feature map of a crop."""
+        """Number of feature-map cells along one side of a crop (dense networks)."""
         return self.size_px // self.output_stride
 
     @property
     def window_cells(self) -> int:
-        """Cells along one side of a dense network's pooled window."""
+        """Number of feature-map cells along one side of the pooled window (dense networks)."""
         return self.window_px // self.output_stride
 
 
@@ -279,5 +279,5 @@ def _check_window(S: int, N: int, p: int) -> None:
 
 
 def resnet_strides(stem_stride: int, stages: int) -> tuple[int, ...]:
-    """Return the output strides a residual network can have behind a stem."""
+    """Return the possible output strides of a residual network."""
     return tuple(stem_stride * factor for factor in (2, 4, 8)[: stages - 1])

@@ -81,7 +81,7 @@ RadiusRule = Annotated[
 
 
 class SaturationMask(Settings):
-    """Pixels of the raw image at or above a level in any band: never seen by a network."""
+    """Pixels of the raw image at or above a level in any band; networks never see them."""
 
     kind: Literal["saturation"]
     levels: dict[str, float] = Field(
@@ -92,7 +92,7 @@ class SaturationMask(Settings):
 
 
 class SourceMask(Settings):
-    """A plane that the source itself gives: simulated bright stars, an archive's mask files."""
+    """A mask plane of the source: simulated bright stars, or the mask files of an archive."""
 
     kind: Literal["source"]
     plane: Literal["bright_star", "survey_mask"] = Field(
@@ -219,7 +219,9 @@ class MapMask(Settings):
         moc = self.format == "moc"
         if moc != (self.bad in ("inside", "outside")):
             right = "inside or outside" if moc else "below or above"
-            raise ValueError(f"bad: {self.bad!r} means nothing for format {self.format}; {right}")
+            raise ValueError(
+                f"bad: {self.bad!r} is not possible with format {self.format}; {right}"
+            )
         return self
 
 
@@ -252,7 +254,7 @@ class HighpassBackground(Settings):
 
     @property
     def reach_arcmin(self) -> float:
-        """How far around a pixel the filter looks, three standard deviations [arcmin]."""
+        """Reach of the filter around a pixel, three standard deviations [arcmin]."""
         return 3.0 * self.fwhm_arcmin / sqrt(8.0 * log(2.0))
 
 
@@ -295,7 +297,7 @@ class PreprocessSettings(Settings):
 
     @model_serializer(mode="wrap")
     def _only_what_is_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What is off is not in a stage's settings, so it changes no fingerprint.
+        # Options at their defaults are left out, so that adding an option changes no fingerprint.
         values = handler(self)
         for name in ("masks", "inverse_variance", "compression"):
             if name in values and getattr(self, name) == type(self).model_fields[name].default:
@@ -304,7 +306,7 @@ class PreprocessSettings(Settings):
 
     @property
     def saturation(self) -> dict[str, float]:
-        """The lowest level of each band that has one."""
+        """The lowest saturation level of each band that has one."""
         levels: dict[str, float] = {}
         for mask in self.masks:
             if isinstance(mask, SaturationMask):
@@ -314,22 +316,22 @@ class PreprocessSettings(Settings):
 
     @property
     def source_masks(self) -> list[SourceMask]:
-        """Masks of planes that the source gives."""
+        """The masks that are planes of the source."""
         return [mask for mask in self.masks if isinstance(mask, SourceMask)]
 
     def without_lists(self) -> PreprocessSettings:
-        """Return the settings less what sync lists tile by tile (it comes with the tiles)."""
+        """Return the settings without the masks that sync lists tile by tile."""
         kept = tuple(m for m in self.masks if isinstance(m, SaturationMask | SourceMask))
         return self.model_copy(update={"masks": kept})
 
     @property
     def listed_masks(self) -> list[TableMask | MapMask]:
-        """Masks that sync lists tile by tile: of tables and files."""
+        """The masks that sync lists tile by tile: those from tables and files."""
         return [mask for mask in self.masks if not isinstance(mask, SaturationMask | SourceMask)]
 
     @property
     def margin_arcmin(self) -> float:
-        """How much more sky than tile and halo the raw image must hold [arcmin].
+        """Margin of the raw image around tile and halo [arcmin].
 
         A filter that looks around needs its whole reach, or the same sky would come out
         differently in two tiles.
@@ -342,9 +344,9 @@ class PreprocessSettings(Settings):
 def preprocess_fault(
     settings: PreprocessSettings, bands: tuple[str, ...], source: Any
 ) -> str | None:
-    """Return what of the settings does not fit a survey's bands and source; None where all does."""
+    """Return a message if the settings do not fit the bands or the source of a survey."""
     if unknown := sorted(set(settings.saturation) - set(bands)):
-        return f"preprocess.masks: saturation names {unknown}, which are none of {list(bands)}"
+        return f"preprocess.masks: saturation names {unknown}, which are not among {list(bands)}"
     if settings.inverse_variance:
         files = source.files if source.kind == "archive" else {}
         lacking = [b for b in bands if b not in files or files[b].weight is None]

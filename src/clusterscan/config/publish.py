@@ -93,12 +93,12 @@ class PublishSettings(Settings):
         try:
             datetime.strptime(value, "%Y-%m-%dT%H:%MZ")
         except ValueError as error:
-            raise ValueError(f"{value}: no such day or time ({error})") from error
+            raise ValueError(f"{value}: not a valid date and time ({error})") from error
         return value
 
     @field_validator("creators")
     @classmethod
     def _creators_have_names(cls, value: list[str]) -> list[str]:
         if any(not name.strip() for name in value):
-            raise ValueError("a creator without a name; name a person or an organisation")
+            raise ValueError("a creator has no name; give that of a person or an organisation")
         return value

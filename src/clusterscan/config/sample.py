@@ -10,7 +10,7 @@ from clusterscan.config.base import Settings
 from clusterscan.config.image_sources import StampsSource
 
 EXAMPLE_KINDS = ("known", "injected", "offset", "random", "star", "stamp", "sky")
-"""Kinds of examples that the stage itself makes."""
+"""Kinds of examples that the sample stage makes."""
 
 
 class _Negatives(Settings):
@@ -92,7 +92,7 @@ class InjectionSettings(Settings):
 
 
 class ListedSettings(Settings):
-    """Examples at all positions of one catalogue, labelled by the catalogue itself."""
+    """Examples at all positions of one catalogue, with labels from its columns."""
 
     catalogue: str = Field(
         description="Name of a catalogue of role `known`, such as the candidates of a survey."
@@ -111,12 +111,12 @@ class ListedSettings(Settings):
     def _kinds_are_new(self) -> ListedSettings:
         taken = sorted(set(self.labels) & set(EXAMPLE_KINDS))
         if taken:
-            raise ValueError(f"labels: kinds {taken} mean other examples; call these otherwise")
+            raise ValueError(f"labels: kinds {taken} are reserved for other examples; rename them")
         return self
 
 
 class TileSampleSettings(_Negatives):
-    """Examples cut out of tile images: known objects against other sky."""
+    """Examples cut out of tile images: known objects and other sky."""
 
     kind: Literal["tiles"]
     size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
@@ -144,7 +144,7 @@ class TileSampleSettings(_Negatives):
 
 
 class StampSampleSettings(_Negatives):
-    """Examples from labelled stamps, with empty sky and stars from the survey's tile images."""
+    """Examples from labelled stamps, and of empty sky and stars from the tile images."""
 
     kind: Literal["stamps"]
     size_px: int = Field(gt=0, le=1024, description="Side of a crop [pixels of the tile image].")
@@ -173,7 +173,9 @@ class StampSampleSettings(_Negatives):
             raise ValueError(f"columns lacks {sorted(missing)}")
         both = set(self.positive) & set(self.ignored)
         if both:
-            raise ValueError(f"classes {sorted(both)} are positive and ignored")
+            raise ValueError(
+                f"classes {sorted(both)} are both positive and ignored; list each once"
+            )
         return self
 
 

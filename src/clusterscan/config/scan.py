@@ -75,7 +75,7 @@ class ScanSettings(Settings):
 
 
 def step_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str | None:
-    """Return what is wrong with the fine step for a network whose settings stand at ``where``."""
+    """Return a message if the fine step does not fit the network at ``where``."""
     step, stride = scan.step_px or 1, network.output_stride
     shared = scan.engine == "dense" and network.is_dense
     if not shared or step >= stride or stride % step == 0:
@@ -87,7 +87,7 @@ def step_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str 
 
 
 def coarse_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str | None:
-    """Return what is wrong with the coarse step for a network whose settings stand at ``where``."""
+    """Return a message if the coarse step does not fit the network at ``where``."""
     coarse = scan.coarse_step_px
     if coarse is None:
         return None
@@ -96,7 +96,7 @@ def coarse_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> st
             return None
         return (
             f"scan.coarse_step_px = {coarse} is wider than {where}.window_px = "
-            f"{network.window_px}, so sky between its windows is seen by none; give less"
+            f"{network.window_px}, so the sky between its windows would be missed; lower it"
         )
     stride = network.output_stride
     if coarse < stride and stride % coarse:
@@ -106,8 +106,8 @@ def coarse_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> st
         )
     if scan.step_px is not None and coarse <= scan.step_px:
         return (
-            f"scan.coarse_step_px = {coarse} is no coarser than scan.step_px = {scan.step_px}, so "
-            "all would be looked at twice; give more, or null"
+            f"scan.coarse_step_px = {coarse} is not coarser than scan.step_px = {scan.step_px}, so "
+            "the whole tile would be scanned twice; raise it, or set null"
         )
     return None
 
@@ -167,7 +167,7 @@ class MatchedFilterSettings(Settings):
 
 
 class MultiscaleFilterSettings(Settings):
-    """Difference-of-Gaussians filter for excess light of faint galaxies (after PZWav)."""
+    """Difference-of-Gaussians filter for the excess light of faint galaxies (after PZWav)."""
 
     kind: Literal["multiscale"] = "multiscale"
     scales_arcsec: tuple[PositiveFloat, ...] = Field(
@@ -254,11 +254,11 @@ class DetectSettings(Settings):
             raise ValueError(
                 f"radius_arcmin = {self.radius_arcmin}, noise_inner_arcmin = "
                 f"{self.noise_inner_arcmin} and noise_outer_arcmin = {self.noise_outer_arcmin} "
-                "must grow in this order, so that a peak does not measure itself as noise"
+                "must increase in this order, so that a peak does not measure itself as noise"
             )
         return self
 
     @property
     def reach_arcmin(self) -> float:
-        """How far around its own pixels a tile must see the map [arcmin]."""
+        """Width of the map around a tile that detection needs [arcmin]."""
         return self.noise_outer_arcmin + 2 * self.radius_arcmin + 1.5 * self.smooth_fwhm_arcmin

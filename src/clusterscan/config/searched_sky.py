@@ -29,7 +29,7 @@ class Cells(Settings):
 
 
 class Cone(Settings):
-    """A footprint around a position: every tile that touches the cone."""
+    """Every tile that touches a cone around a position."""
 
     kind: Literal["cone"] = "cone"
     ra_deg: float = Field(ge=0, lt=360, description="ICRS right ascension of the centre [deg].")
@@ -38,7 +38,7 @@ class Cone(Settings):
 
 
 class AllSky(Settings):
-    """The whole sky, outside a band around the Galactic plane if wanted."""
+    """The whole sky, optionally without a band around the Galactic plane."""
 
     kind: Literal["all"] = "all"
     min_galactic_latitude_deg: float = Field(
@@ -86,7 +86,7 @@ class MaskFile(Settings):
 
 
 class CatalogueCells(Settings):
-    """The sky in which a published catalogue lists objects: the cells that hold some."""
+    """The cells in which a published catalogue lists objects."""
 
     kind: Literal["catalogue"]
     layout: PublishedKind = Field(description="Kind of the catalogue, as in `catalogs`.")
@@ -106,7 +106,7 @@ _Part = Annotated[
 
 
 class Overlap(Settings):
-    """The sky that several footprints share."""
+    """The intersection of several footprints."""
 
     kind: Literal["overlap"]
     of: tuple[_Part, ...] = Field(
@@ -122,14 +122,14 @@ AnyFootprint = Cells | Cone | AllSky | MocFile | MaskFile | CatalogueCells | Ove
 
 
 def reads_files(footprint: AnyFootprint) -> bool:
-    """Whether a footprint is only known by reading a file."""
+    """Return True if a footprint depends on a file."""
     if isinstance(footprint, Overlap):
         return any(reads_files(part) for part in footprint.of)
     return isinstance(footprint, MocFile | MaskFile | CatalogueCells)
 
 
 def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
-    """Return the sorted tiles of a footprint that is known without reading a file."""
+    """Return the sorted tiles of a footprint that does not depend on a file."""
     if isinstance(footprint, Cells):
         if footprint.order >= order:
             cells = {int(sky.ancestor(c, footprint.order, order)) for c in footprint.ipix}
@@ -148,7 +148,7 @@ def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
 
 
 class CellSplit(Settings):
-    """Listed HEALPix cells are for validation and test, all other sky for training."""
+    """Listed HEALPix cells are the validation and test regions; all other sky is for training."""
 
     kind: Literal["cells"]
     order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
@@ -165,7 +165,9 @@ class CellSplit(Settings):
     def _cells_exist_once(self) -> CellSplit:
         both = set(self.validation) & set(self.test)
         if both:
-            raise ValueError(f"cells {sorted(both)} are in validation and in test")
+            raise ValueError(
+                f"cells {sorted(both)} are in both validation and test; list each once"
+            )
         wrong = [c for c in self.validation + self.test if not 0 <= c < 12 * 4**self.order]
         if wrong:
             raise ValueError(f"cells {wrong} do not exist at order {self.order}")
@@ -173,7 +175,7 @@ class CellSplit(Settings):
 
 
 class FractionSplit(Settings):
-    """Each cell's part is drawn by a hash of its number: stable when sky is added."""
+    """A hash of its number assigns each cell to a region; added sky does not change it."""
 
     kind: Literal["fractions"]
     order: int = Field(ge=0, le=20, description="HEALPix order of the cells (NESTED, ICRS).")
@@ -239,7 +241,7 @@ class SkySettings(Settings):
 
     @model_validator(mode="after")
     def _regions_lie_in_the_footprint(self):
-        # Checking a configuration reads no file.
+        # Validation of a configuration must not read files.
         if not isinstance(self.regions, CellSplit) or reads_files(self.footprint):
             return self
         order = min(self.regions.order, self.tile_order)

@@ -21,14 +21,17 @@ from clusterscan.config.scan import (
 from clusterscan.config.train import TrainSettings
 
 FILTER = "filter"
-"""The name under which a survey's plain filter goes through scan and detect like a network."""
+"""Name of the plain filter, which passes through scan and detect like a network."""
 
 NAME = r"^[A-Za-z0-9_]+$"
-"""What a survey or a network may be called: its name enters paths and columns."""
+"""Pattern of the names of surveys and networks, which appear in paths and columns."""
 
 
 def shift_fault(train: TrainSettings, size_px: int, scale: float = 1.0) -> str | None:
-    """Return what is wrong with shifts of images in which ``scale`` pixels are one of them."""
+    """Return a message if shifts are too large for images.
+
+    ``scale`` is the number of image pixels per pixel of the setting.
+    """
     shift = train.augmentation.shift_px
     if 2 * shift * scale < size_px:
         return None
@@ -52,7 +55,7 @@ class ModelSettings(Settings):
 
 
 class FusionModelSettings(Settings):
-    """One network of several surveys and how it is trained on their training sets together."""
+    """One network of several surveys, and how it is trained on their joint training sets."""
 
     network: FusionSettings = Field(
         description="A branch for each survey, and the layers that join them."
@@ -66,7 +69,7 @@ class FusionModelSettings(Settings):
 
 
 class SurveySettings(Settings):
-    """A survey: what its images are, where they come from, which networks look at them."""
+    """A survey: its images, where they come from, and the networks that search them."""
 
     title: str = Field(description="Name of the survey in reports.")
     bands: tuple[str, ...] = Field(min_length=1, description="Bands, in the order of the images.")
@@ -102,7 +105,7 @@ class SurveySettings(Settings):
                 f"{len(self.bands)} bands {list(self.bands)}; give one each"
             )
         if len(set(self.bands)) < len(self.bands):
-            raise ValueError(f"bands = {list(self.bands)} names a band twice")
+            raise ValueError(f"bands = {list(self.bands)} lists a band twice")
         for key, bands in self._bands_elsewhere().items():
             if bands != len(self.bands):
                 raise ValueError(
@@ -112,7 +115,7 @@ class SurveySettings(Settings):
         if fault := preprocess_fault(self.preprocess, self.bands, self.source):
             raise ValueError(fault)
         if FILTER in self.models:
-            raise ValueError(f"{FILTER!r} names the plain filter; call the network otherwise")
+            raise ValueError(f"{FILTER!r} is reserved for the plain filter; rename the network")
         for name, model in self.models.items():
             if model.train.normalisation.background != "kept":
                 raise ValueError(
@@ -130,7 +133,7 @@ class SurveySettings(Settings):
         return self
 
     def _bands_elsewhere(self) -> dict[str, int]:
-        """Return the settings that hold one value a band, and how many they hold."""
+        """Return the number of values of each setting that needs one value per band."""
         found = {}
         if isinstance(self.sample, TileSampleSettings) and self.sample.inject is not None:
             found["sample.inject.frequencies_ghz"] = len(self.sample.inject.frequencies_ghz)
@@ -145,7 +148,7 @@ class SurveySettings(Settings):
 
     @property
     def halo_arcmin(self) -> float:
-        """Sky kept around a tile, so that every crop centred in it lies wholly inside."""
+        """Width of the sky around a tile that makes every crop centred in it complete [arcmin]."""
         half = self.sample.size_px / 2 * self.tile_pixel_scale_arcsec / 60.0
-        # Crops are square and may stand askew to the tile's outline: their corners reach out.
+        # Crops are square and may be rotated against the tile, so their corners reach farthest.
         return 1.05 * half * 2**0.5

@@ -18,8 +18,8 @@ Weight = Annotated[float, Field(gt=0)]
 class NormalisationSettings(Settings):
     """How pixel values become network inputs.
 
-    Statistics are those of the training examples, band by band; z = (value - median) / robust
-    sigma. They stand in the model's card.
+    z = (value - median) / robust sigma, with the statistics of each band over the training
+    examples. The model card holds them.
     """
 
     kind: Literal["asinh", "log", "quantile", "standard", "unit"] = Field(
@@ -64,7 +64,7 @@ class NormalisationSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """Random changes that leave an example's label as it is."""
+    """Random changes of the examples that preserve their labels."""
 
     rotation: Literal["none", "quarter", "any", "steps"] | Degrees = Field(
         "quarter",
@@ -98,7 +98,7 @@ class AugmentationSettings(Settings):
 
     @property
     def zooms(self) -> bool:
-        """Whether anything is magnified or shrunk."""
+        """True if the magnification is not always 1."""
         return self.zoom != (1.0, 1.0)
 
     @field_validator("zoom")
@@ -134,13 +134,13 @@ class RangeTestSettings(Settings):
         if self.highest <= self.lowest:
             raise ValueError(
                 f"highest = {self.highest} must lie above lowest = {self.lowest} "
-                "for a range test to sweep anything"
+                "for a range test to cover any range"
             )
         return self
 
 
 class TransferStage(Settings):
-    """One stage of a training in stages; what is null is as in the training's own settings."""
+    """One stage of a training in stages; null takes the value of the training."""
 
     trainable: Literal["head", "all"] | Annotated[int, Field(ge=1)] = Field(
         "all",
@@ -172,7 +172,7 @@ class TransferStage(Settings):
 
 
 class TrainSettings(Settings):
-    """Training of one model."""
+    """How one network is trained."""
 
     epochs: int = Field(
         12, ge=1, description="Number of passes; negatives_per_positive sets their size."
@@ -305,10 +305,10 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _stages_and_devices_fit(self) -> TrainSettings:
         if self.transfer is not None and not self.transfer:
-            raise ValueError("transfer has no stage; give at least one, or null")
+            raise ValueError("transfer is empty; give at least one stage, or null")
         if self.batch_size % self.devices:
             raise ValueError(
-                f"batch_size = {self.batch_size} cannot be shared equally by devices = "
+                f"batch_size = {self.batch_size} cannot be divided equally among devices = "
                 f"{self.devices}; give a multiple"
             )
         if self.devices > 1 and ":" in self.device:

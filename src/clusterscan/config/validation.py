@@ -96,13 +96,13 @@ class ValidateSettings(Settings):
 
 NullName = Literal["inverted", "scrambled", "shuffled", "empty"]
 INJECTED = "injected"
-"""The probe that holds model clusters; the others are null skies."""
+"""The probe with model clusters; all other probes are null skies."""
 
 MOST_RANDOMS = 100_000_000  # more do not fit into a machine's memory
 
 
 class SzSignal(Settings):
-    """A survey that sees model clusters by their SZ effect; images in uK_CMB."""
+    """Model clusters appear by their SZ effect; the unit of the images is uK_CMB."""
 
     kind: Literal["sz"]
     frequencies_ghz: tuple[PositiveFloat, ...] = Field(
@@ -120,7 +120,7 @@ class SzSignal(Settings):
 
 
 class GalaxiesSignal(Settings):
-    """A survey in W1 and W2 [nanomaggy, Vega] that sees model clusters by their galaxies."""
+    """Model clusters appear by their galaxies, in W1 and W2 [nanomaggy, Vega]."""
 
     kind: Literal["galaxies"]
     limit_w1_mag: float = Field(
@@ -132,7 +132,7 @@ Signal = Annotated[SzSignal | GalaxiesSignal, Field(discriminator="kind")]
 
 
 class InjectionGrid(Settings):
-    """Masses, redshifts and places of the injected clusters."""
+    """Masses, redshifts and density of the injected clusters."""
 
     m500c_edges_msun: tuple[PositiveFloat, ...] = Field(
         (7e13, 1e14, 1.5e14, 2.2e14, 3.2e14, 5e14, 1e15),
@@ -213,7 +213,7 @@ class SelectionSettings(Settings):
     def _can_be_done(self) -> SelectionSettings:
         again = sorted({name for name in self.nulls if self.nulls.count(name) > 1})
         if again:
-            raise ValueError(f"nulls: {again} stand more than once; name each null sky once")
+            raise ValueError(f"nulls: {again} are listed more than once; list each null sky once")
         if self.min_randoms > self.max_randoms:
             raise ValueError(
                 f"min_randoms = {self.min_randoms} exceeds max_randoms = {self.max_randoms}; "

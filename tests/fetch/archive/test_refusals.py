@@ -35,8 +35,8 @@ def test_files_that_do_not_belong_together_are_named(tmp_path, tile_at, archive,
     ("values", "match"),
     [
         ({"files": {"f": {"image": "a-{tile}.fits"}}}, "`atlas` is needed"),
-        ({"files": {"f": {"image": "{id}.fits"}}}, "means nothing here"),
-        ({"files": {"f": {"image": "a", "weight": "b"}}, "format": "healpix"}, "by itself"),
+        ({"files": {"f": {"image": "{id}.fits"}}}, "is not a placeholder"),
+        ({"files": {"f": {"image": "a", "weight": "b"}}, "format": "healpix"}, "no further files"),
         ({"files": {"f": {"image": "a"}}, "atlas": {"table": "t"}}, "must name"),
     ],
 )
