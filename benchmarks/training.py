@@ -29,9 +29,8 @@ from clusterscan.train.batches import Batch
 from clusterscan.train.dataset import Examples, View
 from clusterscan.train.loop import deterministic
 from clusterscan.train.losses import cross_entropy
-from clusterscan.train.optimisers import make_optimiser
-from clusterscan.train.plan import stages
 from clusterscan.train.prepare import Prepared, make_task, prepare
+from clusterscan.train.recipe import make_optimiser, stages
 
 GOAL = 0.9
 TURN = 4  # steps that either side does before it is the other's turn
@@ -171,8 +170,7 @@ class Clock:
 
 def measure(case: Case) -> dict:
     """Train once, with the other side's turns in between; return the line to print."""
-    from clusterscan.train.callbacks import Tell
-    from clusterscan.train.fit import Keep, fit
+    from clusterscan.train.fit import Keep, Tell, fit
 
     settings = case.settings.model_copy(
         update={

@@ -13,8 +13,7 @@ import numpy as np
 from clusterscan.core.atomic import write_json
 from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
-from clusterscan.train.examples import Examples
-from clusterscan.train.shards import read_examples
+from clusterscan.train.examples import Examples, read_examples
 from clusterscan.train.views import grey, join_views, select_bands, stack_views, take
 from clusterscan_studies.config.stamp_data import StampDataset
 from clusterscan_studies.config.study import RunDataset
@@ -118,7 +117,7 @@ def fold_parts(
     str ndarray, shape (n,)
     """
     # Only here: other experiments do without the libraries of the sky.
-    from clusterscan.sample.joins import join_objects
+    from clusterscan.sample.leakage import join_objects
     from clusterscan_studies.folds import fold_numbers, split_by_folds
 
     names = np.where(examples.object_id == "", examples.example_id, examples.object_id)

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
 from clusterscan.formats.training_set import PARTS
-from clusterscan.sample.joins import join_objects
+from clusterscan.sample.leakage import join_objects
 
 _ALONE = "alone:"  # marks regions of objects that are in no cell
 _REGIONS_PER_FOLD = 8

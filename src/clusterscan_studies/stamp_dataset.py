@@ -22,10 +22,8 @@ from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import write_example_chunks
 from clusterscan.formats.training_set import PARTS
-from clusterscan.sample.audit import assert_no_leakage
-from clusterscan.sample.crops import to_half
-from clusterscan.sample.joins import join_objects, sdss_field
-from clusterscan.sample.stamp_fit import fit_stamp, mean_of_bands
+from clusterscan.sample.crops import fit_stamp, mean_of_bands, to_half
+from clusterscan.sample.leakage import assert_no_leakage, join_objects, sdss_field
 from clusterscan_studies.config.stamp_data import FoldSplit, GivenSplit, ObjectSplit, StampDataset
 from clusterscan_studies.folds import fold_numbers, keeps_clear, split_by_folds, split_objects
 from clusterscan_studies.labels.rules import column_text, map_values

@@ -8,12 +8,13 @@ from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.core.errors import ModelError
-from clusterscan.networks.borders import cells_of_crop, mirror_borders
-from clusterscan.networks.local_pooling import (
+from clusterscan.networks.receptive_field import (
     LocalSqueezeExcite,
     block_cells,
     box_mean,
+    cells_of_crop,
     make_local,
+    mirror_borders,
     squeezed,
 )
 from clusterscan.networks.registry import build

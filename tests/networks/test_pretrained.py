@@ -7,7 +7,7 @@ from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.core.errors import ModelError
-from clusterscan.networks.pretrained import adapt_bands
+from clusterscan.networks.pretrained import adapt_bands, copy_weights
 from clusterscan.networks.registry import build
 from clusterscan.networks.torchvision_repair import import_timm
 
@@ -136,3 +136,36 @@ def test_a_network_of_ours_starts_from_the_weights_of_another_of_ours(tmp_path):
     torch.testing.assert_close(second.body[4].weight, first.body[4].weight)
     torch.testing.assert_close(second.body[0].weight, adapt_bands(first.body[0].weight, 2))
     assert not torch.equal(second.head.weight, first.head.weight)
+
+
+def fresh(name="cnn_mlp", bands=2, seed=1, size_px=32, **options):
+    return build(NetworkSettings(name=name, form="whole", size_px=size_px, **options), bands, seed)
+
+
+def copied(network, other):
+    return copy_weights(network, other.state_dict())
+
+
+def test_all_but_the_head_is_taken_over_from_a_network_of_other_classes():
+    source, target = fresh(classes=5), fresh(classes=2, seed=9)
+    head = {k: v.clone() for k, v in target.head.state_dict().items()}
+    report = copied(target, source)
+    body = source.body.state_dict()
+    assert all(torch.equal(body[k], v) for k, v in target.body.state_dict().items())
+    assert all(torch.equal(head[k], v) for k, v in target.head.state_dict().items())
+    assert set(report.copied) == {f"body.{k}" for k in body}
+    assert set(report.new.values()) == {"the head is new"}
+
+
+def test_other_bands_and_image_sizes_are_adapted_and_said():
+    report = copied(fresh(bands=3, seed=2), fresh(bands=2))
+    assert report.adapted == ("body.map.0.weight",)
+    report = copied(fresh("vit_tiny", size_px=48, seed=2), fresh("vit_tiny"))
+    assert report.adapted == ("body.model.pos_embed",)
+
+
+def test_what_does_not_fit_is_reported_and_nothing_at_all_is_an_error():
+    report = copied(fresh("resnet34", bands=1), fresh("resnet18", bands=1))
+    assert report.new["body.model.layer1.2.conv1.weight"] == "not in the other network"
+    with pytest.raises(ModelError, match="the same architecture"):
+        copied(fresh("custom_net"), fresh("vit_tiny"))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clusterscan.config.networks import NetworkSettings
+from clusterscan.networks.network import turned_logits
 from clusterscan.networks.registry import build
-from clusterscan.networks.turns import turned_logits
 
 
 @pytest.mark.parametrize("classes", [1, 3])

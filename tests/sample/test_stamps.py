@@ -15,7 +15,7 @@ from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import read_examples, write_examples
 from clusterscan.formats.tile_image import TileImage
-from clusterscan.sample.audit import find_leakage
+from clusterscan.sample.leakage import find_leakage
 from clusterscan.sample.stamps import central_crop, read_labels, reduce_stamp, sample_stamps
 
 ORDER, SCALE = 12, 1.0  # tiles of 52"

@@ -12,8 +12,8 @@ from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.examples import read_examples, write_examples
 from clusterscan.formats.mask_planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
 from clusterscan.formats.tile_image import TileImage
-from clusterscan.sample.audit import assert_no_leakage, find_leakage
 from clusterscan.sample.crops import crop_start
+from clusterscan.sample.leakage import assert_no_leakage, find_leakage
 from clusterscan.sample.tiles import as_objects, sample_tile
 
 ORDER, SCALE, SIZE = 6, 30.0, 16

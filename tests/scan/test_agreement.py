@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clusterscan.config.networks import DENSE_NAMES, HEAD_CELLS, NetworkSettings
-from clusterscan.networks.local_pooling import LocalSqueezeExcite
+from clusterscan.networks.receptive_field import LocalSqueezeExcite
 from clusterscan.networks.registry import build
 from clusterscan.scan.dense_scan import dense_grid
 from clusterscan.scan.fast.scan_copy import fused

@@ -7,7 +7,6 @@ random moment by this process.
 
 import dataclasses
 import hashlib
-import importlib
 import importlib.util
 import json
 import os
@@ -22,12 +21,7 @@ import torch
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.networks.card import WEIGHTS, save_model
-from clusterscan.networks.torchvision_repair import repair
 from clusterscan.train.loop import train
-
-repair()
-for late in ("describe", "predictions", "stages"):  # what a training imports only then
-    importlib.import_module(f"clusterscan.train.{late}")
 
 spec = importlib.util.spec_from_file_location("given", Path(__file__).with_name("conftest.py"))
 given = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.train.checkpoint import FILE, discard, read, write
 from clusterscan.train.loop import train
-from clusterscan.train.prepare import Task
+from clusterscan.train.prepare import Task, fingerprint_of
 
 NETWORK = NetworkSettings(size_px=16, window_px=8, output_stride=4)
 STATE = {
@@ -80,8 +80,6 @@ def test_a_discarded_checkpoint_leaves_no_folder_behind(tmp_path):
 
 
 def test_the_fingerprint_is_of_all_that_determines_the_weights(examples):
-    from clusterscan.train.describe import fingerprint_of
-
     def mark(network=NETWORK, data=None, device="cpu", **settings):
         task = Task(examples, network, TrainSettings(**settings))
         return fingerprint_of(task, data or examples.sha256(), torch.device(device))

@@ -5,7 +5,7 @@ import pytest
 
 from clusterscan.config.train import TrainSettings
 from clusterscan.core.errors import ConfigError
-from clusterscan.train.epochs import epoch_rows, steps
+from clusterscan.train.batches import epoch_rows, steps
 
 
 def rng():

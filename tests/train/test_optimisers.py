@@ -8,8 +8,7 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.train import Optimiser, TrainSettings
 from clusterscan.core.errors import ConfigError
 from clusterscan.networks.registry import build
-from clusterscan.train.optimisers import freeze, make_optimiser, still
-from clusterscan.train.plan import stages
+from clusterscan.train.recipe import freeze, frozen_norms, make_optimiser, stages
 
 NETWORK = NetworkSettings(size_px=16, window_px=8, output_stride=4)
 
@@ -73,14 +72,14 @@ def test_freezing_leaves_the_head_or_the_last_groups_to_learn(network):
         freeze(network, 99)
 
 
-def test_batch_norms_of_frozen_layers_stand_still(network):
+def test_batch_norms_of_frozen_layers_stand_frozen_norms(network):
     freeze(network, "all")
-    assert still(network) == []
+    assert frozen_norms(network) == []
     freeze(network, "head")
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert still(network) == norms
+    assert frozen_norms(network) == norms
     freeze(network, 2)
-    assert 0 < len(still(network)) < len(norms)
+    assert 0 < len(frozen_norms(network)) < len(norms)
 
 
 def test_a_stage_is_as_the_training_but_for_what_it_says():

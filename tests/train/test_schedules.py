@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from clusterscan.train.schedules import plateaus, rate_at
+from clusterscan.train.recipe import plateaus, rate_at
 
 STEPS, EPOCHS = 10, 10
 

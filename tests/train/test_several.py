@@ -9,7 +9,13 @@ from clusterscan.core.atomic import write_json
 from clusterscan.core.errors import ModelError
 from clusterscan.train.loop import train
 from clusterscan.train.prepare import make_task
-from clusterscan.train.several import raise_fault, read_result, read_task, write_result, write_task
+from clusterscan.train.several_devices import (
+    raise_error,
+    read_result,
+    read_task,
+    write_result,
+    write_task,
+)
 
 NETWORK = NetworkSettings(size_px=16, window_px=8, output_stride=4)
 SETTINGS = TrainSettings(epochs=1, batch_size=16, learning_rate=1e-3, device="cpu", precision="32")
@@ -56,9 +62,9 @@ def test_two_processes_train_one_network(examples):
 
 
 def test_an_error_of_the_processes_is_raised_as_it_was(tmp_path):
-    write_json(tmp_path / "fault.json", {"kind": "ModelError", "message": "no GPU; set device"})
+    write_json(tmp_path / "error.json", {"kind": "ModelError", "message": "no GPU; set device"})
     with pytest.raises(ModelError, match="no GPU; set device"):
-        raise_fault(tmp_path, "Traceback ...")
-    (tmp_path / "fault.json").unlink()
+        raise_error(tmp_path, "Traceback ...")
+    (tmp_path / "error.json").unlink()
     with pytest.raises(RuntimeError, match="Traceback"):
-        raise_fault(tmp_path, "Traceback ...")
+        raise_error(tmp_path, "Traceback ...")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clusterscan.config.train import TrainSettings
-from clusterscan.train.validation import epoch_scores
+from clusterscan.train.losses import epoch_scores
 
 LABEL = np.repeat([0, 1, 2], [80, 10, 10])
 WEIGHT = np.ones(100, np.float32)

@@ -26,8 +26,8 @@ from clusterscan.core.errors import ConfigError
 from clusterscan.measure.calibration import apply_to_logits
 from clusterscan.networks.card import load_model
 from clusterscan.networks.device import channels_last, choose_device, fixed_threads
+from clusterscan.networks.network import turned_logits
 from clusterscan.networks.normalise import Normalisation, apply
-from clusterscan.networks.turns import turned_logits
 
 Images = Sequence[np.ndarray | None]
 

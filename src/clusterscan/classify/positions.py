@@ -19,8 +19,7 @@ from clusterscan.core.errors import CatalogueError, ConfigError, ImageError, Pro
 from clusterscan.formats.mask_planes import BAD_PLANES
 from clusterscan.formats.tile_image import TileImage, read_tile
 from clusterscan.networks.card import check_fits
-from clusterscan.sample.crops import crop_start, cut_crops, to_half
-from clusterscan.sample.stamp_fit import mean_of_bands
+from clusterscan.sample.crops import crop_start, cut_crops, mean_of_bands, to_half
 
 _ENDINGS: dict[str, tuple[FileFormat, str]] = {
     ".csv": ("csv", ","),

@@ -16,8 +16,7 @@ from clusterscan.classify.classifier import Row
 from clusterscan.core.errors import ConfigError, ImageError, ModelError, SourceError
 from clusterscan.fetch.stamp_files import StampFiles, StampImage, decode, is_picture, stem
 from clusterscan.networks.card import check_fits
-from clusterscan.sample.crops import to_half
-from clusterscan.sample.stamp_fit import StampTooSmallError, fit_stamp, mean_of_bands
+from clusterscan.sample.crops import StampTooSmallError, fit_stamp, mean_of_bands, to_half
 
 GREY = ("grey",)
 _SAME = 1e-2  # a WCS and a person may differ by this much about a pixel size, relative

@@ -7,7 +7,6 @@ this case stand in for what its body would have said.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ class FusionNetwork(Network):
 
     def __init__(self, branches: Mapping[str, Network], settings: FusionSettings):
         hidden = settings.hidden
-        super().__init__(hidden, partial(linear_head, dropout=settings.dropout))
+        super().__init__(hidden)
         self.settings = settings
         self.surveys = tuple(branches)
         self.bands_of_views = tuple(b for n in branches.values() for b in n.bands_of_views)
@@ -57,7 +56,7 @@ class FusionNetwork(Network):
             nn.Parameter(0.1 * torch.randn(hidden)) for _ in self.surveys
         )
         self.join = nn.Sequential(nn.Linear(len(self.surveys) * hidden, hidden), nn.ReLU())
-        self.head = self.make_head(hidden, settings.classes)
+        self.head = linear_head(hidden, settings.classes, dropout=settings.dropout)
         self.body_groups = self._grouped(branches.values())
 
     def forward(  # type: ignore[override]

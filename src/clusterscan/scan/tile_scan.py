@@ -17,9 +17,8 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.core.errors import ImageError, ModelError
 from clusterscan.formats.mask_planes import BAD_PLANES
 from clusterscan.networks.device import choose_device, fixed_threads
-from clusterscan.networks.network import Network, ScanNetwork
+from clusterscan.networks.network import Network, ScanNetwork, WholeNetwork
 from clusterscan.networks.normalise import Normalisation, apply
-from clusterscan.networks.whole import WholeNetwork
 from clusterscan.scan.dense_scan import dense_grid
 from clusterscan.scan.fast.coarse import coarse_to_fine
 from clusterscan.scan.validity import VALID, reasons

@@ -15,8 +15,7 @@ import torch
 
 from clusterscan.config.scan import Precision
 from clusterscan.networks.device import features_in
-from clusterscan.networks.network import Network, ScanNetwork
-from clusterscan.networks.whole import WholeNetwork
+from clusterscan.networks.network import Network, ScanNetwork, WholeNetwork
 from clusterscan.scan.validity import first_pixel
 
 

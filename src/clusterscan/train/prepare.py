@@ -1,33 +1,37 @@
-"""All that a training needs before its first step."""
+"""Prepare a training: check examples against settings, build the network, lay out the crops."""
 
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from clusterscan import __version__
 from clusterscan.config.networks import FusionSettings, NetworkSettings
 from clusterscan.config.train import TrainSettings
 from clusterscan.core.errors import ConfigError, ProductError
-from clusterscan.networks.card import load_model
+from clusterscan.core.fingerprint import fingerprint
+from clusterscan.flow.versions import STAGE_VERSIONS
+from clusterscan.networks.card import load_model, read_card
 from clusterscan.networks.device import channels_last, choose_device
 from clusterscan.networks.network import Network
 from clusterscan.networks.normalise import Normalisation, measure
-from clusterscan.networks.pretrained import Copied
+from clusterscan.networks.pretrained import Copied, copy_weights
 from clusterscan.networks.registry import build
-from clusterscan.networks.transfer import start_from as copy_body
 from clusterscan.train.batches import Crops
-from clusterscan.train.examples import Examples
-from clusterscan.train.soundness import check
+from clusterscan.train.examples import Examples, check
 
 AnyNetworkSettings = NetworkSettings | FusionSettings
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to train on what.
+    """A network to train and the examples to train it on.
 
     Attributes
     ----------
@@ -62,21 +66,16 @@ def make_task(
     settings: TrainSettings,
     start_from: Path | None,
 ) -> Task:
-    """Check that examples and settings fit, and return them with the views that are used.
+    """Check that examples and settings fit, and put the views into the network's order.
 
     Raises
     ------
     ProductError
         If the examples are unsound.
     ConfigError
-        If they have not the views or classes of the network.
+        If the examples lack views or classes of the network.
     """
     check(examples)
-    _refuse_other_classes(examples, network)
-    return Task(_with_views_of(examples, network), network, settings, start_from)
-
-
-def _refuse_other_classes(examples: Examples, network: AnyNetworkSettings) -> None:
     count = len(examples.classes)
     if max(network.classes, 2) != count:
         few = "1 (one logit) or 2" if count == 2 else str(count)
@@ -84,17 +83,19 @@ def _refuse_other_classes(examples: Examples, network: AnyNetworkSettings) -> No
             f"network.classes = {network.classes}, but the examples have the {count} classes "
             f"{', '.join(examples.classes)}; set classes to {few}"
         )
-
-
-def _with_views_of(examples: Examples, network: AnyNetworkSettings) -> Examples:
     names = [view.name for view in examples.views]
-    if not isinstance(network, FusionSettings):
-        if len(names) != 1:
-            raise ConfigError(
-                f"the examples have the {len(names)} views {', '.join(names)}, but network "
-                f"{network.name} takes one; stack them, choose one, or train a fusion"
-            )
-        return examples
+    if isinstance(network, FusionSettings):
+        examples = _in_order_of_branches(examples, network)
+    elif len(names) != 1:
+        raise ConfigError(
+            f"the examples have the {len(names)} views {', '.join(names)}, but network "
+            f"{network.name} takes one; stack them, choose one, or train a fusion"
+        )
+    return Task(examples, network, settings, start_from)
+
+
+def _in_order_of_branches(examples: Examples, network: FusionSettings) -> Examples:
+    names = [view.name for view in examples.views]
     missing = [survey for survey in network.branches if survey not in names]
     if missing:
         raise ConfigError(
@@ -129,17 +130,54 @@ def prepare(task: Task) -> Prepared:
     """
     settings, examples = task.settings, task.examples
     device = device_of(settings)
-    learnt = examples.rows("train")
+    # Only training examples are measured, so that nothing of the other splits reaches the network.
+    training = examples.rows("train")
     normalisations = tuple(
-        measure(view.images[learnt[view.present[learnt]]], settings.normalisation)
+        measure(view.images[training[view.present[training]]], settings.normalisation)
         for view in examples.views
     )
     bands = [len(view.bands) for view in examples.views]
     network = build(task.network, bands if len(bands) > 1 else bands[0], settings.seed)
     copied = None
     if task.start_from is not None:
-        copied = copy_body(network, load_model(task.start_from)[0])
+        copied = copy_weights(network, load_model(task.start_from)[0].state_dict())
     network = channels_last(network.to(device))
     drop = task.network.drop_survey if isinstance(task.network, FusionSettings) else 0.0
     crops = Crops(examples, normalisations, network.sizes_px, settings, device, drop_survey=drop)
     return Prepared(task, network, crops, normalisations, copied)
+
+
+def fingerprint_of(task: Task, data_sha256: str, device: torch.device) -> str:
+    """Hash all that determines a training's weights; a checkpoint of another hash is not resumed.
+
+    The interval between checkpoints is left out, as it cannot change the weights.
+    """
+    return fingerprint(
+        {
+            "network": task.network.model_dump(mode="json"),
+            "settings": task.settings.model_dump(mode="json", exclude={"checkpoint_every_steps"}),
+            "data": data_sha256,
+            "device": device.type,
+            "start_from": start_weights(task),
+            "versions": versions(),
+            "stage": STAGE_VERSIONS["train"],
+        }
+    )
+
+
+def start_weights(task: Task) -> str | None:
+    """Return the sha256 of the weights to start from, None for a fresh network."""
+    if task.start_from is None:
+        return None
+    return str(read_card(task.start_from)["weights"]["sha256"])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the software that determines the weights."""
+    return {
+        "clusterscan": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "pytorch_lightning": version("pytorch-lightning"),
+        "torch": torch.__version__,
+    }

@@ -1,25 +1,214 @@
-"""The files of a trained model."""
+"""The outcome of a training: its predictions, its model card and its files."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
 from clusterscan.core.atomic import write_json
 from clusterscan.formats.tables import write_table
 from clusterscan.measure.breakdown import recall_by_redshift
+from clusterscan.measure.calibration import fit_temperature
 from clusterscan.measure.labelled import calibrated, class_probability
 from clusterscan.measure.scores import prediction_metrics
 from clusterscan.networks.card import save_model
+from clusterscan.networks.network import Network, turned_logits
 from clusterscan.report import plots
-from clusterscan.train.loop import TrainResult
+from clusterscan.train.batches import Crops, PlainBatches
+from clusterscan.train.examples import Examples
+from clusterscan.train.losses import class_probabilities, score
+from clusterscan.train.prepare import Prepared, start_weights, versions
+from clusterscan.train.range_test import RangeCurve
+from clusterscan.train.recipe import stages
+
+PREDICTED_SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of a training.
+
+    Attributes
+    ----------
+    network : Network
+        In evaluation mode, on the CPU.
+    card : dict
+        The model card, for `clusterscan.networks.card.save_model`.
+    history : list of dict
+        One row per epoch.
+    range_curves : tuple of RangeCurve or None
+        One per stage, None where the settings gave its learning rate.
+    predictions : DataFrame
+        Validation and test examples with their probabilities, uncalibrated.
+    """
+
+    network: Network
+    card: dict[str, Any]
+    history: list[dict[str, float]]
+    range_curves: tuple[RangeCurve | None, ...]
+    predictions: pd.DataFrame
+
+
+@torch.inference_mode()
+def logits_of(network: Network, crops: Crops, rows: np.ndarray) -> np.ndarray:
+    """Compute the logits, float32 (n,) or (n, K), of examples in full precision.
+
+    Images are taken as they are, and also turned and mirrored if the settings say so. The network
+    is left in evaluation mode, on the crops' device.
+    """
+    network.to(crops.device).eval()
+    answer = partial(turned_logits, network) if crops.settings.average_turns else network.of_views
+    parts = [answer(b.views, b.present).cpu().numpy() for b in PlainBatches(crops, rows)]
+    shape = (0,) if network.classes == 1 else (0, network.classes)
+    return np.concatenate([np.empty(shape, np.float32), *parts])
+
+
+def predict(network: Network, crops: Crops) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Predict the validation and test examples, and fit a calibration.
+
+    Parameters
+    ----------
+    network : Network
+        Trained.
+    crops : Crops
+        The examples.
+
+    Returns
+    -------
+    predictions : DataFrame
+        See `prediction_table`; probabilities are not calibrated.
+    calibration : dict or None
+        The temperature that fits the validation examples.
+    """
+    examples = crops.examples
+    rows = np.concatenate([examples.rows(split) for split in PREDICTED_SPLITS])
+    logits = logits_of(network, crops, rows)
+    known = examples.split[rows] == "validation"
+    calibration = fit_temperature(logits[known], examples.label[rows][known])
+    return prediction_table(examples, rows, logits), calibration
+
+
+def prediction_table(examples: Examples, rows: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
+    """Make a table of examples with their softmax probabilities.
+
+    Parameters
+    ----------
+    examples : Examples
+        All examples.
+    rows : int ndarray, shape (m,)
+        The predicted ones.
+    logits : float ndarray, shape (m,) or (m, K)
+        Their logits.
+
+    Returns
+    -------
+    DataFrame
+        example_id, object_id, ra_deg, dec_deg, redshift, split, kind, label, weight,
+        probability_<class> for each class, then the examples' other columns.
+    """
+    names = ("example_id", "object_id", "ra_deg", "dec_deg", "redshift", "split", "kind",
+             "label", "weight")  # fmt: skip
+    columns = {name: getattr(examples, name)[rows] for name in names}
+    probability = class_probabilities(logits)
+    columns |= {f"probability_{n}": probability[:, k] for k, n in enumerate(examples.classes)}
+    extras = {n: v[rows] for n, v in examples.columns.items() if n not in columns}
+    return pd.DataFrame(columns | extras)
+
+
+def card_of(
+    prepared: Prepared,
+    rates: Sequence[float],
+    history: Sequence[dict[str, float]],
+    predictions: pd.DataFrame,
+    calibration: dict[str, Any] | None,
+    data_sha256: str,
+) -> dict[str, Any]:
+    """Describe a training in a model card, to which `save_model` adds network and weights.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What was trained, on which examples.
+    rates : sequence of float
+        Peak learning rate of each stage.
+    history : sequence of dict
+        All epochs.
+    predictions : DataFrame
+        Of validation and test examples.
+    calibration : dict or None
+        Fitted on the validation examples.
+    data_sha256 : str
+        Checksum of the examples.
+    """
+    task = prepared.task
+    examples, settings = task.examples, task.settings
+    stage_rows = []
+    for stage, rate in zip(stages(settings), rates, strict=True):
+        rows = [row for row in history if row["stage"] == stage.number]
+        best = max(rows, key=lambda row: score(row, settings))
+        stage_rows.append(
+            {
+                "trainable": stage.trainable,
+                "optimiser": stage.optimiser,
+                "learning_rate": rate,
+                "epochs": len(rows),
+                "best_epoch": int(best["epoch"]),
+            }
+        )
+    start = None
+    if prepared.copied is not None:
+        start = {
+            "weights_sha256": start_weights(task),
+            "copied": len(prepared.copied.copied),
+            "adapted": sorted(prepared.copied.adapted),
+            "new": dict(sorted(prepared.copied.new.items())),
+        }
+    metrics = {}
+    for split, part in predictions.groupby("split", sort=True):
+        found = prediction_metrics(part, examples.classes, bootstrap=0)
+        metrics[split] = {k: v for k, v in found.items() if isinstance(v, int | float)}
+    return {
+        "views": [
+            {
+                "survey": view.name,
+                "bands": list(view.bands),
+                "pixel_scale_arcsec": view.pixel_scale_arcsec,
+                "unit": view.unit,
+                "normalisation": normalisation.to_json(),
+            }
+            for view, normalisation in zip(examples.views, prepared.normalisations, strict=True)
+        ],
+        "classes": list(examples.classes),
+        "calibration": calibration,
+        "average_turns": settings.average_turns,
+        "label": "probabilities of the classes of the object at the window's centre, for the "
+        "class balance of the training examples",
+        "training": {
+            "settings": settings.model_dump(mode="json"),
+            "data_sha256": data_sha256,
+            "examples": examples.counts(),
+            "learning_rate": rates[0],
+            "stages": stage_rows,
+            "best_epoch": stage_rows[-1]["best_epoch"],
+            "epochs": len(history),
+            "device": prepared.crops.device.type,
+            "start_from": start,
+        },
+        "seed": settings.seed,
+        "metrics": metrics,
+        "versions": versions(),
+    }
 
 
 def write_model(folder: Path, result: TrainResult, *, bootstrap: int = 1000) -> dict[str, Any]:
-    """Write a model with all about it; return its card.
+    """Write a model with its history, measures, predictions and plots; return its card.
 
     Parameters
     ----------
@@ -36,16 +225,17 @@ def write_model(folder: Path, result: TrainResult, *, bootstrap: int = 1000) -> 
     metrics = metrics_of(result, bootstrap)
     write_json(folder / "metrics.json", metrics)
     write_table(folder / "predictions.parquet", result.predictions)
-    _draw(folder, result, metrics)
+    _plot(folder, result, metrics)
     return save_model(folder, result.network, result.card)
 
 
 def metrics_of(result: TrainResult, bootstrap: int = 1000) -> dict[str, Any]:
-    """Return the measures of each split, as the network's own and as calibrated probabilities.
+    """Measure each split, with the network's own probabilities and with calibrated ones.
 
     Returns
     -------
     dict
+    from clusterscan.measure.calibration import fit_temperature
         By split: `clusterscan.measure.scores`, with ``recall_by_redshift`` of the positives
         where they have redshifts, and under ``calibrated`` the measures of whether
         probabilities mean what they say, after calibration.
@@ -67,32 +257,26 @@ def metrics_of(result: TrainResult, bootstrap: int = 1000) -> dict[str, Any]:
     return out
 
 
-def _draw(folder: Path, result: TrainResult, metrics: dict[str, Any]) -> None:
+def _plot(folder: Path, result: TrainResult, metrics: dict[str, Any]) -> None:
     classes, training = result.card["classes"], result.card["training"]
     plots.plot_history(result.history, folder / "history.png", best_epoch=training["best_epoch"])
-    if any(result.range_curves):
-        tested = [
-            {**asdict(curve), "stage": _name(stage, len(training["stages"]))}
-            for curve, stage in zip(result.range_curves, training["stages"], strict=True)
-            if curve is not None
-        ]
+    tested = []
+    for curve, stage in zip(result.range_curves, training["stages"], strict=True):
+        if curve is not None:
+            alone = len(training["stages"]) == 1
+            title = "" if alone else f"{stage['trainable']}, {stage['optimiser']}"
+            tested.append({**asdict(curve), "stage": title})
+    if tested:
         plots.plot_range_test(tested, folder / "range_test.png")
     plots.plot_roc_and_precision(metrics, folder / "roc_precision.png")
-    for split, part in _by_split(result.predictions)[:1]:  # 'test' where there is one
-        named = {"network": metrics[split], "calibrated": metrics[split]["calibrated"]}
-        plots.plot_reliability(named, folder / f"reliability_{split}.png")
-        plots.plot_confusion(metrics[split], folder / f"confusion_{split}.png")
-        plots.plot_probabilities(
-            part["label"].to_numpy(),
-            class_probability(part, classes),
-            classes,
-            folder / f"probabilities_{split}.png",
-        )
-
-
-def _name(stage: dict[str, Any], count: int) -> str:
-    return "" if count == 1 else f"{stage['trainable']}, {stage['optimiser']}"
-
-
-def _by_split(predictions: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(str(split), part) for split, part in predictions.groupby("split", sort=True)]
+    # The first split by name: 'test' if there is one, else 'validation'.
+    split, part = next(iter(result.predictions.groupby("split", sort=True)))
+    named = {"network": metrics[split], "calibrated": metrics[split]["calibrated"]}
+    plots.plot_reliability(named, folder / f"reliability_{split}.png")
+    plots.plot_confusion(metrics[split], folder / f"confusion_{split}.png")
+    plots.plot_probabilities(
+        part["label"].to_numpy(),
+        class_probability(part, classes),
+        classes,
+        folder / f"probabilities_{split}.png",
+    )

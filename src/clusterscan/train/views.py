@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from clusterscan.core.errors import ProductError
-from clusterscan.train.examples import Examples, View
-from clusterscan.train.soundness import check
+from clusterscan.train.examples import ARRAYS, Examples, View, check
 
 log = logging.getLogger(__name__)
-
-_ARRAYS = tuple(f.name for f in fields(Examples) if f.name not in ("views", "classes", "columns"))
 
 
 def join_views(surveys: Mapping[str, Examples]) -> Examples:
@@ -50,7 +47,7 @@ def join_views(surveys: Mapping[str, Examples]) -> Examples:
     ]
     arrays: dict[str, Any] = {
         key: np.concatenate([getattr(p, key)[r] for p, r in zip(parts, rows_of, strict=True)])
-        for key in _ARRAYS
+        for key in ARRAYS
     }
     views = tuple(_spread(name, part, list(first_part)) for name, part in surveys.items())
     columns = _joined_columns(parts, rows_of)
@@ -102,7 +99,7 @@ def take(examples: Examples, rows: np.ndarray) -> Examples:
         replace(view, images=view.images[rows], present=view.present[rows])
         for view in examples.views
     )
-    arrays = {key: getattr(examples, key)[rows] for key in _ARRAYS}
+    arrays = {key: getattr(examples, key)[rows] for key in ARRAYS}
     columns = {name: values[rows] for name, values in examples.columns.items()}
     return replace(examples, views=views, columns=columns, **arrays)
 

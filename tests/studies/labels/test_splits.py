@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, ProductError
-from clusterscan.sample.audit import assert_no_leakage, find_leakage
-from clusterscan.sample.joins import join_objects, sdss_field
+from clusterscan.sample.leakage import assert_no_leakage, find_leakage, join_objects, sdss_field
 from clusterscan_studies.folds import (
     fold_numbers,
     keeps_clear,

@@ -13,9 +13,8 @@ from tests.classify.conftest import fits_bytes
 from tests.studies.labels.conftest import picture
 
 from clusterscan.core.errors import CatalogueError, ImageError, ProductError, SourceError
-from clusterscan.sample.audit import find_leakage
-from clusterscan.sample.joins import sdss_field
-from clusterscan.sample.stamp_fit import StampTooSmallError, _area_means, fit_stamp
+from clusterscan.sample.crops import StampTooSmallError, _area_means, fit_stamp
+from clusterscan.sample.leakage import find_leakage, sdss_field
 from clusterscan.train.dataset import read_examples as read_for_training
 from clusterscan_studies.config.stamp_data import StampDataset
 from clusterscan_studies.labels.table import read_label_table

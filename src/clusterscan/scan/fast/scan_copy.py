@@ -22,9 +22,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clusterscan.config.networks import RESNETS, resnet_strides
 from clusterscan.networks.device import channels_last, compiled
-from clusterscan.networks.local_pooling import LocalSqueezeExcite
 from clusterscan.networks.network import Network, ScanNetwork
-from clusterscan.networks.receptive_field import watch
+from clusterscan.networks.receptive_field import LocalSqueezeExcite, watch
 from clusterscan.scan.fast.memory import give_back_above
 from clusterscan.scan.fast.strips import in_strips
 

@@ -16,9 +16,13 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from clusterscan.networks.local_pooling import LocalSqueezeExcite
 from clusterscan.networks.network import Network, ScanNetwork
-from clusterscan.networks.receptive_field import bytes_per_px, half_kernel, reach_px
+from clusterscan.networks.receptive_field import (
+    LocalSqueezeExcite,
+    bytes_per_px,
+    half_kernel,
+    reach_px,
+)
 
 # Layers that see farther than this are not computed in strips [px]: the rows that strips share
 # would cost more than the larger chunk saves.
