@@ -26,7 +26,7 @@ from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.networks.device import choose_device, fixed_threads
 from clusterscan.networks.torchvision_repair import repair
 from clusterscan.train.batches import Batch
-from clusterscan.train.dataset import Examples, View
+from clusterscan.train.examples import Examples, View
 from clusterscan.train.loop import deterministic
 from clusterscan.train.losses import cross_entropy
 from clusterscan.train.prepare import Prepared, make_task, prepare

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clusterscan.train.dataset import Examples, View
+from clusterscan.train.examples import Examples, View
 
 SPLITS = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 2)
 

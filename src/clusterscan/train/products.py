@@ -270,7 +270,8 @@ def _plot(folder: Path, result: TrainResult, metrics: dict[str, Any]) -> None:
         plots.plot_range_test(tested, folder / "range_test.png")
     plots.plot_roc_and_precision(metrics, folder / "roc_precision.png")
     # The first split by name: 'test' if there is one, else 'validation'.
-    split, part = next(iter(result.predictions.groupby("split", sort=True)))
+    part = next(part for _, part in result.predictions.groupby("split", sort=True))
+    split = str(part["split"].iloc[0])
     named = {"network": metrics[split], "calibrated": metrics[split]["calibrated"]}
     plots.plot_reliability(named, folder / f"reliability_{split}.png")
     plots.plot_confusion(metrics[split], folder / f"confusion_{split}.png")

@@ -17,7 +17,7 @@ from clusterscan.config.model import Config
 from clusterscan.config.scan import ScanSettings
 from clusterscan.core import sky
 from clusterscan.formats.tile_image import TileImage, read_tile
-from clusterscan.train.dataset import Examples
+from clusterscan.train.examples import Examples
 from clusterscan_studies.config.extras import ProbabilityMapSettings
 
 KINDS = {"known": "clusters", "random": "random", "star": "stars"}

@@ -15,7 +15,7 @@ from tests.studies.labels.conftest import picture
 from clusterscan.core.errors import CatalogueError, ImageError, ProductError, SourceError
 from clusterscan.sample.crops import StampTooSmallError, _area_means, fit_stamp
 from clusterscan.sample.leakage import find_leakage, sdss_field
-from clusterscan.train.dataset import read_examples as read_for_training
+from clusterscan.train.examples import read_examples as read_for_training
 from clusterscan_studies.config.stamp_data import StampDataset
 from clusterscan_studies.labels.table import read_label_table
 from clusterscan_studies.stamp_dataset import give_parts, make_dataset
