@@ -50,10 +50,10 @@ from clusterscan.fetch.registry import open_source
 from clusterscan.fetch.source import ImageSpec, tokens_by_tile
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.formats.raw_image import RawImage, read_raw, write_raw
-from clusterscan.preprocess.binning import bin_wcs
-from clusterscan.preprocess.masks import TileMasks
-from clusterscan.preprocess.regions import COLUMNS, empty_regions
+from clusterscan.preprocess.mask_regions import COLUMNS, empty_regions
+from clusterscan.preprocess.reduction import bin_wcs
 from clusterscan.preprocess.stage import preprocess_file
+from clusterscan.preprocess.tile_masks import TileMasks
 
 BANDS, UNIT, SCALE_ARCSEC, BINNING = ("W1", "W2"), "nanomaggy", 2.75, 2
 SETTINGS = PreprocessSettings(binning=BINNING, combine="sum", background={"kind": "median"})

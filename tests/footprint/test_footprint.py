@@ -96,9 +96,9 @@ def test_a_mask_without_anything_inside_is_an_error_and_so_is_no_mask(tmp_path):
     with pytest.raises(SourceError, match="leaves no tile; no value above 2 was seen"):
         footprint_tiles(mask(tmp_path / "mask.fits", above=2.0), 5)
     (tmp_path / "text.fits").write_text("no")
-    with pytest.raises(SourceError, match="no mask"):
+    with pytest.raises(SourceError, match="not a mask"):
         footprint_tiles(mask(tmp_path / "text.fits"), 5)
-    with pytest.raises(SourceError, match="no MOC"):
+    with pytest.raises(SourceError, match="not a MOC"):
         footprint_tiles(MocFile(kind="moc", path=str(tmp_path / "text.fits")), 5)
 
 
@@ -160,9 +160,9 @@ def test_an_overlap_is_what_all_share(tmp_path):
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ({"NSIDE": 12}, "NSIDE = 12 is no power of two"),
+        ({"NSIDE": 12}, "NSIDE = 12 is not a power of two"),
         ({"ORDERING": "FOO"}, "ORDERING = 'FOO'.*write NESTED or RING"),
-        ({"COORDSYS": " "}, "does not say its frame; give the setting frame"),
+        ({"COORDSYS": " "}, "does not state its frame; give the setting frame"),
     ],
 )
 def test_a_healpix_mask_that_cannot_be_placed_says_what_to_mend(tmp_path, header, words):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from clusterscan.preprocess.background import highpass, medians
+from clusterscan.preprocess.reduction import highpass, medians
 
 FWHM = 20.0
 SIGMA = FWHM / np.sqrt(8 * np.log(2))

@@ -6,7 +6,7 @@ import pytest
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.mask_planes import BRIGHT_STAR, NO_COVERAGE, SATURATED
-from clusterscan.preprocess.binning import bin_image, bin_mask, bin_wcs
+from clusterscan.preprocess.reduction import bin_image, bin_mask, bin_wcs
 
 
 def test_the_mean_of_covered_pixels_is_kept_and_the_sum_of_counts():

@@ -10,8 +10,7 @@ from clusterscan.fetch.source import ImageSpec
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 from clusterscan.formats.tile_image import read_tile
-from clusterscan.preprocess.binning import bin_image, bin_ivar
-from clusterscan.preprocess.depth import depth_table
+from clusterscan.preprocess.reduction import bin_image, bin_ivar, depth_table
 from clusterscan.preprocess.stage import preprocess_file
 
 
@@ -52,7 +51,7 @@ def tiles(tmp_path):
         write_raw(raw, RawImage(image, mask, wcs, "uK", ivar), ("a", "b"), tile)
         shard = tmp_path / f"tile-{tile}.fits"
         outcome = preprocess_file(raw, shard, settings, spec)
-        records.append(TileRecord(tile, "ok", "f", str(shard), 1, "s", counts=outcome.counts))
+        records.append(TileRecord(tile, "ok", "f", shard.name, 1, "s", counts=outcome.counts))
     records.append(TileRecord(3003, "no_coverage", "f", reason="nothing"))
     manifest = BlockManifest("preprocess", 1, "test", 3, 46, 6, tuple(records))
     manifest.write(tmp_path / "m.json")

@@ -20,12 +20,17 @@ from clusterscan.formats.healpix_map import HealpixMap
 from clusterscan.formats.mask_planes import BAD_PLANES
 from clusterscan.formats.raw_image import RawImage, write_raw
 from clusterscan.formats.tile_image import read_tile
-from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import digest, masked_pixels
-from clusterscan.preprocess.mask_tables import radius_arcmin, regions_of
-from clusterscan.preprocess.masks import MapHere, TileMasks
-from clusterscan.preprocess.regions import COLUMNS, draw, touching
+from clusterscan.preprocess.mask_regions import (
+    COLUMNS,
+    Directions,
+    draw,
+    radius_arcmin,
+    regions_of,
+    touching,
+)
 from clusterscan.preprocess.stage import preprocess_file, preprocess_tile
+from clusterscan.preprocess.tile_masks import MapHere, TileMasks
 
 ORDER, SCALE = 6, 60.0
 PLACES = [(359.999, 0.01), (0.0, 90.0), (211.0, -89.9), (83.0, 45.0), (45.0, -60.0)]
@@ -284,8 +289,8 @@ def test_a_mask_file_that_says_nothing_of_a_tile_has_no_digest(tmp_path):
     assert digest(far, tmp_path / "m.fits", wcs, shape) == ""
     with pytest.raises(ValidationError, match="is not possible with format moc"):
         map_mask("m.fits", format="moc", bad="below")
-    (tmp_path / "no.fits").write_bytes(b"no MOC")
-    with pytest.raises(SourceError, match="no MOC"):
+    (tmp_path / "no.fits").write_bytes(b"not a MOC")
+    with pytest.raises(SourceError, match="not a MOC"):
         digest(far, tmp_path / "no.fits", wcs, shape)
 
 

@@ -11,9 +11,9 @@ from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
 from clusterscan.fetch.simulated import Simulated
 from clusterscan.fetch.source import ImageSpec
-from clusterscan.preprocess.mask_tables import regions_of
-from clusterscan.preprocess.masks import TileMasks
+from clusterscan.preprocess.mask_regions import regions_of
 from clusterscan.preprocess.stage import preprocess_tile
+from clusterscan.preprocess.tile_masks import TileMasks
 from clusterscan.scan.validity import reasons
 from clusterscan.simulate.sky_cells import GENERATION_ORDER
 from clusterscan.simulate.stars import bright_stars_of_cell

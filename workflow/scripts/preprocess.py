@@ -12,8 +12,8 @@ from clusterscan.core.records import TileRecord, records_of
 from clusterscan.fetch.source import ImageSpec
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
 from clusterscan.flow.job import block_arguments, run_stage
-from clusterscan.preprocess.mask_lists import MaskList, read_mask_list
 from clusterscan.preprocess.stage import preprocess_file
+from clusterscan.preprocess.tile_masks import MaskList, read_mask_list
 
 
 def preprocess_tile(

@@ -20,8 +20,13 @@ from clusterscan.config.image_sources import ArchiveBand
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.image_files import open_whole
-from clusterscan.formats.celestial_wcs import celestial_wcs
-from clusterscan.formats.fits_window import Window, read_window, window_of, window_wcs
+from clusterscan.formats.fits_images import (
+    Window,
+    celestial_wcs,
+    read_window,
+    window_of,
+    window_wcs,
+)
 from clusterscan.formats.mask_planes import PLANES
 
 Frame = tuple[WCS, tuple[int, int]]

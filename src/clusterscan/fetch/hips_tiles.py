@@ -30,7 +30,7 @@ from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.coadd import Cut, Resampling, coadd
 from clusterscan.fetch.download.checks import ContentError, Head, check_fits
-from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_images import celestial_wcs
 
 _BLOCK = 2880
 

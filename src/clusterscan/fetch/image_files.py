@@ -20,7 +20,7 @@ from clusterscan.core.atomic import write_json_if_changed
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.fetch.download.checks import ContentError, check_fits
-from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_images import celestial_wcs
 
 _SMALL_DEG = 20.0
 _EDGE_POINTS = 17

@@ -22,7 +22,7 @@ from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.fetch.source import ImageSpec, SourceObject
 from clusterscan.flow.blocks import TileOutcome
-from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_images import celestial_wcs
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 

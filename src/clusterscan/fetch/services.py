@@ -28,7 +28,7 @@ from clusterscan.fetch.hips import parse_properties
 from clusterscan.fetch.hips_tiles import cells_of_image
 from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome
-from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_images import celestial_wcs
 
 
 @dataclass(frozen=True)

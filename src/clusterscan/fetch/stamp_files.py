@@ -454,7 +454,7 @@ def _on_the_sky(
     from astropy.wcs import WCS
     from astropy.wcs.utils import pixel_to_skycoord, proj_plane_pixel_scales
 
-    from clusterscan.formats.celestial_wcs import celestial_wcs
+    from clusterscan.formats.fits_images import celestial_wcs
 
     try:
         with _WARNINGS, warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A mask of the sky in a file, looked up at positions: an image, or a HEALPix map."""
+"""Look up a sky mask at positions; the mask is an image or a HEALPix map."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from astropy.wcs import WCS
 from clusterscan.config.searched_sky import MaskFile
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.formats.celestial_wcs import celestial_wcs
-from clusterscan.formats.fits_window import column_period
+from clusterscan.formats.fits_images import celestial_wcs, column_period
 from clusterscan.formats.healpix_map import HealpixMap
 
 REACH_ORDER = 3
-_GRID = 65  # at most 5.5 degrees apart, less than the cells' 7.3
+_GRID = 65  # points at most 5.5 degrees apart, less than the cells' 7.3 degrees
 
 Inside = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Of (ra_deg, dec_deg), ICRS, shape (n,): whether each position is inside, bool."""
+"""Function of (ra_deg, dec_deg), ICRS, shape (n,): True for each position inside the mask."""
 
 
 def open_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
-    """Return a mask's lookup, and the cells of `REACH_ORDER` outside of which nothing is inside.
+    """Return a mask's lookup, and the cells of `REACH_ORDER` that contain all of it.
 
     Raises
     ------
     SourceError
-        If the file holds no such mask.
+        If the file is not such a mask.
     """
     if _is_healpix(path, mask.extension):
         return _healpix_mask(mask, path), np.arange(12 * 4**REACH_ORDER)
@@ -43,14 +42,14 @@ def _is_healpix(path: Path, extension: str | int | None) -> bool:
             chosen = [hdus[extension]] if extension is not None else hdus
             return any(hdu.header.get("NSIDE") is not None for hdu in chosen)
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise SourceError(f"{path}: no mask ({error}); correct sky.footprint") from error
+        raise SourceError(f"{path}: not a mask ({error}); correct sky.footprint") from error
 
 
 def _healpix_mask(mask: MaskFile, path: Path) -> Inside:
     healpix = HealpixMap(path, mask.extension, mask.column, mask.frame)
 
     def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-        """Whether the pixel that holds a position is above the threshold; NaN is not."""
+        """Return True where the pixel at a position is above the threshold; False for NaN."""
         values, _ = healpix.at(SkyCoord(ra_deg, dec_deg, unit="deg"), nearest=True)
         with np.errstate(invalid="ignore"):
             return values > mask.above
@@ -73,7 +72,7 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
     period = column_period(wcs)
 
     def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-        """Whether the pixel that holds a position is above the threshold; off the image: no."""
+        """Return True where the pixel at a position is above the threshold; False off the image."""
         x, y = wcs.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg"))
         if period is not None:
             x = (x + 0.5) % period - 0.5
@@ -88,7 +87,7 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
 
 
 def _reach(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
-    """Return the cells that an image may reach into: those on it and all around them."""
+    """Return the cells that an image may overlap: those of its grid points, and all around them."""
     y, x = np.meshgrid(*(np.linspace(-0.5, side - 0.5, _GRID) for side in shape), indexing="ij")
     there = wcs.pixel_to_world(x.ravel(), y.ravel()).icrs
     ra, dec = there.ra.deg, there.dec.deg

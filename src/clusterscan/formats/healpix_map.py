@@ -1,13 +1,15 @@
-"""A HEALPix map in a FITS table, of which only the pixels needed are kept in memory.
+"""HEALPix maps in FITS tables, of which only the required pixels are read.
 
-Maps of the whole sky list the value of every pixel in order (``INDXSCHM = IMPLICIT``), those of a
-part of it (``EXPLICIT``) each pixel's number beside its value, in any order.
+Maps of the whole sky list the value of every pixel in order (``INDXSCHM = IMPLICIT``). Maps of a
+part of the sky (``EXPLICIT``) list each pixel's number beside its value, in any order.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,13 +23,24 @@ from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 
 UNSEEN = -1.6375e30
-"""The value by which HEALPix maps mark pixels without data."""
+"""Value of pixels without data in HEALPix maps."""
 
 _PART_ROWS = 1 << 18
 _KNOWN_SPANS: dict[tuple[str, int, int, int], tuple[np.ndarray, np.ndarray]] = {}
 _NUMBER_NAMES = frozenset({"PIXEL", "PIX", "HPXINDEX", "HEALPIX", "IPIX"})
 _LOGICAL = re.compile(r"\d*L")
 _FRAMES = {"G": "galactic", "C": "icrs", "Q": "icrs"}
+
+
+@dataclass(frozen=True)
+class HealpixPart:
+    """Some pixels of a HEALPix map: sorted indices, their values (NaN: none), and its system."""
+
+    pixels: np.ndarray
+    values: np.ndarray
+    nside: int
+    frame: str
+    nested: bool
 
 
 @dataclass(frozen=True)
@@ -39,13 +52,13 @@ class HealpixMap:
     path : Path
         The file.
     extension : str, int or None
-        The table; None: the first.
+        The table; None: the first one.
     column : str, optional
-        The column; None: the first.
+        The column; None: the first one.
     frame : {"icrs", "galactic"}, optional
-        None: as the header's COORDSYS says.
+        None: from the header's COORDSYS.
     nested : bool, optional
-        None: as the header's ORDERING says.
+        None: from the header's ORDERING.
     """
 
     path: Path
@@ -57,28 +70,28 @@ class HealpixMap:
     def read(
         self, wcs: WCS, shape: tuple[int, int], *, nearest: bool, no_data: float | None = None
     ) -> tuple[np.ndarray, str]:
-        """Return the map on a frame, and its unit.
+        """Read the map on a frame.
 
         Parameters
         ----------
         wcs, shape : WCS, (ny, nx)
             The frame.
         nearest : bool
-            The pixel under each position; else HEALPix' bilinear interpolation of four.
+            Take the pixel under each position; else interpolate between four (bilinear).
         no_data : float, optional
-            A value that means no data, besides NaN and `UNSEEN`.
+            Value that means no data, besides NaN and `UNSEEN`.
 
         Returns
         -------
         values : float32 ndarray, shape (ny, nx)
-            NaN where one of the pixels needed has no data.
+            NaN where one of the required pixels has no data.
         unit : str
-            Of the header; empty where there is none.
+            Unit from the header; empty if there is none.
 
         Raises
         ------
         SourceError
-            If the file is no such map, or does not say its frame or ordering.
+            If the file is not such a map, or does not state its frame or ordering.
         """
         y, x = np.indices(shape)
         where = wcs.pixel_to_world(x.ravel(), y.ravel())
@@ -88,36 +101,78 @@ class HealpixMap:
     def at(
         self, where: SkyCoord, *, nearest: bool, no_data: float | None = None
     ) -> tuple[np.ndarray, str]:
-        """Return the map at positions, float32, NaN where there are no data, and its unit.
+        """Read the map at positions: float32 values, NaN where there are no data, and the unit.
 
         Raises
         ------
         SourceError
-            As `read`.
+            As in `read`.
         """
-        try:
-            with fits.open(self.path, memmap=True) as hdus:
-                hdu = self._table(hdus)
-                nside, explicit = self._layout(hdu.header)
-                numbers = _numbers_column(hdu, self.path) if explicit else None
-                column = self._column(hdu, numbers)
-                pixels, weights = self._pixels(where, hdu.header, nside, nearest=nearest)
-                values_of = _raw_column(hdu, column, self.path)
-                if numbers is None:
-                    values = _gather(values_of, pixels, self.path)
-                else:
-                    listed = _raw_column(hdu, numbers, self.path)
-                    values = _gather_listed(listed, values_of, pixels, self.path)
-                values = of_logical(values, hdu.columns[column].format)
-                unit = str(hdu.columns[column].unit or "")
-        except (OSError, ValueError, TypeError) as error:
-            raise SourceError(f"{self.path}: no HEALPix map ({error}); restore the file") from error
-        values[(values < 0.99 * UNSEEN) & (values > 1.01 * UNSEEN)] = np.nan
+        with self._opened() as hdu:
+            nside, explicit = self._layout(hdu.header)
+            numbers = _numbers_column(hdu, self.path) if explicit else None
+            column = self._column(hdu, numbers)
+            frame, nested = self._system(hdu.header)
+            there = where.transform_to(frame).spherical
+            pixels, weights = sky.healpix_weights(
+                there.lon.deg, there.lat.deg, nside, nested=nested, nearest=nearest
+            )
+            values_of = _raw_column(hdu, column, self.path)
+            if numbers is None:
+                values = _gather(values_of, pixels, self.path)
+            else:
+                listed = _raw_column(hdu, numbers, self.path)
+                values = _gather_listed(listed, values_of, pixels, self.path)
+            values = of_logical(values, hdu.columns[column].format)
+            unit = str(hdu.columns[column].unit or "")
+        _drop_unseen(values)
         if no_data is not None:
             values[values == np.float32(no_data)] = np.nan
         return (values * weights).sum(axis=0).astype(np.float32), unit
 
-    def _table(self, hdus: fits.HDUList):
+    def around(self, ra_deg: float, dec_deg: float, radius_deg: float) -> HealpixPart:
+        """Read the pixels of a map of the whole sky that touch a cone (ICRS).
+
+        Raises
+        ------
+        SourceError
+            As in `read`; also if the map covers a part of the sky only.
+        """
+        with self._opened() as hdu:
+            nside, explicit = self._layout(hdu.header)
+            if explicit:
+                raise SourceError(
+                    f"{self.path}: a map of part of the sky; give one of the whole sky, or give "
+                    "the part as a MOC"
+                )
+            frame, nested = self._system(hdu.header)
+            column = self._column(hdu, None)
+            there = SkyCoord(ra_deg, dec_deg, unit="deg").transform_to(frame).spherical
+            pixels = sky.pixels_in_cone(
+                there.lon.deg, there.lat.deg, radius_deg, nside, nested=nested
+            )
+            raw = _raw_column(hdu, column, self.path)
+            if raw.size != 12 * nside**2:
+                raise SourceError(
+                    f"{self.path}: {raw.size} pixels, but NSIDE = {nside} requires {12 * nside**2}"
+                )
+            values = _gather(raw, pixels, self.path)
+            values = of_logical(values, hdu.columns[column].format)
+        _drop_unseen(values)
+        return HealpixPart(pixels, values, nside, frame, nested)
+
+    @contextmanager
+    def _opened(self) -> Iterator[fits.BinTableHDU]:
+        """Open the table; whatever astropy raises about the file becomes a SourceError."""
+        try:
+            with fits.open(self.path, memmap=True) as hdus:
+                yield self._table(hdus)
+        except (OSError, ValueError, TypeError) as error:
+            raise SourceError(
+                f"{self.path}: not a HEALPix map ({error}); restore the file"
+            ) from error
+
+    def _table(self, hdus: fits.HDUList) -> fits.BinTableHDU:
         try:
             if self.extension is not None:
                 hdu = hdus[self.extension]
@@ -126,9 +181,8 @@ class HealpixMap:
                 return hdu
             return next(hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU))
         except (KeyError, IndexError, StopIteration) as error:
-            said = "" if self.extension is None else self.extension
-            raise SourceError(f"{self.path}: no table {said}; correct extension") \
-                from error  # fmt: skip
+            name = "" if self.extension is None else self.extension
+            raise SourceError(f"{self.path}: no table {name}; correct extension") from error
 
     def _column(self, hdu: fits.BinTableHDU, numbers: str | None) -> str:
         names = [name for name in hdu.columns.names if name != numbers]
@@ -137,18 +191,16 @@ class HealpixMap:
                 raise SourceError(f"{self.path}: no column of values beside {numbers}")
             return names[0]
         if self.column not in names:
-            raise SourceError(
-                f"{self.path}: no column {self.column!r}; it holds {', '.join(names)}"
-            )
+            raise SourceError(f"{self.path}: no column {self.column!r}; it has {', '.join(names)}")
         return self.column
 
     def _layout(self, header: fits.Header) -> tuple[int, bool]:
-        """Return nside, and whether pixels are listed by number."""
+        """Return nside, and True if pixels are listed by number."""
         nside = header.get("NSIDE")
         if not isinstance(nside, int) or nside < 1 or nside & (nside - 1):
             raise SourceError(
-                f"{self.path}: NSIDE = {nside!r} is no power of two, as HEALPix maps read here "
-                "have; write the map anew at one that is"
+                f"{self.path}: NSIDE = {nside!r} is not a power of two; only such HEALPix maps "
+                "can be read"
             )
         scheme = str(header.get("INDXSCHM", "IMPLICIT")).strip().upper()
         if scheme not in ("IMPLICIT", "EXPLICIT"):
@@ -157,35 +209,39 @@ class HealpixMap:
             )
         return nside, scheme == "EXPLICIT"
 
-    def _pixels(
-        self, where: SkyCoord, header: fits.Header, nside: int, *, nearest: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _system(self, header: fits.Header) -> tuple[str, bool]:
+        """Return the frame, and True for NESTED ordering."""
+        # COORDSYS is written as "G", "GALACTIC", "C", "celestial", ...: its first letter counts.
         frame = self.frame or _FRAMES.get(str(header.get("COORDSYS", "")).strip()[:1].upper())
         if frame is None:
-            raise SourceError(f"{self.path}: does not say its frame; give the setting frame")
+            raise SourceError(f"{self.path}: does not state its frame; give the setting frame")
         nested = self.nested
         if nested is None:
-            said = str(header.get("ORDERING", "")).strip().upper()
-            if said not in ("NESTED", "NEST", "RING"):
+            ordering = str(header.get("ORDERING", "")).strip().upper()
+            if ordering not in ("NESTED", "NEST", "RING"):
                 raise SourceError(
-                    f"{self.path}: does not say its ordering (ORDERING = {said!r}); give "
-                    "source.ordering, or write NESTED or RING into the header of a mask"
+                    f"{self.path}: does not state its ordering (ORDERING = {ordering!r}); give the "
+                    "setting ordering, or write NESTED or RING into the header"
                 )
-            nested = said != "RING"
-        there = where.transform_to(frame).spherical
-        lon, lat = there.lon.deg, there.lat.deg
-        return sky.healpix_weights(lon, lat, nside, nested=nested, nearest=nearest)
+            nested = ordering != "RING"
+        return frame, nested
+
+
+def _drop_unseen(values: np.ndarray) -> None:
+    # Compared with a tolerance: float32 and float64 maps round UNSEEN differently.
+    values[(values < 0.99 * UNSEEN) & (values > 1.01 * UNSEEN)] = np.nan
 
 
 def of_logical(values: np.ndarray, form: str) -> np.ndarray:
-    """Return 1 and 0 for the letters T and F of a logical column, NaN for others.
+    """Convert the letters T and F of a logical column to 1 and 0, others to NaN.
 
-    healpy writes a mask of bool so. Values of columns in any other format are returned as they are.
+    healpy writes boolean masks like this. Values of columns in other formats are returned
+    unchanged.
 
     Parameters
     ----------
     values : float ndarray
-        As they lie in the file.
+        As they are in the file.
     form : str
         The column's TFORM.
     """
@@ -195,10 +251,10 @@ def of_logical(values: np.ndarray, form: str) -> np.ndarray:
 
 
 def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Return values of pixels, float64, of the shape of ``pixels``; each is read once."""
+    """Return the values of pixels, float64, with the shape of ``pixels``; each is read once."""
     wide = int(np.prod(raw.shape[1:], dtype=int))
     if pixels.max() >= raw.shape[0] * wide:
-        raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE asks for")
+        raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE requires")
     needed, place = np.unique(pixels, return_inverse=True)
     rows, offsets = np.divmod(needed, wide)
     values = raw[rows] if raw.ndim == 1 else raw.reshape(raw.shape[0], wide)[rows, offsets]
@@ -208,17 +264,18 @@ def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
 def _gather_listed(
     listed: np.ndarray, raw: np.ndarray, pixels: np.ndarray, path: Path
 ) -> np.ndarray:
-    """Return values of pixels as `_gather` does, of a table that lists its pixels' numbers.
+    """Return the values of pixels, like `_gather`, for a table that lists pixel numbers.
 
-    Pixels that are not listed are NaN. The table is read in parts; of each file it is kept which
-    numbers its parts hold, so that later tiles read only those that can hold theirs.
+    Pixels that are not listed are NaN. The table is read in parts. The range of numbers in each
+    part is remembered per file, so that later tiles read only the parts that can contain their
+    pixels.
     """
     if listed.ndim != 1 or raw.ndim != 1:
-        raise SourceError(f"{path}: several pixels a row, though each should be listed by itself")
+        raise SourceError(f"{path}: several pixels per row, but an EXPLICIT map must have one")
     needed, place = np.unique(pixels, return_inverse=True)
     values = np.full(needed.size, np.nan)
     first, last = _spans(path, listed)
-    # A part is read where a needed number lies between its least and its greatest.
+    # Read a part only if a required number lies within its range.
     holds = np.searchsorted(needed, last, "right") > np.searchsorted(needed, first, "left")
     for part in np.flatnonzero(holds):
         rows = slice(part * _PART_ROWS, (part + 1) * _PART_ROWS)
@@ -230,7 +287,7 @@ def _gather_listed(
 
 
 def _spans(path: Path, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and greatest pixel number of each part of a file's rows."""
+    """Return the smallest and largest pixel number of each part of a file's rows."""
     state = path.stat()
     key = (str(path), state.st_mtime_ns, state.st_size, listed.size)
     if key not in _KNOWN_SPANS:
@@ -248,16 +305,18 @@ def _numbers_column(hdu: fits.BinTableHDU, path: Path) -> str:
             return name
     raise SourceError(
         f"{path}: INDXSCHM = EXPLICIT, but no column of pixel numbers (one of "
-        f"{', '.join(sorted(_NUMBER_NAMES))}); it holds {', '.join(hdu.columns.names)}"
+        f"{', '.join(sorted(_NUMBER_NAMES))}); it has {', '.join(hdu.columns.names)}"
     )
 
 
 def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
-    """Return a column as it lies in the file, unread."""
+    """Return a column as it is in the file, without reading it."""
     info = hdu.columns[column]
     if info.bscale not in (None, "", 1) or info.bzero not in (None, "", 0):
-        raise SourceError(f"{path}: column {column} is scaled (TSCAL, TZERO), which is not read")
-    # Not `hdu.data`: when its file is closed, astropy copies all columns into memory.
+        raise SourceError(
+            f"{path}: column {column} is scaled (TSCAL, TZERO), which is not supported"
+        )
+    # `hdu.data` is avoided because astropy copies all columns into memory when the file is closed.
     kind = hdu.columns.dtype.newbyteorder(">")
     start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
     with path.open("rb") as handle:
@@ -270,7 +329,7 @@ def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _unpacked(path: Path, mtime_ns: int, start: int, size: int) -> bytes:
-    """Return a part of a gzip file: unpacking it again for every tile would take far longer."""
+    """Return a part of a gzip file; cached, because decompressing it for every tile is slow."""
     with gzip.open(path) as handle:
         handle.seek(start)
         return handle.read(size)

@@ -1,1 +1,1 @@
-"""From raw images to calibrated tile images: binning, masks, background."""
+"""Turn raw images into calibrated tile images: binning, masks, background."""

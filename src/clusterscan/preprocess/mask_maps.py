@@ -1,8 +1,8 @@
-"""Masks of a survey in files: HEALPix maps, images in CAR, TAN or another projection, and MOCs.
+"""Masks in files: HEALPix maps, images in CAR, TAN or another projection, and MOCs.
 
-Each pixel of a tile asks the mask's pixel under its centre: nothing is interpolated. For sync a
-file's content under a tile is digested without looking at the tile's pixels, so that a changed
-file redoes the tiles under which it changed.
+Each pixel of a tile takes the value of the mask pixel under its centre; nothing is interpolated.
+For sync, the content of a file around a tile is hashed without computing the tile's pixels, so that
+a changed file redoes only the tiles under which it changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -21,23 +22,22 @@ from astropy.wcs.utils import proj_plane_pixel_area
 from clusterscan.config.preprocess import MapMask
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.formats.celestial_wcs import celestial_wcs
-from clusterscan.formats.fits_window import read_window, window_of, window_wcs
+from clusterscan.formats.fits_images import celestial_wcs, read_window, window_of, window_wcs
+from clusterscan.formats.healpix_map import HealpixMap
 from clusterscan.formats.moc import read_moc
-from clusterscan.preprocess.directions import Box, Directions
-from clusterscan.preprocess.healpix_mask import read_part
+from clusterscan.preprocess.mask_regions import Box, Directions
 
 _ROWS = 256  # rows of a tile looked at together: bounds the memory
 _FINEST = 29
 
 
 def masked_pixels(mask: MapMask, path: Path, directions: Directions) -> np.ndarray:
-    """Return which pixels of an image a mask file masks, bool, shape (ny, nx).
+    """Return True for the pixels of an image that a mask file masks, shape (ny, nx).
 
     Raises
     ------
     SourceError
-        If the file is no such mask.
+        If the file is not such a mask.
     """
     ny, nx = directions.shape
     found = np.zeros((ny, nx), bool)
@@ -49,12 +49,12 @@ def masked_pixels(mask: MapMask, path: Path, directions: Directions) -> np.ndarr
 
 
 def digest(mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]) -> str:
-    """Return a hash of what a mask file says around an image; empty where it masks nothing.
+    """Return a hash of a mask file's content around an image; empty if nothing there is masked.
 
     Raises
     ------
     SourceError
-        If the file is no such mask.
+        If the file is not such a mask.
     """
     content = _OPENED[mask.format](mask, path, wcs, shape).content()
     if content is None:
@@ -63,14 +63,14 @@ def digest(mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]) -> str:
 
 
 class _Opened(Protocol):
-    """A mask file, opened for an image: which pixels are masked, and what it says there."""
+    """A mask file, opened for one image."""
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
-        """Return which pixels of a box of the image are masked, bool, the box's shape."""
+        """Return True for the masked pixels of a box of the image, with the box's shape."""
         ...
 
     def content(self) -> bytes | None:
-        """Return what the file says around the image, to be digested; None: nothing is masked."""
+        """Return the file's content around the image, to be hashed; None: nothing is masked."""
         ...
 
 
@@ -79,22 +79,23 @@ class _Moc:
 
     def __init__(self, mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]):
         self._inside = mask.bad == "inside"
-        self._ranges = _moc_ranges(path)
+        self._ranges = np.asarray(read_moc(path).to_depth29_ranges, dtype=np.uint64)
         self._around = circle_around(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
-        """Return which pixels lie on the masked side of the map's border."""
+        """Return True for pixels on the masked side of the MOC's border."""
         cells = sky.pixels_of_vectors(directions.vectors(box), 2**_FINEST, nested=True)
         return self._holds(cells) == self._inside
 
     def content(self) -> bytes | None:
-        """Return the map's cells in a circle around the image; None where it masks none of it."""
+        """Return the MOC's cells in a circle around the image; None if it masks none of it."""
         from mocpy import MOC
 
         (ra, dec), radius = self._around
-        lon, lat = (_degrees(v) for v in (ra, dec))
+        # Cells that are small beside the circle, so that the MOC of the circle follows its border.
+        order = int(np.clip(np.ceil(np.log2(58.6 / radius)) + 5, 3, 20))
         cone = MOC.from_cone(
-            lon=lon, lat=lat, radius=_degrees(radius), max_depth=_order_for(radius)
+            lon=ra * u.deg, lat=dec * u.deg, radius=radius * u.deg, max_depth=order
         )
         here = MOC.from_depth29_ranges(_FINEST, self._ranges).intersection(cone)
         ranges = np.asarray(here.to_depth29_ranges)
@@ -111,18 +112,20 @@ class _Moc:
 
 
 class _Healpix:
-    """A HEALPix map of the whole sky, of which the part around the image is read."""
+    """A HEALPix map of the whole sky; only the part around the image is read."""
 
     def __init__(self, mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]):
         (ra, dec), radius = circle_around(wcs, shape)
-        values = read_part(mask, path, ra, dec, radius)
-        self._frame, self._nside, self._nested = values.frame, values.nside, values.nested
-        self._pixels = values.pixels
-        self._bad = _beyond(values.values, mask)
+        nested = None if mask.ordering is None else mask.ordering == "nested"
+        healpix = HealpixMap(path, mask.extension, mask.column, mask.frame, nested)
+        part = healpix.around(ra, dec, radius)
+        self._frame, self._nside, self._nested = part.frame, part.nside, part.nested
+        self._pixels = part.pixels
+        self._bad = _beyond(part.values, mask)
         self._directions = Directions(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
-        """Return which pixels have a masked HEALPix pixel under their centre."""
+        """Return True for pixels whose centre lies in a masked HEALPix pixel."""
         v = directions.vectors(box)
         if self._frame == "galactic":
             v = np.einsum("ij,jyx->iyx", _icrs_to_galactic(), v)
@@ -131,23 +134,24 @@ class _Healpix:
         return self._bad[np.minimum(place, len(self._pixels) - 1)]
 
     def content(self) -> bytes | None:
-        """Return the map's layout and the masked HEALPix pixels that may lie under the image."""
+        """Return the map's system and the masked HEALPix pixels that may lie under the image."""
         vectors = sky.vectors_of_pixels(self._pixels, self._nside, nested=self._nested)
         if self._frame == "galactic":
             vectors = vectors @ _icrs_to_galactic()
         reach = sky.cell_radius_deg(self._nside.bit_length() - 1)
         here = self._pixels[self._bad & _reaching(self._directions, vectors, reach)]
-        told = f"{self._frame} {self._nside} {self._nested}".encode()
-        return told + here.tobytes() if here.size else None
+        system = f"{self._frame} {self._nside} {self._nested}".encode()
+        return system + here.tobytes() if here.size else None
 
 
 class _Image:
-    """An image of which the rows and columns under the tile are read."""
+    """An image; only the rows and columns under the tile are read."""
 
     def __init__(self, mask: MapMask, path: Path, wcs: WCS, shape: tuple[int, int]):
         self._mask = mask
         try:
-            # Not mapped: that fails for unsigned integers, and a section is read alone either way.
+            # Without memory mapping, which fails for unsigned integers; sections are read alone
+            # either way.
             with fits.open(path, memmap=False) as hdus:
                 hdu = _image_hdu(hdus, mask.extension, path)
                 image = celestial_wcs(hdu.header, str(path), "correct the mask's `extension`")
@@ -157,14 +161,14 @@ class _Image:
                     return
                 values = read_window(hdu.section, self._window, hdu.shape[-1])
         except (OSError, ValueError, TypeError) as error:
-            raise SourceError(f"{path}: no mask image ({error}); restore the file") from error
+            raise SourceError(f"{path}: not a mask image ({error}); restore the file") from error
         self._wcs = window_wcs(image, self._window)
         self._bad = _beyond(values, mask)
         self._directions = Directions(wcs, shape)
 
     def at(self, directions: Directions, box: Box) -> np.ndarray:
-        """Return which pixels have a masked mask pixel, or none, under their centre."""
-        if self._window is None:  # no value: masked, as beyond the image's border
+        """Return True for pixels whose centre lies in a masked mask pixel, or outside the mask."""
+        if self._window is None:  # no value here: masked, like everything beyond the image's border
             return np.ones((box.y1 - box.y0, box.x1 - box.x0), bool)
         x, y = _looked_up(self._wcs, directions.wcs, box)
         ny, nx = self._bad.shape
@@ -178,7 +182,7 @@ class _Image:
         return found | ~inside
 
     def content(self) -> bytes | None:
-        """Return the masked mask pixels that may lie under the image, and where they lie."""
+        """Return the masked mask pixels that may lie under the image, and their positions."""
         if self._window is None:
             return b"no value"
         y, x = np.nonzero(self._bad)
@@ -186,7 +190,7 @@ class _Image:
         vectors = np.stack([where.x.value, where.y.value, where.z.value], axis=-1)
         reach = np.sqrt(proj_plane_pixel_area(self._wcs))
         near = _reaching(self._directions, vectors, reach)
-        # Beyond the image's border all is masked, wherever its own bad pixels lie.
+        # Everything beyond the image's border is masked, whatever its own bad pixels are.
         beyond = self._reaches_out()
         if not near.any() and not beyond:
             return None
@@ -209,10 +213,10 @@ _OPENED: dict[str, _Open] = {"moc": _Moc, "healpix": _Healpix, "image": _Image}
 
 
 def _reaching(directions: Directions, vectors: np.ndarray, reach_deg: float) -> np.ndarray:
-    """Return which mask pixels, given by their centres, may lie under an image's pixels."""
+    """Return True for mask pixels, given by their centres, that may lie under an image."""
     ny, nx = directions.shape
     x, y = directions.places(vectors)
-    # A tangent plane stretches away from its centre, by half again at 35 degrees.
+    # A tangent plane is stretched away from its centre, by a factor of 1.5 at 35 degrees.
     grown = 1.5 * reach_deg / np.sqrt(proj_plane_pixel_area(directions.wcs)) + 1.0
     with np.errstate(invalid="ignore"):
         return (x > -grown) & (x < nx - 1 + grown) & (y > -grown) & (y < ny - 1 + grown)
@@ -221,15 +225,15 @@ def _reaching(directions: Directions, vectors: np.ndarray, reach_deg: float) -> 
 def _beyond(values: np.ndarray, mask: MapMask) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         if mask.bad == "below":
-            return ~(values >= mask.threshold)  # negated: NaN is masked
+            return ~(values >= mask.threshold)  # negated, so that NaN is masked
         return ~(values <= mask.threshold)
 
 
 def _looked_up(image: WCS, frame: WCS, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return where pixels of a frame lie in an image [px].
+    """Return where the pixels of a frame lie in an image [px].
 
-    Looked up on every eighth pixel and interpolated, where the middles between show that this is
-    good to a twentieth of a pixel; at a pole, where it is not, for every pixel.
+    Computed on every eighth pixel and interpolated, if the cells' centres show that this is
+    accurate to a twentieth of a pixel. Otherwise (at a pole) computed for every pixel.
     """
     step = 8
     x = np.arange(box.x0, box.x1 + 2 * step, step, dtype=np.float64)
@@ -257,7 +261,7 @@ def _through(image: WCS, frame: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.n
 
 
 def circle_around(wcs: WCS, shape: tuple[int, int]) -> tuple[tuple[float, float], float]:
-    """Return centre (ra_deg, dec_deg) and radius [deg] of a circle that holds an image."""
+    """Return the centre (ra_deg, dec_deg) and radius [deg] of a circle that contains an image."""
     ny, nx = shape
     where = wcs.pixel_to_world(
         np.array([(nx - 1) / 2, -1, nx, -1, nx]), np.array([(ny - 1) / 2, -1, -1, ny, ny])
@@ -265,21 +269,6 @@ def circle_around(wcs: WCS, shape: tuple[int, int]) -> tuple[tuple[float, float]
     ra, dec = where.ra.deg, where.dec.deg
     radius = float(sky.separation_deg(ra[0], dec[0], ra[1:], dec[1:]).max())
     return (float(ra[0]), float(dec[0])), 1.001 * radius
-
-
-def _order_for(radius_deg: float) -> int:
-    """Return an order whose cells are small beside a circle: its border is then not far off."""
-    return int(np.clip(np.ceil(np.log2(58.6 / radius_deg)) + 5, 3, 20))
-
-
-def _moc_ranges(path: Path) -> np.ndarray:
-    return np.asarray(read_moc(path).to_depth29_ranges, dtype=np.uint64)
-
-
-def _degrees(value: float):
-    from astropy import units as u
-
-    return value * u.deg
 
 
 def _icrs_to_galactic() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Make one tile image: read and check the raw image, bin, mask, subtract the background, trim."""
+"""Make tile images: check the raw image, bin it, mask it, subtract the background, trim it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.wcs import WCS
 
 from clusterscan.config.preprocess import HighpassBackground, MedianBackground, PreprocessSettings
 from clusterscan.core.errors import ImageError
@@ -15,10 +14,16 @@ from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, read_raw
 from clusterscan.formats.tile_image import TileImage, write_tile
-from clusterscan.preprocess.background import highpass, medians
-from clusterscan.preprocess.binning import bin_image, bin_ivar, bin_mask, bin_wcs
-from clusterscan.preprocess.depth import depths
-from clusterscan.preprocess.masks import TileMasks, mask_from_image
+from clusterscan.preprocess.reduction import (
+    bin_image,
+    bin_ivar,
+    bin_mask,
+    bin_wcs,
+    depths,
+    highpass,
+    medians,
+)
+from clusterscan.preprocess.tile_masks import TileMasks, mask_from_image
 
 
 def preprocess_tile(
@@ -34,16 +39,16 @@ def preprocess_tile(
     raw_path : Path
         The raw image.
     settings : PreprocessSettings
-        Binning, background, saturation, and what the source's own masks mean.
+        Binning, background, saturation, and the use of the source's own masks.
     spec : ImageSpec
         The survey's bands, unit, scale and margin.
     masks : TileMasks, optional
-        The stars, galaxies, point sources and mask files that reach the image.
+        Stars, galaxies, point sources and mask files that overlap the image.
 
     Raises
     ------
     ImageError
-        If the raw image is damaged, has the wrong bands, unit or scale, or holds no finite pixel.
+        If the raw image is damaged, has the wrong bands, unit or scale, or has no finite pixel.
     """
     raw = read_raw(raw_path, spec.bands)
     _check(raw, raw_path, spec)
@@ -51,9 +56,7 @@ def preprocess_tile(
     mask = raw.mask | np.where(finite, 0, NO_COVERAGE).astype(np.uint8)
     covered = (mask & NO_COVERAGE) == 0
     if not finite.any():
-        raise ImageError(
-            f"{raw_path}: no finite pixel; delete it and run again, it is fetched anew"
-        )
+        raise ImageError(f"{raw_path}: no finite pixel; delete it and run again to fetch it")
     n = settings.binning
     mask_from_image(mask, raw.image, spec.bands, settings)
     image = bin_image(raw.image, covered, n, settings.combine)
@@ -74,7 +77,7 @@ def preprocess_file(
     spec: ImageSpec,
     masks: TileMasks | None = None,
 ) -> TileOutcome:
-    """Make and write a tile image; a raw image that is not usable gives status ``failed``."""
+    """Make and write a tile image; an unusable raw image gives the status ``failed``."""
     try:
         tile = preprocess_tile(raw_path, settings, spec, masks)
     except ImageError as error:
@@ -99,9 +102,9 @@ def _counts(tile: TileImage) -> dict[str, Any]:
 def subtract_background(
     image: np.ndarray, mask: np.ndarray, settings: PreprocessSettings, pixel_scale_arcsec: float
 ) -> np.ndarray:
-    """Return the image without its background, pixels without coverage at the band's median."""
+    """Subtract the background; pixels without coverage get the band's median."""
     covered = (mask & NO_COVERAGE) == 0
-    # Saturated and bright-star pixels would lift the background around them.
+    # Saturated and bright-star pixels would raise the background around them.
     quiet = mask == 0 if (mask == 0).any() else covered
     background = settings.background
     if isinstance(background, HighpassBackground):
@@ -119,34 +122,30 @@ def _check(raw: RawImage, path: Path, spec: ImageSpec) -> None:
     if raw.unit != spec.unit:
         raise ImageError(
             f"{path}: unit {raw.unit!r}, but survey {spec.survey} says {spec.unit!r}; "
-            "correct the survey's unit or fetch the tile anew"
+            "correct the survey's unit or fetch the tile again"
         )
     scale = np.sqrt(np.abs(np.linalg.det(raw.wcs.celestial.pixel_scale_matrix))) * 3600.0
     if abs(scale / spec.pixel_scale_arcsec - 1) > 1e-3:
         raise ImageError(
             f"{path}: pixels of {scale:.4f} arcsec, but survey {spec.survey} says "
-            f"{spec.pixel_scale_arcsec}; correct the config or fetch the tile anew"
+            f"{spec.pixel_scale_arcsec}; correct the config or fetch the tile again"
         )
 
 
 def _trim(tile: TileImage, margin_arcmin: float) -> TileImage:
-    """Cut off the sky that only the filter needed."""
+    """Cut off the margin that only the filter needed."""
     cut = int(60.0 * margin_arcmin / tile.pixel_scale_arcsec)
     if cut == 0:
         return tile
+    wcs = tile.wcs.deepcopy()
+    wcs.wcs.crpix = [reference - cut for reference in tile.wcs.wcs.crpix]
+    wcs.wcs.set()
     inner = (slice(cut, tile.mask.shape[0] - cut), slice(cut, tile.mask.shape[1] - cut))
     return TileImage(
         np.ascontiguousarray(tile.image[:, *inner]),
         np.ascontiguousarray(tile.mask[inner]),
-        _shifted(tile.wcs, cut),
+        wcs,
         tile.unit,
         tile.bands,
         None if tile.ivar is None else np.ascontiguousarray(tile.ivar[:, *inner]),
     )
-
-
-def _shifted(wcs: WCS, cut: int) -> WCS:
-    shifted = wcs.deepcopy()
-    shifted.wcs.crpix = [reference - cut for reference in wcs.wcs.crpix]
-    shifted.wcs.set()
-    return shifted

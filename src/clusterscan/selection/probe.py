@@ -30,7 +30,7 @@ from clusterscan.fetch.source import ImageSpec
 from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.physics.psf import PSFS
-from clusterscan.preprocess.binning import bin_image
+from clusterscan.preprocess.reduction import bin_image
 from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.sample.inject import decrement_uk
 from clusterscan.scan.scanners import FusionScanner, Scanner

@@ -20,7 +20,7 @@ from clusterscan.catalogs.reading import read_catalogue
 from clusterscan.config.scan import ScanSettings
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ImageError
-from clusterscan.formats.celestial_wcs import celestial_wcs
+from clusterscan.formats.fits_images import celestial_wcs
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.simulate.canvas import convolve_gaussians
 from clusterscan_studies.config.extras import RosatFieldSettings

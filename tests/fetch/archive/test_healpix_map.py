@@ -139,7 +139,7 @@ def test_of_a_large_whole_map_only_the_pixels_needed_are_in_memory(tmp_path):
     [
         ({}, "FLUX", "no column of pixel numbers"),
         ({"INDXSCHM": "SPARSE"}, "PIXEL", "neither IMPLICIT nor EXPLICIT"),
-        ({"ORDERING": ""}, "PIXEL", "does not say its ordering"),
+        ({"ORDERING": ""}, "PIXEL", "does not state its ordering"),
     ],
 )
 def test_a_partial_map_that_does_not_say_its_pixels_is_refused(tmp_path, header, name, match):

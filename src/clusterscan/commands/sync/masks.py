@@ -31,11 +31,9 @@ from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import image_spec
 from clusterscan.formats.tables import write_table
 from clusterscan.known.reference_tables import Sky, reference_files, reference_table
-from clusterscan.preprocess.directions import Directions
 from clusterscan.preprocess.mask_maps import circle_around, digest
-from clusterscan.preprocess.mask_tables import regions_of
-from clusterscan.preprocess.masks import listing_frame
-from clusterscan.preprocess.regions import empty_regions, touching
+from clusterscan.preprocess.mask_regions import Directions, empty_regions, regions_of, touching
+from clusterscan.preprocess.tile_masks import listing_frame
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,34 @@
-"""The part of an image file under a tile: only these rows and columns are read.
+"""Images in FITS files: their celestial WCS, and the part of them that lies under a tile.
 
-Full-sky maps in cylindrical projections close on themselves: a cut over their seam is put together
-from both ends, and its WCS is moved along the equator so that the cut lies in the middle of it,
-which changes no position. Pixels are 0-based with centres at integers; a *window* is a range of
-columns [x0, x1) and rows [y0, y1) that may reach over the image's border.
+Only the rows and columns under the tile are read. Full-sky maps in cylindrical projections close on
+themselves: a cut across their seam is assembled from both ends, and its WCS is moved along the
+equator so that the cut lies in the middle of it, which changes no position. Pixels are 0-based with
+centres at integers; a *window* is a range of columns [x0, x1) and rows [y0, y1) that may reach
+beyond the image's border.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.wcs import WCS, Sip
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip, WcsError
+
+from clusterscan.core.errors import SourceError
 
 _CYLINDRICAL = frozenset({"CAR", "CEA", "MER", "CYP"})
 _STEP_PX = 16
-_WHOLE_ROWS = 4  # rows are read whole where they are less than so many times the window's
+_WHOLE_ROWS = 4  # read whole rows if they are less than this many times the window's width
 
 
 @dataclass(frozen=True)
 class Window:
-    """Columns [x0, x1) and rows [y0, y1) of an image; ``period`` columns go around the sky."""
+    """Columns [x0, x1) and rows [y0, y1) of an image; ``period``: columns around the whole sky."""
 
     x0: int
     x1: int
@@ -33,7 +40,7 @@ class Window:
 def window_of(
     image: WCS, shape: tuple[int, int], frame: WCS, frame_shape: tuple[int, int]
 ) -> Window | None:
-    """Return the window of an image that a tangent-plane frame needs; None where it has none.
+    """Return the window of an image that covers a tangent-plane frame; None if they do not overlap.
 
     Parameters
     ----------
@@ -53,7 +60,7 @@ def window_of(
     x0, x1 = _span(x, seen)
     y0, y1 = _span(y, seen)
     if period is not None:
-        if x1 - x0 > 0.5 * period:  # around a pole
+        if x1 - x0 > 0.5 * period:  # the frame holds a pole: take all columns
             x0, x1 = -2, period + 2
         shift = period * int(np.floor((x0 + 2) / period))
         x0, x1 = x0 - shift, x1 - shift
@@ -80,15 +87,15 @@ def read_window(
     Parameters
     ----------
     section : astropy.io.fits section
-        ``hdu.section`` of an image or a cube; only what is asked for is read.
+        ``hdu.section`` of an image or a cube; reads only what is requested.
     window : Window
-        What to read.
+        The window.
     nx : int
         Columns of the image.
     plane : int
         Plane of a cube.
     dtype, fill : type, float
-        Of the result, and what it holds where there are no pixels.
+        Type of the result, and its value where the image has no pixels.
 
     Returns
     -------
@@ -103,7 +110,7 @@ def read_window(
         first, last = max(window.x0, lap), min(window.x1, lap + nx)
         if first < last:
             here = slice(first - lap, last - lap)
-            # Some columns are read row by row, which takes far longer than whole rows do.
+            # astropy reads a range of columns row by row, which is much slower than whole rows.
             whole = nx < _WHOLE_ROWS * (last - first)
             part = section[(*lead, slice(window.y0, window.y1), slice(0, nx) if whole else here)]
             out[:, first - window.x0 : last - window.x0] = part[:, here] if whole else part
@@ -111,7 +118,7 @@ def read_window(
 
 
 def window_wcs(image: WCS, window: Window) -> WCS:
-    """Return the WCS of a window; of a closed map it is moved to the window's middle."""
+    """Return the WCS of a window; for a closed map, centred on the window."""
     wcs = image.deepcopy()
     x_ref, y_ref = wcs.wcs.crpix
     if window.period is not None:
@@ -119,7 +126,7 @@ def window_wcs(image: WCS, window: Window) -> WCS:
         wcs.wcs.crval = [wcs.wcs.crval[0] + moved * _column_step_deg(wcs), wcs.wcs.crval[1]]
         x_ref += moved
     wcs.wcs.crpix = [x_ref - window.x0, y_ref - window.y0]
-    if (sip := wcs.sip) is not None:  # a distortion has a reference pixel of its own
+    if (sip := wcs.sip) is not None:  # the distortion has its own reference pixel
         origin = sip.crpix - np.array([window.x0, window.y0])
         wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, origin)
     wcs.wcs.set()
@@ -128,7 +135,7 @@ def window_wcs(image: WCS, window: Window) -> WCS:
 
 
 def column_period(wcs: WCS) -> int | None:
-    """Return how many columns go around the sky; None where columns do not close."""
+    """Return the number of columns around the sky; None if the columns do not close."""
     if wcs.wcs.ctype[0][-3:] not in _CYLINDRICAL or wcs.wcs.crval[1] != 0:
         return None
     matrix = wcs.pixel_scale_matrix
@@ -144,16 +151,62 @@ def _column_step_deg(wcs: WCS) -> float:
 
 
 def _positions(frame: WCS, shape: tuple[int, int]) -> SkyCoord:
-    """Return positions over a frame, its border and a pixel beyond, row by row."""
+    """Return positions on a grid over a frame that reaches one pixel beyond its border."""
     rows, columns = (np.append(np.arange(-1.0, side + 1.0, _STEP_PX), side * 1.0) for side in shape)
     x, y = np.meshgrid(columns, rows)
     return frame.pixel_to_world(x, y)
 
 
 def _span(values: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
-    """Return a range that holds all values, and what may lie between neighbouring ones."""
+    """Return a range that contains all values, and those that may lie between neighbours."""
     steps = [np.abs(np.diff(np.where(seen, values, np.nan), axis=axis)) for axis in (0, 1)]
     jump = max((float(np.nanmax(s)) for s in steps if np.isfinite(s).any()), default=0.0)
     reach = int(np.ceil(jump)) + 2
     found = values[seen]
     return int(np.floor(found.min())) - reach, int(np.ceil(found.max())) + 1 + reach
+
+
+def celestial_wcs(header: fits.Header, where: str, mending: str) -> WCS:
+    """Return the celestial WCS of an image's header.
+
+    The FITS defaults are refused: a header without CRVAL would be at RA 0, Dec 0, and one without a
+    step would have pixels of one degree. Such an image would silently show its sky elsewhere.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        The header.
+    where, mending : str
+        For messages: the file, and what to do about it.
+
+    Raises
+    ------
+    SourceError
+        If there is no celestial WCS, or the header lacks numbers that it needs.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            warnings.simplefilter("ignore", AstropyUserWarning)
+            wcs = WCS(header)
+    except (WcsError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise SourceError(f"{where}: a damaged celestial WCS ({reason}); {mending}") from error
+    if not wcs.has_celestial:
+        raise SourceError(f"{where}: no celestial WCS; {mending}")
+    axes = [wcs.wcs.lng + 1, wcs.wcs.lat + 1]
+    missing = [f"{key}{axis}" for key in ("CRVAL", "CRPIX") for axis in axes
+               if not _is_number(header.get(f"{key}{axis}"))]  # fmt: skip
+    for axis in axes:
+        steps = [f"CDELT{axis}", *(f"CD{axis}_{other}" for other in axes)]
+        if not any(_is_number(header.get(key)) for key in steps):
+            missing.append(steps[0])
+    if missing:
+        raise SourceError(
+            f"{where}: its celestial WCS lacks a number for {', '.join(missing)}; {mending}"
+        )
+    return wcs
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
