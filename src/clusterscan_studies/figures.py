@@ -1,26 +1,39 @@
-"""The figures of a study's report, as PNG files below ``plots``."""
+"""The figures of a study's report, PNG files below ``plots``, and its galleries of examples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from clusterscan.measure.breakdown import recall_by
-from clusterscan.measure.labelled import class_probability
-from clusterscan.report.plots import (
+from clusterscan.measure.labelled import class_probability, to_labelled
+from clusterscan.networks.attribution import attribute
+from clusterscan.networks.card import load_model
+from clusterscan.networks.normalise import Normalisation, apply
+from clusterscan.report import look
+from clusterscan.report.classifier_plots import (
     plot_confusion,
-    plot_history,
     plot_probabilities,
-    plot_range_test,
     plot_recall,
     plot_reliability,
     plot_roc_and_precision,
 )
+from clusterscan.report.document import Picture
+from clusterscan.report.stamp_gallery import (
+    Entry,
+    Stamp,
+    caption,
+    most_confident,
+    plot_gallery,
+    stamp,
+)
+from clusterscan.report.training_plots import plot_history, plot_range_test
+from clusterscan.train.examples import Examples
 from clusterscan_studies.colour_magnitude import REGIONS, colour_magnitude_regions
 from clusterscan_studies.config.study import ColourMagnitude, RecallBy
 from clusterscan_studies.results import Outcome
@@ -29,85 +42,58 @@ MOST_CURVES = 5  # of repeats in one figure
 _REGION = "colour-magnitude region"
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure's file, its words for those who cannot see it, and its caption."""
-
-    file: Path
-    alt: str
-    caption: str
-    wide: bool = False
-
-
 def experiment_figures(
     outcome: Outcome, metrics: Mapping[int, Mapping[str, Any]], folder: Path
-) -> list[Drawn]:
+) -> list[Picture]:
     """Draw the figures of one experiment.
 
     Parameters
     ----------
     outcome : Outcome
-        What the experiment left.
+        The trained networks of the experiment.
     metrics : mapping of int to mapping
-        Seed -> measures of its test part.
+        Measures of the test part by seed.
     folder : Path
-        Where the figures go.
+        Folder of the PNG files.
     """
-    first = next(iter(metrics.values()))
+    title, first = outcome.title, outcome.first
     few = {f"repeat {n}": m for n, m in enumerate(list(metrics.values())[:MOST_CURVES], start=1)}
-    drawn = [_history(outcome, folder)]
-    if outcome.first.range_tests:
-        drawn.append(_range_test(outcome, folder))
-    title = outcome.title
+    file = folder / "history.png"
+    plot_history(first.history["epochs"], file, best_epoch=first.card["training"].get("best_epoch"))
+    caption = "First repeat; the epoch whose weights were kept is marked."
+    drawn = [look.file_picture(file, f"Training of {title} by epoch", caption, wide=True)]
+    if first.range_tests:
+        file = folder / "range_test.png"
+        plot_range_test(first.range_tests, file)
+        chosen = ", ".join(f"{test['chosen']:.2g}" for test in first.range_tests)
+        caption = f"Learning-rate range test; the optimiser got the chosen rate: {chosen}."
+        drawn.append(look.file_picture(file, f"Range test of {title}", caption))
     file = folder / "roc_precision.png"
     plot_roc_and_precision(few, file)
-    drawn.append(
-        Drawn(file, f"ROC and precision-recall curves of {title}", "Test part.", wide=True)
-    )
+    alt = f"ROC and precision-recall curves of {title}"
+    drawn.append(look.file_picture(file, alt, "Test part.", wide=True))
     file = folder / "reliability.png"
     plot_reliability(few, file)
-    drawn.append(
-        Drawn(
-            file, f"Reliability of {title}", "Probabilities given, and how often they were right."
-        )
-    )
+    caption = "Predicted probabilities, and the share of correct predictions."
+    drawn.append(look.file_picture(file, f"Reliability of {title}", caption))
     file = folder / "confusion.png"
-    plot_confusion(first, file)
-    drawn.append(Drawn(file, f"Confusion matrix of {title}", "Test part of the first repeat."))
+    plot_confusion(next(iter(metrics.values())), file)
+    caption = "Test part of the first repeat."
+    drawn.append(look.file_picture(file, f"Confusion matrix of {title}", caption))
     if len(outcome.classes) == 2:
-        drawn.append(_probabilities(outcome, folder))
+        file = folder / "probabilities.png"
+        seed, table = next(iter(outcome.tested.items()))
+        probability = class_probability(table, outcome.classes)
+        plot_probabilities(table["label"].to_numpy(), probability, outcome.classes, file)
+        caption = f"Test part of the first repeat (seed {seed}), by true class."
+        drawn.append(look.file_picture(file, f"Histogram of probabilities of {title}", caption))
     return drawn
-
-
-def _history(outcome: Outcome, folder: Path) -> Drawn:
-    file = folder / "history.png"
-    best = outcome.first.card["training"].get("best_epoch")
-    plot_history(outcome.first.history["epochs"], file, best_epoch=best)
-    caption = "First repeat; the epoch whose weights were kept is marked."
-    return Drawn(file, f"Training of {outcome.title} by epoch", caption, wide=True)
-
-
-def _range_test(outcome: Outcome, folder: Path) -> Drawn:
-    file = folder / "range_test.png"
-    plot_range_test(outcome.first.range_tests, file)
-    chosen = ", ".join(f"{test['chosen']:.2g}" for test in outcome.first.range_tests)
-    caption = f"Learning-rate range test; the optimiser got the rate chosen: {chosen}."
-    return Drawn(file, f"Range test of {outcome.title}", caption)
-
-
-def _probabilities(outcome: Outcome, folder: Path) -> Drawn:
-    file = folder / "probabilities.png"
-    seed, table = next(iter(outcome.tested.items()))
-    probability = class_probability(table, outcome.classes)
-    plot_probabilities(table["label"].to_numpy(), probability, outcome.classes, file)
-    caption = f"Test part of the first repeat (seed {seed}), by true class."
-    return Drawn(file, f"Histogram of probabilities of {outcome.title}", caption)
 
 
 def recall_figure(
     outcomes: Sequence[Outcome], settings: RecallBy, folder: Path, name: str
-) -> Drawn | None:
-    """Draw the recall of experiments by a column; None where none of them has it."""
+) -> Picture | None:
+    """Draw the recall of experiments by a column; None if none of them has it."""
     named = {}
     for outcome in outcomes:
         _, table = next(iter(outcome.tested.items()))
@@ -129,11 +115,11 @@ def recall_figure(
     alt = f"Recall by {settings.title} of {len(named)} experiments"
     survey = f", {outcomes[0].survey}" if outcomes[0].survey else ""
     text = f"Recall by {settings.title}{survey}; first repeat of each experiment."
-    return Drawn(file, alt, text, wide=True)
+    return look.file_picture(file, alt, text, wide=True)
 
 
 def _with_regions(table: pd.DataFrame, settings: ColourMagnitude) -> pd.DataFrame:
-    """Return a table with each example's colour-magnitude region, as it is without the columns."""
+    """Add the colour-magnitude region of each example, if the table has the columns for it."""
     if not {*settings.colour, settings.magnitude} <= set(table.columns):
         return table
     colour = np.zeros(len(table))
@@ -141,3 +127,78 @@ def _with_regions(table: pd.DataFrame, settings: ColourMagnitude) -> pd.DataFram
         colour += factor * table[column].to_numpy(float)
     magnitude = table[settings.magnitude].to_numpy(float)
     return table.assign(**{_REGION: colour_magnitude_regions(colour, magnitude, settings.sequence)})
+
+
+def gallery_figure(outcome: Outcome, examples: Examples, count: int, file: Path) -> Picture:
+    """Draw the gallery of an experiment's first repeat.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        The trained networks of the experiment.
+    examples : Examples
+        Its training and test examples.
+    count : int
+        Examples of each kind.
+    file : Path
+        The PNG file.
+    """
+    training = outcome.first
+    table = training.predictions("test")
+    data = to_labelled(table, outcome.classes)
+    chosen = most_confident(data, count)
+    rows = np.concatenate([*chosen.values()]).astype(int)
+    row_of = {name: row for row, name in enumerate(examples.example_id.tolist())}
+    places = np.array([row_of[name] for name in table["example_id"].iloc[rows]], dtype=int)
+    shown = _stamps(training.folder, examples, places, data.positive)
+    pictures = dict(zip(rows.tolist(), shown, strict=True))
+    names = table["object_id"].where(table["object_id"] != "", table["example_id"]).to_numpy()
+    groups = {
+        kind: [Entry(str(names[row]), caption(data, row), pictures[int(row)]) for row in found]
+        for kind, found in chosen.items()
+    }
+    plot_gallery(groups, file)
+    return look.file_picture(
+        file,
+        f"Most confident right and wrong answers of {outcome.title}",
+        f"{outcome.label}: first repeat, test part. Below each image: the parts of it that raise "
+        "the probability of the class of interest.",
+        colours=256,
+        wide=True,
+    )
+
+
+def _stamps(
+    folder: Path, examples: Examples, rows: np.ndarray, target: int
+) -> list[tuple[Stamp, ...]]:
+    """Return the images of examples with attribution, one for each view that has an image."""
+    network, card = load_model(folder)
+    images = [
+        centre(view.images[rows].astype(np.float32), size)
+        for view, size in zip(examples.views, network.sizes_px, strict=True)
+    ]
+    inputs = [
+        torch.from_numpy(apply(image, Normalisation.from_json(seen["normalisation"])))
+        for image, seen in zip(images, card["views"], strict=True)
+    ]
+    there = np.stack([view.present[rows] for view in examples.views], axis=1)
+    found: list[list[Stamp]] = [[] for _ in rows]
+    for index, view in enumerate(examples.views):
+        maps = attribute(network, index, inputs, target, present=torch.from_numpy(there))
+        for at in np.flatnonzero(there[:, index]):
+            shown = stamp(
+                images[index][at],
+                view.unit,
+                name=view.name if len(examples.views) > 1 else "",
+                pixel_scale_arcsec=view.pixel_scale_arcsec,
+                attribution=maps[at],
+            )
+            found[at].append(shown)
+    return [tuple(stamps) for stamps in found]
+
+
+def centre(images: np.ndarray, size_px: int) -> np.ndarray:
+    """Return the central pixels of images (..., M, M), as training crops them."""
+    first = (images.shape[-1] - size_px) // 2
+    window = slice(first, first + size_px)
+    return images[..., window, window]

@@ -12,8 +12,9 @@ import pandas as pd
 
 from clusterscan.core.atomic import atomic_path
 from clusterscan.formats.tables import write_table
-from clusterscan.measure.combined_table import Run, combined_table, runs_table, to_markdown
+from clusterscan.measure.combined_table import Run, combined_table, runs_table
 from clusterscan.measure.scores import prediction_metrics
+from clusterscan.report.combined_text import to_markdown
 from clusterscan_studies.results import Outcome
 
 Metrics = Mapping[int, Mapping[str, Any]]

@@ -8,18 +8,15 @@ import pandas as pd
 import pytest
 
 from clusterscan.core.errors import ProductError
-from clusterscan.measure.combined_table import (
-    Run,
-    combined_table,
+from clusterscan.measure.combined_table import Run, combined_table, runs_table, value_and_interval
+from clusterscan.measure.scores import classification_metrics
+from clusterscan.report.combined_text import (
     difference,
     figure,
-    runs_table,
     to_html,
     to_markdown,
-    value_and_interval,
     write_combined_table,
 )
-from clusterscan.measure.scores import classification_metrics
 
 
 def metrics(accuracy, low, high, **more):

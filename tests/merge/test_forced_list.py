@@ -9,8 +9,8 @@ from scipy.special import expit
 from clusterscan.merge.calibrate import ProbabilityModel
 from clusterscan.merge.combine import plain_combiner
 from clusterscan.merge.forced_values import measure_list
-from clusterscan.publish.forced import write_forced
 from clusterscan.publish.release import Release
+from clusterscan.publish.tables import write_forced
 
 MODEL = ("act", "net")
 RECORD = ProbabilityModel(

@@ -11,8 +11,8 @@ from clusterscan.formats.catalogue_columns import catalogue_columns
 from clusterscan.formats.map_tile import tile_path, write_map_tile
 from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.inputs import ReportInputs
 from clusterscan.publish.release import Release
+from clusterscan.publish.report_inputs import ReportInputs
 
 MODELS = [("unwise", "resnet18"), ("act", "resnet18"), ("act", "filter")]
 NASTY = ['<script>alert("x")</script>', "'; DROP TABLE--", "a & b", "Abell 1656 ☃é", "two\nlines"]

@@ -7,8 +7,8 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from regions import CircleSkyRegion, Regions
 
-from clusterscan.publish.lists import COLOURS, write_csv, write_regions
 from clusterscan.publish.release import Release
+from clusterscan.publish.tables import COLOURS, write_csv, write_regions
 
 
 def test_csv_reads_back_as_the_same_values_and_nulls(tmp_path, catalogue, columns):

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clusterscan.publish import gallery
-from clusterscan.publish.finding_plots import finding_section
+from clusterscan.publish import report_gallery as gallery
 from clusterscan.publish.report import reference_text, render_report
-from clusterscan.publish.scores import read_scores
+from clusterscan.publish.report_inputs import read_scores
+from clusterscan.publish.report_quality import finding_section
 from clusterscan.publish.summary import build_summary
 
 CATALOGS = [{"name": "members", "role": "known"}, {"name": "truth", "role": "truth"}]
@@ -73,14 +73,7 @@ def test_completeness_and_purity_in_magnitude_bins_stand_in_report_and_summary(r
     assert "real (observed) sky" in summary["headline"][0]
 
 
-def test_images_made_for_the_eye_are_shown_in_their_own_colours():
-    values = np.array([[[300.0, 0.4, -3.0], [np.nan, 1.0, 1.0]]])
-    shown = gallery._displayed(values)
-    assert shown[0, 0].tolist() == [255, 0, 0]
-    assert shown[0, 1].tolist() == gallery.NO_DATA.tolist()
-
-
 @pytest.mark.parametrize(("width", "bar"), [(0.8, "10″"), (5.5, "2′"), (0.2, "2″"), (30, "10′")])
 def test_bars_have_round_lengths_in_arcseconds_or_arcminutes(width, bar):
     rgb = np.zeros((gallery.SIDE_PX, gallery.SIDE_PX, 3), dtype=np.uint8)
-    assert gallery._finished(rgb, "sdss", width, "x").caption == f"sdss, bar {bar}"
+    assert gallery.marked_picture(rgb, "sdss", width, "x").caption == f"sdss, bar {bar}"

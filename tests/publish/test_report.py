@@ -10,9 +10,9 @@ import pytest
 
 from clusterscan.formats.catalogue_columns import catalogue_columns
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.gallery import gallery_section
 from clusterscan.publish.report import render_report, write_report
-from clusterscan.publish.scores import read_scores
+from clusterscan.publish.report_gallery import gallery_section
+from clusterscan.publish.report_inputs import read_scores
 
 
 class Page(HTMLParser):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.formats.catalogue_columns import catalogue_columns
-from clusterscan.publish.rows import classes, survey_means
+from clusterscan.publish.catalogue import classes, survey_means
 
 MODELS = [("act", "a"), ("act", "b"), ("act", "filter"), ("unwise", "a")]
 

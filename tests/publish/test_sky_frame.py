@@ -5,8 +5,8 @@ import pytest
 
 from clusterscan.core import sky
 from clusterscan.formats.map_tile import tile_path, write_map_tile
-from clusterscan.publish.gallery import SIDE_PX, _grid
-from clusterscan.publish.sky_frame import frame_covered, frame_values, sky_frames
+from clusterscan.publish.report_gallery import SIDE_PX, north_up_grid
+from clusterscan.report.sky_frame import frame_covered, frame_values, sky_frames
 
 
 @pytest.mark.parametrize("tile", [0, 1023, 4433, 12287, 8192])
@@ -48,9 +48,9 @@ def test_a_single_bright_map_pixel_is_seen_where_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(0.01, 0.0), (359.99, 45.0), (120.0, -89.9), (10.0, 90.0)])
-def test_gallery_grids_have_north_up_east_left_and_the_right_width(ra, dec):
+def test_gallerynorth_up_grids_have_north_up_east_left_and_the_right_width(ra, dec):
     width_arcmin = 12.0
-    grid_ra, grid_dec = _grid(ra, dec, width_arcmin)
+    grid_ra, grid_dec = north_up_grid(ra, dec, width_arcmin)
     r = 60 * sky.separation_deg(grid_ra, grid_dec, ra, dec)
     pixel = width_arcmin / SIDE_PX
     assert r.min() == pytest.approx(pixel / 2 * np.sqrt(2), rel=1e-3)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from clusterscan.core.records import BlockManifest, TileRecord
-from clusterscan.publish.rows import catalogue_rows
-from clusterscan.publish.scores import read_scores
+from clusterscan.publish.catalogue import catalogue_rows
+from clusterscan.publish.report_inputs import read_scores
 from clusterscan.publish.summary import (
     build_summary,
     read_costs,

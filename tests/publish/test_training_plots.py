@@ -9,8 +9,8 @@ import pytest
 from clusterscan.measure.breakdown import recall_by_redshift
 from clusterscan.measure.combined_table import combined_table
 from clusterscan.measure.scores import classification_metrics
-from clusterscan.publish.inputs import ReportInputs
-from clusterscan.publish.training_plots import (
+from clusterscan.publish.report_inputs import ReportInputs
+from clusterscan.publish.report_networks import (
     examples_section,
     network_runs,
     training_section,

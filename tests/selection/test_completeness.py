@@ -6,7 +6,7 @@ import pytest
 
 from clusterscan.config.validation import InjectionGrid, SelectionSettings
 from clusterscan.measure.offsets import core_and_tail, fit_offsets
-from clusterscan.publish.selection_section import selection_section
+from clusterscan.publish.report_selection import selection_section
 from clusterscan.selection.completeness import (
     Completeness,
     binned,
@@ -91,7 +91,7 @@ def test_what_was_there_before_teaches_nothing_and_is_told():
 
 def test_where_no_sample_is_pure_enough_the_report_says_so():
     section = selection_section({"injection": {"threshold": None, "reason": "no sample"}})
-    assert section.notes == ["Nothing is said of the injected clusters: no sample."]
+    assert section.notes == ["Injected clusters are not shown: no sample."]
 
 
 @pytest.mark.parametrize("injected", [0, 3])
@@ -106,7 +106,7 @@ def test_where_every_place_was_taken_before_no_limit_is_claimed(injected):
     assert "limits" not in report
     assert tiles.empty
     section = selection_section({"injection": report})
-    assert section.notes[0].startswith("Nothing is said of the injected clusters: none of")
+    assert section.notes[0].startswith("Injected clusters are not shown: none of")
 
 
 def test_a_network_that_finds_as_much_without_clusters_is_told_on():

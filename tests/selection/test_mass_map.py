@@ -7,8 +7,8 @@ from astropy.io import fits
 
 from clusterscan.config.validation import InjectionGrid
 from clusterscan.core import sky
-from clusterscan.publish.mass_map_plot import mass_map_pictures, tile_image
-from clusterscan.publish.sky_frame import sky_frames
+from clusterscan.publish.report_selection import mass_map_pictures, tile_values
+from clusterscan.report.sky_frame import sky_frames
 from clusterscan.selection.completeness import (
     Completeness,
     for_the_report,
@@ -83,7 +83,7 @@ def test_other_software_reads_the_map_and_the_bytes_are_always_the_same(tmp_path
 
 def test_the_figure_shows_each_tiles_own_value_where_the_tile_is():
     frame = sky_frames(np.array(FOOTPRINT), 5, pixels=80)[0]
-    image = tile_image(frame, np.array(FOOTPRINT), np.array([1.0, 2.0, 3.0, np.nan]), 5)
+    image = tile_values(frame, np.array(FOOTPRINT), np.array([1.0, 2.0, 3.0, np.nan]), 5)
     ra, dec = sky.cell_centres(np.array(FOOTPRINT), 5)
     x, y = (np.round(v).astype(int) for v in frame.wcs.world_to_pixel_values(ra, dec))
     np.testing.assert_array_equal(image[y, x], [1.0, 2.0, 3.0, np.nan])

@@ -9,11 +9,15 @@ import pytest
 from PIL import Image
 
 from clusterscan.measure.combined_table import Run, combined_table
-from clusterscan_studies.document import document
-from clusterscan_studies.figures import Drawn
+from clusterscan.report.document import Details, to_html, to_markdown
+from clusterscan.report.look import file_picture
 from clusterscan_studies.measures import differences
-from clusterscan_studies.report import Page, embedded, write_page
-from clusterscan_studies.sections import gap_section, reduced_section
+from clusterscan_studies.page import (
+    MARKDOWN_SECTIONS,
+    gap_section,
+    reduced_section,
+    study_document,
+)
 
 
 def row(accuracies, published, half=0.03):
@@ -55,19 +59,21 @@ def test_the_full_form_reduces_nothing():
 
 def test_a_page_says_that_it_is_reduced_and_carries_its_pictures(tmp_path: Path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "a.png")
-    picture = embedded(Drawn(tmp_path / "a.png", "squares", "A caption"))
+    picture = file_picture(tmp_path / "a.png", "squares", "A caption")
     assert picture.uri.startswith("data:image/png;base64,")
     study = {
         "title": "T & T", "about": "a", "simulated": False, "data_note": "Real stamps.",
         "seed": 1, "paper": {"authors": "B", "year": 2020, "title": "C", "reference": "D"},
     }  # fmt: skip
-    write_page(tmp_path / "p.html", Page("t", study, True, [("a.b", "2", "1")], [], []))
-    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    stage = {"name": "t", "study": study, "quick": True, "reduced": [("a.b", "2", "1")]}
+    details = [Details("Net", pictures=[picture])]
+    text = to_html(study_document(stage, [], details))
+    assert picture.uri in text
     assert "<h1>T &amp; T</h1>" in text
     assert "REDUCED FORM" in text
     assert "REAL IMAGES" in text
-    write_page(tmp_path / "p.html", Page("t", study, False, [], [], []))
-    assert "REDUCED FORM" not in (tmp_path / "p.html").read_text(encoding="utf-8")
+    full = to_html(study_document(stage | {"quick": False}, [], details))
+    assert "REDUCED FORM" not in full
 
 
 def test_a_measure_that_is_not_there_makes_no_difference():
@@ -77,9 +83,13 @@ def test_a_measure_that_is_not_there_makes_no_difference():
 
 def test_the_markdown_twin_has_the_tables_and_says_what_is_simulated():
     paper = {"authors": "A. Author", "year": 2020, "title": "On", "reference": "J 1"}
-    study = {"title": "T", "about": "a", "simulated": True, "data_note": "Note.", "paper": paper}
+    study = {
+        "title": "T", "about": "a", "simulated": True, "data_note": "Note.", "paper": paper,
+        "seed": 1,
+    }  # fmt: skip
     section = gap_section(row([0.50, 0.52], (0.90, 0.02)), [], ["accuracy"])
-    text = document(Page("t", study, True, (), [section], []))
-    assert "**Simulated images.** Note." in text
+    stage = {"name": "t", "study": study, "quick": True, "reduced": ()}
+    text = to_markdown(study_document(stage, [section], []), MARKDOWN_SECTIONS)
+    assert "**SIMULATED IMAGES.** Note." in text
     assert "| Net | accuracy −0.390" in text
     assert "Not explained yet: Net." in text

@@ -10,7 +10,7 @@ from clusterscan.core import sky
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.train.examples import Examples, View
 from clusterscan_studies.config.extras import ProbabilityMapSettings
-from clusterscan_studies.extras.maps_page import map_pictures
+from clusterscan_studies.extras.pages import map_pictures
 from clusterscan_studies.extras.probability_maps import (
     Field,
     choose_fields,

@@ -14,6 +14,7 @@ from clusterscan.config.catalogs import PublishedCatalogue
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
 from clusterscan_studies.config.extras import RosatFieldSettings
+from clusterscan_studies.extras.pages import field_picture, field_rows, field_summary
 from clusterscan_studies.extras.rosat_field import (
     RosatField,
     judged_clusters,
@@ -22,7 +23,6 @@ from clusterscan_studies.extras.rosat_field import (
     read_field,
     with_partners,
 )
-from clusterscan_studies.extras.rosat_page import field_picture, field_rows, field_summary
 
 DATA = Path(os.environ.get("CLUSTERSCAN_DATA", Path(__file__).resolve().parents[3] / "shared/data"))
 REAL = DATA / "images" / "rosat_a3158"

@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 
 from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
-from clusterscan.publish.positions_section import positions_section
+from clusterscan.publish.report_selection import positions_section
 from clusterscan.validate.performance import rounded
 from clusterscan.validate.positions import (
     edge_distance_arcmin,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from clusterscan.config.validation import ValidateSettings
-from clusterscan.publish.probability_section import probability_section
+from clusterscan.publish.report_quality import probability_section
 from clusterscan.validate.performance import rounded
 from clusterscan.validate.probability import probability_report
 

@@ -23,23 +23,20 @@ from clusterscan.flow.sky_split import SkySplit
 from clusterscan.formats.catalogue_columns import Column, catalogue_columns
 from clusterscan.formats.tables import read_table
 from clusterscan.merge.forced_values import forced
-from clusterscan.publish.catalogue import build_catalogue
+from clusterscan.publish.catalogue import build_catalogue, catalogue_rows
 from clusterscan.publish.citation import Citation
-from clusterscan.publish.forced import write_forced
+from clusterscan.publish.crate import run_sources
 from clusterscan.publish.hats_catalogue import write_hats
 from clusterscan.publish.hips import MapTitle, finish_hips, write_moc
-from clusterscan.publish.inputs import ReportInputs
-from clusterscan.publish.lists import write_csv, write_regions
 from clusterscan.publish.published import Contents, write_published
 from clusterscan.publish.quality import image_quality, moc_flags, read_mask
 from clusterscan.publish.release import Release
-from clusterscan.publish.report import render_reports, write_text
-from clusterscan.publish.rows import catalogue_rows
-from clusterscan.publish.run_sources import run_sources
-from clusterscan.publish.scores import read_scores
+from clusterscan.publish.report import render_reports
+from clusterscan.publish.report_inputs import ReportInputs, read_scores
+from clusterscan.publish.report_networks import write_networks_table
 from clusterscan.publish.summary import build_summary, read_costs, read_problems, write_summary
-from clusterscan.publish.tables import write_catalogue
-from clusterscan.publish.training_plots import write_networks_table
+from clusterscan.publish.tables import write_catalogue, write_csv, write_forced, write_regions
+from clusterscan.report.document import write_text
 
 LIBRARIES = ("astropy", "healpy", "numpy", "pandas", "scipy", "snakemake", "timm", "torch")
 

@@ -339,3 +339,47 @@ def catalogue_columns(
             )
         seen.add(key)
     return tuple(columns)
+
+
+#: Columns of the forced measurements: every known cluster and listed position.
+LISTED = (
+    Column(
+        "list", "str", "", "meta.ref",
+        "known: the united known catalogues; else a catalogue of the role 'reference'",
+    ),
+    Column("listed_name", "str", "", "meta.id", "Name in the list", "empty"),
+    Column("ra_deg", "float64", "deg", "pos.eq.ra;meta.main", "Right ascension (ICRS)"),
+    Column("dec_deg", "float64", "deg", "pos.eq.dec;meta.main", "Declination (ICRS)"),
+    Column("z", "float32", "", "src.redshift", "Redshift that the list gives", "NaN"),
+    Column(
+        "m500c_msun", "float64", "solMass", "phys.mass",
+        "Mass M500c (mean density 500 times the critical density) that the list gives", "NaN",
+    ),
+    Column("catalogues", "str", "", "meta.ref", "Catalogues that list it, ';' between", "empty"),
+    Column(
+        "split", "str", "", "meta.code",
+        "Region of the sky by its use: train, validation or test", "empty",
+    ),
+    Column("searched", "int16", "", "meta.code", "1: a network's map has a value there, 0: none"),
+    Column(
+        "prob", "float64", "", "stat.probability",
+        "Calibrated probability of an object with the networks' values there; NaN: not searched",
+        "NaN",
+    ),
+)  # fmt: skip
+
+DETECTED = (
+    Column("object_name", "str", "", "meta.id", "The detected object's name in the catalogue",
+           "empty"),
+    Column("object_prob", "float64", "", "stat.probability", "That object's prob", "NaN"),
+    Column(
+        "object_sep_arcsec", "float32", "arcsec", "pos.angDistance", "Its separation", "NaN",
+    ),
+)  # fmt: skip
+
+
+def forced_columns(models: Iterable[tuple[str, str]]) -> tuple[Column, ...]:
+    """Return the columns of the forced measurements, with raw and calibrated network values."""
+    networks = [m for m in models if m[1] != FILTER]
+    values = [c for m in networks for c in model_columns(*m) if not c.name.startswith("snr_")]
+    return (*LISTED, *values, *DETECTED)

@@ -4,26 +4,18 @@ A run is one trained network, measured on one survey with one seed. Runs of the 
 survey and network form one row: the mean over seeds, their sample standard deviation (what
 another training would change), and the interval from the bootstrap (what other test objects
 would change).
-
-As text (Markdown, HTML) a measure is written as mean ± standard deviation over seeds, with the
-68 % bootstrap interval in brackets; beside it the published value and the difference.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ProductError
-from clusterscan.formats.tables import write_table
 
 #: Heading of each measure's columns.
 TITLES = {
@@ -175,41 +167,6 @@ def combined_table(runs: Sequence[Run], measures: Sequence[str] = DEFAULT_MEASUR
     return pd.DataFrame(rows, columns=None if rows else [*KEYS, "title", "seeds"])
 
 
-def write_combined_table(
-    folder: Path,
-    runs: Sequence[Run],
-    measures: Sequence[str] = DEFAULT_MEASURES,
-    *,
-    name: str = "table",
-    caption: str = "",
-) -> pd.DataFrame:
-    """Write the combined table as Parquet, CSV, Markdown and HTML, and every run beside it.
-
-    Parameters
-    ----------
-    folder : Path
-        Gets <name>.parquet, .csv, .md, .html and <name>_runs.parquet, .csv; each atomically.
-    runs, measures
-        As for `combined_table`; the table of runs has all measures.
-    name : str
-        Stem of the file names.
-    caption : str
-        Caption in Markdown and HTML, e.g. that the sky is simulated.
-
-    Returns
-    -------
-    DataFrame
-        The combined table.
-    """
-    table = combined_table(runs, measures)
-    for stem, frame in ((name, table), (f"{name}_runs", runs_table(runs))):
-        write_table(folder / f"{stem}.parquet", frame)
-        _write(folder / f"{stem}.csv", frame.to_csv(index=False, float_format="%.6g"))
-    _write(folder / f"{name}.md", to_markdown(table, measures, caption=caption))
-    _write(folder / f"{name}.html", to_html(table, measures, caption=caption))
-    return table
-
-
 def value_and_interval(metrics: Mapping[str, Any], name: str) -> tuple[float, float, float]:
     """Return a measure with its interval, NaN if there is none.
 
@@ -259,129 +216,3 @@ def _is_measure(column: str, measures: Sequence[str]) -> bool:
 
 def _number(value: Any) -> float:
     return np.nan if value is None else float(value)
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-DASH = "–"
-LEGEND = (
-    "Mean ± standard deviation over seeds; in brackets the 68 % interval from a bootstrap over "
-    "test objects. Δ: ours − published."
-)
-
-
-def cells(
-    table: pd.DataFrame, measures: Sequence[str], *, digits: int = 3
-) -> tuple[list[str], list[list[str]]]:
-    """Return the table's header and rows as text.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `combined_table`.
-    measures : sequence of str
-        Measures to show, in this order.
-    digits : int
-        Digits after the decimal point.
-
-    Returns
-    -------
-    header : list of str
-    rows : list of list of str
-        Survey and network only if any row has one; published columns only for measures of
-        which something was published.
-    """
-    named = [("title", "Experiment"), ("survey", "Survey"), ("network", "Network")]
-    named = [(c, t) for c, t in named if c in table and (table[c].astype(str) != "").any()]
-    header = [t for _, t in named] + ["Seeds", "Objects"]
-    for m in measures:
-        header.append(TITLES.get(m, m))
-        if f"{m}_published" in table:
-            header += ["published", "Δ"]
-    rows = []
-    for row in table.to_dict("records"):
-        line = [str(row[c]) for c, _ in named] + [str(row["seeds"]), f"{row['objects']:,}"]
-        for m in measures:
-            ends = (row.get(f"{m}_low"), row.get(f"{m}_high"))
-            line.append(figure(row.get(m), row.get(f"{m}_std"), ends, digits=digits))
-            if f"{m}_published" in row:
-                line.append(figure(row[f"{m}_published"], row[f"{m}_published_std"], digits=digits))
-                line.append(difference(row[f"{m}_difference"], digits=digits))
-        rows.append(line)
-    return header, rows
-
-
-def figure(
-    value: float | None,
-    std: float | None = None,
-    ends: tuple[float | None, float | None] = (None, None),
-    *,
-    digits: int = 3,
-) -> str:
-    """Format "0.912 ± 0.011 [0.901, 0.923]" without unknown parts, or a dash if all are unknown."""
-    if not _known(value):
-        return DASH
-    text = f"{value:.{digits}f}"
-    if _known(std):
-        text += f" ± {std:.{digits}f}"
-    if _known(ends[0]) and _known(ends[1]):
-        text += f" [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-    return text
-
-
-def difference(value: float | None, *, digits: int = 3) -> str:
-    """Format "+0.012", "−0.003", or a dash."""
-    if not _known(value):
-        return DASH
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def to_markdown(table: pd.DataFrame, measures: Sequence[str], *, caption: str = "") -> str:
-    """Return the table in Markdown (pipe table) with its legend."""
-    header, rows = cells(table, measures)
-    left = _text_columns(header)
-    lines = [
-        _pipes(header),
-        _pipes(["---" if k < left else "---:" for k in range(len(header))]),
-        *(_pipes(row) for row in rows),
-    ]
-    above = f"{caption}\n\n" if caption else ""
-    return above + "\n".join(lines) + f"\n\n{LEGEND}\n"
-
-
-def to_html(table: pd.DataFrame, measures: Sequence[str], *, caption: str = "") -> str:
-    """Return the table as an HTML fragment for the style sheet of a report."""
-    header, rows = cells(table, measures)
-    left = _text_columns(header)
-
-    def line(tag: str, values: Sequence[str]) -> str:
-        marks = [' class="text"' if k < left else "" for k in range(len(values))]
-        scope = ' scope="col"' if tag == "th" else ""
-        return "".join(
-            f"<{tag}{scope}{mark}>{html.escape(value)}</{tag}>"
-            for mark, value in zip(marks, values, strict=True)
-        )
-
-    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    text = " ".join(part for part in (caption, LEGEND) if part)
-    return (
-        '<table class="numeric combined">\n'
-        f"<caption>{html.escape(text)}</caption>\n"
-        f"<thead><tr>{line('th', header)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-    )
-
-
-def _text_columns(header: Sequence[str]) -> int:
-    return header.index("Seeds")
-
-
-def _pipes(values: Sequence[str]) -> str:
-    escaped = (v.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for v in values)
-    return f"| {' | '.join(escaped)} |"
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

@@ -1,4 +1,9 @@
-"""The catalogue in memory: derived columns, checked values, one order of rows."""
+"""The catalogue in memory: from merged objects to its rows, checked and sorted.
+
+`catalogue_rows` adds matches, regions and (simulated) truth to the merged objects;
+`build_catalogue` adds the columns that follow from the position and checks every column against
+the specification. The forced measurements get their published columns here too.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
+from clusterscan.catalogs.matching import chance_probability, local_density, match_by_score, passes
+from clusterscan.config.validation import Range
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-from clusterscan.formats.catalogue_columns import NULL_INTEGER, Column
+from clusterscan.formats.catalogue_columns import (
+    FILTER,
+    NULL_INTEGER,
+    Column,
+    column_part,
+)
+from clusterscan.measure.reliability import expected_purity, purest_sample
 from clusterscan.publish.names import DEFAULT_FORMAT, GUARD_DEG, iau_names
 
 Arrays = dict[str, np.ndarray]
 
-#: Columns that follow from the position alone and are always computed here.
+#: Columns computed from the position alone.
 DERIVED = ("name", "RADeg", "decDeg", "glon_deg", "glat_deg", "healpix29", "tile")
 
 
@@ -35,8 +49,8 @@ def build_catalogue(
     Parameters
     ----------
     objects : DataFrame or mapping of str to array, n rows
-        The merged objects; needs ``ra_deg`` and ``dec_deg`` (ICRS). Columns of the specification
-        that are missing become null, columns outside it are left out.
+        The merged objects, with ``ra_deg`` and ``dec_deg`` (ICRS). Missing columns of the
+        specification become null; other columns are left out.
     columns : sequence of Column
         The specification.
     tile_order : int
@@ -67,7 +81,7 @@ def build_catalogue(
         raise CatalogueError(f"merged objects: {error}") from error
     ra = ra % 360.0
     ra = np.where(ra < 360.0, ra, 0.0)  # -1e-17 % 360 is 360 in floating point
-    table |= _from_positions(ra, dec, tile_order) | {"ra_deg": ra, "dec_deg": dec}
+    table |= _position_columns(ra, dec, tile_order) | {"ra_deg": ra, "dec_deg": dec}
     table["name"] = np.array(names, dtype=object)
     found = as_columns(table, columns)
     order = _row_order(found)
@@ -75,12 +89,12 @@ def build_catalogue(
 
 
 def as_columns(table: pd.DataFrame | Mapping[str, np.ndarray], columns: Sequence[Column]) -> Arrays:
-    """Return a table's columns as a specification has them, in its order.
+    """Return the columns of a table in the types and the order of a specification.
 
     Raises
     ------
     CatalogueError
-        As `build_catalogue`.
+        As for `build_catalogue`.
     """
     given = _columns_of(table)
     rows = len(next(iter(given.values()), ()))
@@ -88,10 +102,10 @@ def as_columns(table: pd.DataFrame | Mapping[str, np.ndarray], columns: Sequence
 
 
 def clean_text(value: object) -> str:
-    """Return text as FITS can hold it: printable ASCII, blanks for control characters, '' for null.
+    """Return text as printable ASCII, which FITS requires; '' for null.
 
-    Letters with accents lose them; other characters become '?'. Markup is kept as it is: each
-    format's writer escapes it.
+    Control characters become blanks, letters lose their accents, other characters become '?'.
+    Markup is kept: the writer of each format escapes it.
     """
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return ""
@@ -108,14 +122,14 @@ def _columns_of(objects: pd.DataFrame | Mapping[str, np.ndarray]) -> dict[str, A
     return dict(objects)
 
 
-def _from_positions(ra: np.ndarray, dec: np.ndarray, tile_order: int) -> Arrays:
+def _position_columns(ra: np.ndarray, dec: np.ndarray, tile_order: int) -> Arrays:
     from astropy import units as u
     from astropy.coordinates import SkyCoord
 
     galactic = SkyCoord(ra * u.deg, dec * u.deg, frame="icrs").galactic
     if ra.size:
         healpix29 = sky.owning_cell(ra, dec, sky.MAX_ORDER)
-        # From the position itself: owner and cell of order 29 then never disagree.
+        # From the position itself, so that it never disagrees with the cell of order 29.
         tile = sky.owning_cell(ra, dec, tile_order)
     else:
         healpix29 = tile = np.zeros(0, dtype=np.int64)
@@ -145,7 +159,9 @@ def _as_column(values, column: Column, rows: int) -> np.ndarray:
         ) from error
     if not column.null and np.isnan(number).any():
         row = int(np.flatnonzero(np.isnan(number))[0])
-        raise CatalogueError(f"column {column.name!r} has no value at row {row}; it must have one")
+        raise CatalogueError(
+            f"column {column.name!r} has no value at row {row}; every row needs one"
+        )
     return number.astype(column.dtype)
 
 
@@ -180,3 +196,186 @@ def _row_order(catalogue: Arrays) -> np.ndarray:
     if "prob" not in catalogue:
         return np.arange(len(catalogue["name"]))
     return np.lexsort((catalogue["name"].astype(str), -catalogue["prob"]))
+
+
+def catalogue_rows(
+    objects: pd.DataFrame,
+    known: pd.DataFrame,
+    *,
+    known_names: Sequence[str],
+    catalogues: Mapping[str, pd.DataFrame] | None = None,
+    purities: Sequence[float] = (),
+    truth: pd.DataFrame | None = None,
+    truth_radius_arcmin: float = 2.5,
+    truth_cut: Mapping[str, Range] | None = None,
+    filter_snr: Mapping[str, np.ndarray] | None = None,
+    quality: tuple[np.ndarray, np.ndarray] | None = None,
+    models: Sequence[tuple[str, str]] = (),
+    version: str = "",
+) -> pd.DataFrame:
+    """Return the merged objects under the catalogue's column names.
+
+    Parameters
+    ----------
+    objects : DataFrame, n rows
+        From the merge: positions, scores, ``split``, and the row ``known_row`` in ``known``.
+    known : DataFrame
+        The united known clusters.
+    known_names : sequence of str
+        The catalogues united in ``known``.
+    catalogues : mapping of name to DataFrame, optional
+        The same catalogues, for the separations of the objects from their entries.
+    purities : sequence of float
+        Expected purities of the sub-samples in ``purity_sample``, rising.
+    truth : DataFrame, optional
+        The true clusters of a simulated sky.
+    truth_radius_arcmin : float
+        Largest separation of an object from its true cluster [arcmin].
+    truth_cut : mapping of column to (least, most), optional
+        Cut on the true clusters, the validation's ``purity_cut``: small halos are so numerous
+        that every position has one nearby.
+    filter_snr : mapping of survey to float ndarray, shape (n,), optional
+        S/N of the plain filters at the objects.
+    quality : pair of arrays, each of shape (n,), optional
+        Image flags, which are added to those of the objects, and masked fractions, from
+        `clusterscan.publish.quality.image_quality`.
+    models : sequence of (survey, model)
+        The networks and filters of the run; the networks of a survey are averaged.
+    version : str
+        Version of clusterscan.
+    """
+    rows = objects.rename(columns=_published_name)
+    prob = objects["prob"].to_numpy()
+    rows["purity"] = expected_purity(prob)
+    rows["purity_sample"] = purest_sample(prob, purities)
+    is_known = objects["known_row"].to_numpy() >= 0
+    rows["class"] = classes(is_known, objects["split"].to_numpy())
+    rows = rows.assign(version=version, **survey_means(rows, models))
+    if quality is not None:
+        rows["flags"] = objects["flags"].to_numpy() | quality[0]
+        rows["masked_fraction"] = quality[1]
+    rows = rows.assign(**_known_columns(objects, known, known_names, catalogues))
+    for survey, values in (filter_snr or {}).items():
+        rows[f"snr_{column_part(survey)}_{FILTER}"] = values
+    if truth is not None:
+        real = truth[passes(truth, truth_cut or {})].reset_index(drop=True)
+        rows = rows.assign(**_truth_columns(objects, real, truth_radius_arcmin))
+    return rows
+
+
+def classes(is_known: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Return the class of each object: 'known', 'recovered' (known, in the test region), 'new'."""
+    return np.where(is_known, np.where(split == "test", "recovered", "known"), "new")
+
+
+def survey_means(rows: pd.DataFrame, models: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
+    """Return the means over the networks of each survey, NaN if none has a value."""
+    means = {}
+    for survey in dict.fromkeys(survey for survey, _ in models):
+        tails = [
+            f"{column_part(s)}_{column_part(m)}" for s, m in models if s == survey and m != FILTER
+        ]
+        for kind in ("prob", "pcal"):
+            columns = [f"{kind}_{tail}" for tail in tails if f"{kind}_{tail}" in rows]
+            if columns:
+                means[f"{kind}_{column_part(survey)}"] = rows[columns].mean(axis=1).to_numpy()
+    return means
+
+
+def _known_columns(
+    objects: pd.DataFrame,
+    known: pd.DataFrame,
+    names: Sequence[str],
+    catalogues: Mapping[str, pd.DataFrame] | None,
+) -> dict[str, np.ndarray]:
+    """Return the columns copied from known clusters, and separations from their entries."""
+    row = objects["known_row"].to_numpy()
+    conflicts = known["conflicts"].to_numpy()[np.maximum(row, 0)] if len(known) else 0
+    found = {"known_conflicts": np.where(row >= 0, conflicts, -1)}
+    for name in names:
+        part = column_part(name)
+        found[f"{part}_name"] = _values_at(known[f"{name}_name"], row)
+        if catalogues is not None:
+            entry = _integers_at(known[f"{name}_row"], row)
+            near = _separations(objects, catalogues[name], entry)
+            found[f"{part}_sep_arcsec"], found[f"{part}_p_chance"] = near
+    found["known_catalogue"] = _values_at(known["catalogues"], row)
+    for column in ("z", "z_type", "z_source", "m500c_msun", "m500c_source"):
+        found[column] = _values_at(known[column], row)
+    return found
+
+
+def _truth_columns(
+    objects: pd.DataFrame, real: pd.DataFrame, radius_arcmin: float
+) -> dict[str, np.ndarray]:
+    """Match true clusters as the validation does: the best object takes the nearest free one."""
+    scored = objects.assign(score=objects["prob"])
+    match, separation_arcmin = match_by_score(scored, real, radius_arcmin)
+    found = {f"truth_{c}": _values_at(real[c], match) for c in ("name", "z", "m500c_msun")}
+    return found | {"truth_sep_arcsec": 60 * separation_arcmin}
+
+
+def _published_name(column: object) -> str:
+    """Return the published name of a column of the merged objects; only models' columns change."""
+    name = str(column)
+    for ours, theirs in (("forced_", "prob_"), ("single_", "pcal_")):
+        if name.startswith(ours):
+            return name.replace(ours, theirs, 1)
+    return name
+
+
+def _separations(
+    objects: pd.DataFrame, catalogue: pd.DataFrame, entry: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return separations from catalogue entries [arcsec] and their chance probabilities.
+
+    NaN where the entry is -1.
+    """
+    separation, chance = np.full(entry.size, np.nan), np.full(entry.size, np.nan)
+    at = np.flatnonzero(entry >= 0)
+    if at.size:
+        ra, dec = (objects[c].to_numpy()[at] for c in ("ra_deg", "dec_deg"))
+        places = [catalogue[c].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg")]
+        separation[at] = 3600 * sky.separation_deg(ra, dec, *(p[entry[at]] for p in places))
+        tree = cKDTree(sky.unit_vectors(*places))
+        density = local_density(sky.unit_vectors(ra, dec), tree, partners=True)
+        chance[at] = chance_probability(separation[at] / 60, density)
+    return separation, chance
+
+
+def _integers_at(column: pd.Series, row: np.ndarray) -> np.ndarray:
+    """Return the values at rows, -1 where the row is -1."""
+    values = np.append(column.to_numpy(), -1)
+    return values[row]
+
+
+def _values_at(column: pd.Series, row: np.ndarray) -> np.ndarray:
+    """Return the values at rows, null ('' or NaN) where the row is -1."""
+    values = column.to_numpy()
+    null = np.nan if values.dtype.kind == "f" else ""
+    taken = np.full(row.size, null, dtype=values.dtype if values.dtype.kind == "f" else object)
+    taken[row >= 0] = values[row[row >= 0]]
+    return taken
+
+
+def forced_rows(measured: pd.DataFrame, catalogue: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Return the forced measurements under their published column names.
+
+    Parameters
+    ----------
+    measured : DataFrame
+        From `clusterscan.merge.forced_values.measure_list`.
+    catalogue : mapping of str to array
+        The published catalogue, which gives the names of the detected objects.
+    """
+    renamed = {
+        str(c): str(c).replace("forced_", "prob_", 1).replace("single_", "pcal_", 1)
+        for c in measured
+        if str(c).startswith(("forced_", "single_"))
+    }
+    names = pd.Series(np.asarray(catalogue["name"], dtype=object), catalogue["healpix29"])
+    rows = measured.rename(columns=renamed | {"name": "listed_name"})
+    return rows.assign(
+        searched=measured["searched"].astype("int16"),
+        object_name=measured["object_id"].map(names).fillna(""),
+    )

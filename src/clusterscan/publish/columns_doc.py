@@ -15,11 +15,11 @@ from clusterscan.formats.catalogue_columns import (
     SHAPE,
     TRUTH,
     Column,
+    forced_columns,
     known_columns,
     model_columns,
     survey_columns,
 )
-from clusterscan.publish.forced import forced_columns
 
 INTRODUCTION = """\
 # The catalogue

@@ -1,6 +1,6 @@
-"""Provenance of the published data as an RO-Crate: products, what made them, and from what.
+"""Provenance of the published data as an RO-Crate: products, software, sources.
 
-There is no time of day and no random identifier in it: the same run gives the same bytes.
+It contains no time of day and no random identifier, so equal runs give equal bytes.
 
 References
 ----------
@@ -9,10 +9,14 @@ Soiland-Reyes et al. 2022, Packaging research artefacts with RO-Crate, Data Scie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clusterscan.catalogs.published import LAYOUTS
+from clusterscan.config.model import Config
+from clusterscan.core.fingerprint import file_sha256, fingerprint
+from clusterscan.flow.products import Products
 from clusterscan.publish.citation import KEYWORDS, Citation, person
 
 if TYPE_CHECKING:
@@ -45,10 +49,7 @@ class FileFact:
 
 @dataclass(frozen=True)
 class Source:
-    """What the run was made from: a survey's images or a catalogue.
-
-    ``sha256`` identifies the state of the source that was used (of the list of its files).
-    """
+    """A source of the run, a survey's images or a catalogue; ``sha256`` identifies its state."""
 
     key: str
     name: str
@@ -70,17 +71,17 @@ def crate_json(
     citation : Citation
         Title, creators, licence, date.
     files : sequence of FileFact
-        All files, sorted by path; those within ``folders`` are not listed one by one.
+        All files, sorted by path; those within ``folders`` are not listed individually.
     folders : mapping of str to str
-        What each folder of many files holds, by its path with a closing '/'.
+        Descriptions of the folders with many files, by path with a closing '/'.
     sources : sequence of Source
-        What went in.
+        The sources of the run.
     versions : mapping of str to str
         Versions of the software.
     """
     from rocrate.rocrate import ROCrate
 
-    crate = ROCrate(version="1.1")  # the one that archives read; the library's default moves on
+    crate = ROCrate(version="1.1")  # archives read 1.1; the library's default changes
     root = crate.root_dataset
     _describe_root(crate, citation)
     made = _products(crate, files, folders)
@@ -102,7 +103,7 @@ def crate_json(
 
 
 def _about(crate: ROCrate, key: str, kind: str, **properties: Any) -> ContextEntity:
-    """Add an entity that is no file of the folder."""
+    """Add an entity that is not a file."""
     from rocrate.model import ContextEntity
 
     return crate.add(ContextEntity(crate, key, properties={"@type": kind} | properties))
@@ -110,7 +111,7 @@ def _about(crate: ROCrate, key: str, kind: str, **properties: Any) -> ContextEnt
 
 def _describe_root(crate: ROCrate, citation: Citation) -> None:
     root = crate.root_dataset
-    root["datePublished"] = citation.date  # the library would write the clock's
+    root["datePublished"] = citation.date  # the library would write the current time
     crate.name = citation.full_title
     crate.description = citation.abstract
     root["keywords"] = list(KEYWORDS)
@@ -130,7 +131,7 @@ def _describe_root(crate: ROCrate, citation: Citation) -> None:
 def _products(
     crate: ROCrate, files: Sequence[FileFact], folders: Mapping[str, str]
 ) -> list[DataEntity]:
-    """Add the files that are listed one by one, and the folders of many."""
+    """Add the individually listed files, and the folders with many files."""
     from rocrate.model import Dataset, File
 
     single = [f for f in files if not any(f.path.startswith(folder) for folder in folders)]
@@ -163,3 +164,30 @@ def _about_file(fact: FileFact) -> dict[str, str]:
         "encodingFormat": TYPES.get(suffix, "text/plain"),
     }
     return properties
+
+
+def run_sources(config: Config, products: Products) -> list[Source]:
+    """Return the surveys and catalogues of a run in the order of the configuration."""
+    return [*_surveys(config, products), *_catalogues(config, products)]
+
+
+def _surveys(config: Config, products: Products) -> Iterator[Source]:
+    for name, survey in config.surveys.items():
+        source: dict[str, Any] = survey.source.model_dump(mode="json")
+        # Identifies the bytes of the tile images; a list of files would contain local paths.
+        records = products.records("preprocess", name)
+        state = {str(tile): record.identity for tile, record in records.items()}
+        text = f"{source.get('kind', '')} images, bands {', '.join(survey.bands)}, {survey.unit}"
+        places = [str(source[k]) for k in ("url", "hips", "survey") if source.get(k)]
+        yield Source(
+            f"survey-{name}", survey.title or name, "; ".join([text, *places]), fingerprint(state)
+        )
+
+
+def _catalogues(config: Config, products: Products) -> Iterator[Source]:
+    for catalogue in config.catalogs:
+        layout = LAYOUTS.get(catalogue.kind)
+        reference = f" ({layout.reference})" if layout and layout.reference else ""
+        text = f"catalogue of the kind {catalogue.kind}{reference}, role {catalogue.role}"
+        table = products.root / "catalogs" / f"{catalogue.name}.parquet"
+        yield Source(f"catalogue-{catalogue.name}", catalogue.name, text, file_sha256(table))

@@ -1,26 +1,32 @@
-"""report.html: one self-contained page about a run, readable offline and on a phone."""
+"""report.html of a run: its sections in order, its headline, and the short sections."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from clusterscan.core.atomic import atomic_path
-from clusterscan.publish.finding_plots import finding_section
-from clusterscan.publish.gallery import gallery_section
-from clusterscan.publish.inputs import ReportInputs, Section, Table
-from clusterscan.publish.positions_section import positions_section
-from clusterscan.publish.probability_section import probability_section
-from clusterscan.publish.scores import Scores, read_scores
-from clusterscan.publish.selection_section import selection_section
-from clusterscan.publish.sky_plots import SkyViews
+from clusterscan.publish.report_gallery import gallery_section
+from clusterscan.publish.report_inputs import ReportInputs, Scores, read_scores
+from clusterscan.publish.report_networks import examples_section, training_section
+from clusterscan.publish.report_quality import finding_section, probability_section
+from clusterscan.publish.report_selection import positions_section, selection_section
+from clusterscan.publish.report_sky import SkyViews
 from clusterscan.publish.summary import stage_costs
-from clusterscan.publish.training_plots import examples_section, training_section
+from clusterscan.report.document import (
+    Banner,
+    Details,
+    Document,
+    HeadlineFigure,
+    Section,
+    Table,
+    to_html,
+    write_text,
+)
 
 MOST_PROBLEMS = 40
 MOST_ROWS = 25
@@ -30,34 +36,19 @@ STAGES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One headline figure: a value, what it is, and a note."""
-
-    value: str
-    label: str
-    note: str = ""
-
-
 def write_report(path: Path, inputs: ReportInputs, *, gallery_count: int = 8) -> None:
-    """Write the report; the same inputs always give the same bytes.
+    """Write the report; equal inputs give equal bytes.
 
     Parameters
     ----------
     path : Path
         The HTML file, replaced atomically.
     inputs : ReportInputs
-        What to show; sections without anything to show are left out with a note.
+        Everything to show; sections with nothing to show are left out or replaced by a note.
     gallery_count : int
         Candidates of each kind in the gallery.
     """
     write_text(path, render_report(inputs, gallery_count=gallery_count))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a page, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def render_report(inputs: ReportInputs, *, gallery_count: int = 8) -> str:
@@ -66,79 +57,82 @@ def render_report(inputs: ReportInputs, *, gallery_count: int = 8) -> str:
 
 
 def render_reports(inputs: ReportInputs, *, gallery_count: int = 8) -> tuple[str, str]:
-    """Return the report's HTML, and the same without what the jobs cost: no run's are alike."""
-    scores = read_scores(inputs.validation)
-    sections = report_sections(inputs, scores, gallery_count)
-    timeless = [section for section in sections if section.key != "costs"]
-    return _html(inputs, scores, sections), _html(inputs, scores, timeless)
+    """Return the report's HTML with and without the costs of the jobs.
+
+    Time and memory differ between runs; the published folder must not, so it gets the second.
+    """
+    document = report_document(inputs, gallery_count)
+    timeless = [section for section in document.sections if section.key != "costs"]
+    return to_html(document), to_html(replace(document, sections=timeless))
 
 
-def _html(inputs: ReportInputs, scores: Scores, sections: Sequence[Section]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("clusterscan.publish", "templates"),
-        autoescape=True,  # names come from catalogues that others wrote
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
-        inputs=inputs,
-        release=inputs.release,
-        headline=headline_figures(inputs, scores),
-        reference=reference_text(inputs),
-        config_text=config_text(inputs),
-        sections=[s for s in sections if not s.is_empty or s.notes],
-    )
-
-
-def report_sections(inputs: ReportInputs, scores: Scores, gallery_count: int) -> list[Section]:
-    """Return the report's sections in their order."""
+def report_document(inputs: ReportInputs, gallery_count: int) -> Document:
+    """Return the whole report of a run."""
+    release, validation = inputs.release, inputs.validation
+    scores = read_scores(validation)
     views = SkyViews(inputs, scores)
-    return [
-        problems_section(inputs),
-        finding_section(scores, simulated=inputs.release.simulated),
-        probability_section(
-            inputs.validation.get("probability") or {}, simulated=inputs.release.simulated
-        ),
-        selection_section(inputs.selection),
-        positions_section(
-            inputs.validation.get("positions") or {},
-            injected=(inputs.selection.get("injection") or {}).get("offsets"),
-        ),
-        views.coverage_section(),
-        views.maps_section(),
-        gallery_section(inputs, scores, gallery_count),
-        catalogue_section(inputs),
-        examples_section(inputs),
-        training_section(inputs),
-        cost_section(inputs),
-        run_section(inputs),
-    ]
+    if release.simulated:
+        banner = Banner(
+            "simulated",
+            "SIMULATED SKY",
+            "No object in this report exists: images, clusters and catalogues are simulated, so "
+            "that the truth is known.",
+        )
+    else:
+        banner = Banner(
+            "observed",
+            "REAL IMAGES",
+            "Nothing here is simulated. Completeness and purity are measured against "
+            f"{reference_text(inputs)}, which is not the whole truth.",
+        )
+    injected = (inputs.selection.get("injection") or {}).get("offsets")
+    return Document(
+        title=inputs.title,
+        kicker=f"clusterscan {release.version} · configuration {release.config_name} · "
+        f"seed {release.seed}",
+        banners=[banner],
+        headline=headline_figures(inputs, scores),
+        sections=[
+            problems_section(inputs),
+            finding_section(scores, simulated=release.simulated),
+            probability_section(validation.get("probability") or {}, simulated=release.simulated),
+            selection_section(inputs.selection),
+            positions_section(validation.get("positions") or {}, injected=injected),
+            views.coverage_section(),
+            views.maps_section(),
+            gallery_section(inputs, scores, gallery_count),
+            catalogue_section(inputs),
+            examples_section(inputs),
+            training_section(inputs),
+            cost_section(inputs),
+            run_section(inputs),
+        ],
+        footer=f"Made by clusterscan {release.version}. Positions are ICRS. Numbers for machines: "
+        "summary.json.",
+    )
 
 
-def headline_figures(inputs: ReportInputs, scores: Scores) -> list[Figure]:
-    """Return what a reader should see first."""
+def headline_figures(inputs: ReportInputs, scores: Scores) -> list[HeadlineFigure]:
+    """Return the figures at the top: area, candidates, and completeness of the best finders."""
     catalogue = inputs.catalogue
     above = np.asarray(catalogue["prob"]) >= scores.threshold
     new = np.asarray(catalogue["class"]) == "new"
     surveys = ", ".join(inputs.surveys)
     found = [
-        Figure(f"{inputs.release.area_text} deg²", "searched", f"in {surveys}"),
-        Figure(
+        HeadlineFigure(f"{inputs.release.area_text} deg²", "searched", f"in {surveys}"),
+        HeadlineFigure(
             f"{above.sum():,}",
             "candidates",
             f"with probability ≥ {scores.threshold:.2f}, of {above.size:,} objects",
         ),
-        Figure(f"{(above & new).sum():,}", "of them new", "in no known catalogue"),
+        HeadlineFigure(f"{(above & new).sum():,}", "of them new", "in no known catalogue"),
     ]
     for finder, label in ((scores.combined, "networks"), (scores.best_filter, "plain filter")):
         at = finder.at(scores.reference_purity) if finder else None
         if finder is None or at is None or not at.reached:
             continue
         found.append(
-            Figure(
+            HeadlineFigure(
                 f"{at.completeness.value:.0%}",
                 f"completeness, {label}",
                 f"at purity {scores.reference_purity:.0%}, {scores.region} region"
@@ -149,7 +143,7 @@ def headline_figures(inputs: ReportInputs, scores: Scores) -> list[Figure]:
 
 
 def reference_text(inputs: ReportInputs) -> str:
-    """Return which catalogues the validation took for the truth."""
+    """Return the names of the catalogues that the validation took as the truth."""
     listed = [c for c in inputs.config.get("catalogs", ()) if isinstance(c, Mapping)]
     truths = [c for c in listed if c.get("role") == "truth"]
     names = [str(c.get("name")) for c in truths or listed if c.get("role") != "reference"]
@@ -159,7 +153,7 @@ def reference_text(inputs: ReportInputs) -> str:
 
 
 def problems_section(inputs: ReportInputs) -> Section:
-    """Return warnings of failed and partial tiles; empty where all went well."""
+    """Return the list of failed and partial tiles; empty if there are none."""
     rows = [
         [str(p.get(k, "")) for k in ("stage", "key", "tile", "status", "reason")]
         for p in list(inputs.problems)[:MOST_PROBLEMS]
@@ -172,23 +166,29 @@ def problems_section(inputs: ReportInputs) -> Section:
         lead += f" The first {MOST_PROBLEMS} are listed."
     header = ("Stage", "Survey and model", "Tile", "Status", "Reason")
     tables = [Table(header, rows, numeric=False)] if rows else []
-    return Section("problems", "Warnings", lead, tables=tables)
+    return Section("problems", "Warnings", lead, tables=tables, is_warning=True)
 
 
 def catalogue_section(inputs: ReportInputs) -> Section:
-    """Return the catalogue's first rows."""
+    """Return the first rows of the catalogue."""
     c = inputs.catalogue
     shown = ("name", "ra_deg", "dec_deg", "prob", "n_models", "class", "known_name", "z")
     header = ("Name", "RA [deg]", "Dec [deg]", "Probability", "Networks", "Class", "Known as", "z")
     formats = ("", ".4f", "+.4f", ".3f", "d", "", "", ".2f")
+
+    def cell(value: object, form: str) -> str:
+        if isinstance(value, float | np.floating) and not np.isfinite(value):
+            return "–"
+        return format(value, form) or "–"
+
     rows = [
-        [_cell(c[key][row], form) for key, form in zip(shown, formats, strict=True)]
+        [cell(c[key][row], form) for key, form in zip(shown, formats, strict=True)]
         for row in range(min(len(c["name"]), MOST_ROWS))
     ]
     lead = (
-        f"The first {len(rows)} of {len(c['name']):,} rows. The whole catalogue lies beside this "
-        "report in catalogue/clusters.fits, .vot, .parquet, .csv, .reg (DS9) and hats/ (LSDB); "
-        "docs/catalogue.md describes its columns."
+        f"The first {len(rows)} of {len(c['name']):,} rows. The whole catalogue is in the folder "
+        "catalogue/ beside this report, as clusters.fits, .vot, .parquet, .csv, .reg (DS9) and "
+        "hats/ (LSDB); docs/catalogue.md describes its columns."
     )
     return Section("catalogue", "Catalogue", lead, tables=[Table(header, rows)] if rows else [])
 
@@ -209,8 +209,8 @@ def cost_section(inputs: ReportInputs) -> Section:
     ]
     header = ("Stage", "Jobs", "Seconds, summed", "CPU seconds", "Largest job [MiB]")
     lead = (
-        "Jobs run side by side, so their seconds add up to more than the clock showed. A job that "
-        "was not run again counts with its last run; publish itself is not in the list yet."
+        "Jobs run side by side, so their seconds add up to more than the elapsed time. A job that "
+        "was not run again counts with its last run; publish itself is not yet in the list."
     )
     return Section("costs", "Time and memory", lead, tables=[Table(header, rows)] if rows else [])
 
@@ -218,28 +218,16 @@ def cost_section(inputs: ReportInputs) -> Section:
 def run_section(inputs: ReportInputs) -> Section:
     """Return versions and the configuration."""
     release = inputs.release
-    facts = [
-        ["clusterscan", release.version],
-        *([name, version] for name, version in sorted(inputs.versions.items())),
-        ["Configuration", release.config_name],
-        ["Seed", str(release.seed)],
-        ["Release date", release.release_date],
-        ["HEALPix orders", f"tiles {release.tile_order}, map pixels {release.map_order}, NESTED"],
-    ]
-    facts = list({row[0]: row for row in facts}.values())
-    return Section("run", "This run", tables=[Table(("What", "Value"), facts, numeric=False)])
-
-
-def config_text(inputs: ReportInputs) -> str:
-    """Return the configuration as YAML."""
+    facts = {
+        "clusterscan": release.version,
+        **dict(sorted(inputs.versions.items())),
+        "Configuration": release.config_name,
+        "Seed": str(release.seed),
+        "Release date": release.release_date,
+        "HEALPix orders": f"tiles {release.tile_order}, map pixels {release.map_order}, NESTED",
+    }
+    table = Table(("Property", "Value"), [list(fact) for fact in facts.items()], numeric=False)
     plain = json.loads(json.dumps(dict(inputs.config), sort_keys=True))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True) if plain else ""
-
-
-def _cell(value: object, form: str) -> str:
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        return "–"
-    return format(value, form) or "–"
-
-
-__all__: Sequence[str] = ["ReportInputs", "render_report", "render_reports", "write_report"]
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True) if plain else ""
+    details = [Details("Configuration", text=text)] if text else []
+    return Section("run", "This run", tables=[table], details=details)

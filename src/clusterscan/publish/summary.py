@@ -12,7 +12,7 @@ import numpy as np
 
 from clusterscan.core.atomic import write_json
 from clusterscan.publish.release import Release
-from clusterscan.publish.scores import AtPurity, Binned, Finder, Scores
+from clusterscan.publish.report_inputs import AtPurity, Binned, Finder, Scores
 
 
 def read_costs(root: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,23 @@
-"""Write the catalogue as FITS, VOTable and Parquet: one content, the same bytes every time."""
+"""Writers of the catalogue: FITS, VOTable, Parquet, CSV, DS9 regions, and the forced measurements.
+
+All formats hold the same rows and columns, and equal catalogues always give equal bytes: dates
+come from the configuration, never from the clock.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from clusterscan.core.atomic import atomic_path
-from clusterscan.formats.catalogue_columns import FLAGS, Arrays, Column
+from clusterscan.formats.catalogue_columns import FLAGS, Arrays, Column, forced_columns
+from clusterscan.publish.catalogue import as_columns, forced_rows
 from clusterscan.publish.release import Release
 
 if TYPE_CHECKING:
@@ -27,6 +34,20 @@ def write_catalogue(
     for path, write in zip(paths, (write_fits, write_votable, write_parquet), strict=True):
         write(path, catalogue, columns, release)
     return paths
+
+
+def write_forced(
+    folder: Path,
+    measured: pd.DataFrame,
+    catalogue: Arrays,
+    models: Iterable[tuple[str, str]],
+    release: Release,
+) -> None:
+    """Write ``forced.fits`` and ``forced.parquet`` into the catalogue's folder."""
+    columns = forced_columns(models)
+    table = as_columns(forced_rows(measured, catalogue), columns)
+    write_fits(Path(folder) / "forced.fits", table, columns, release, name="FORCED")
+    write_parquet(Path(folder) / "forced.parquet", table, columns, release)
 
 
 # --- FITS --------------------------------------------------------------------------------------
@@ -51,9 +72,9 @@ def write_fits(
     columns : sequence of Column
         The specification.
     release : Release
-        Goes into both headers.
+        Its cards go into both headers.
     name : str
-        Of the table's extension.
+        Name of the table's extension.
     """
     from astropy.io import fits
 
@@ -139,7 +160,7 @@ def _votable_param(document, keyword: str, value, meaning: str):
 
     kinds = {bool: "boolean", int: "long", float: "double"}
     datatype = kinds.get(type(value), "char")
-    # A length would be compared with the text as XML has it: "<" is four letters there.
+    # astropy would compare a length with the escaped text, in which "<" has four letters.
     length = {"arraysize": "*"} if datatype == "char" else {}
     param = tree.Param(document, ID=keyword, name=keyword, datatype=datatype, value=value, **length)
     param.description = meaning
@@ -215,3 +236,77 @@ def _arrow_array(column: Column, values: np.ndarray):
         return pa.array(values, pa.string(), mask=column.unknown(values))
     numbers = np.asarray(values, dtype=column.dtype)
     return pa.array(numbers, mask=column.unknown(numbers))
+
+
+# --- CSV and DS9 regions ------------------------------------------------------------------------
+
+
+#: Colour of each class in DS9, for any colour vision and for dark and light images.
+COLOURS = {"known": "#56B4E9", "recovered": "#F0E442", "new": "#D55E00"}
+
+
+def write_csv(path: Path, catalogue: Arrays, columns: Sequence[Column]) -> None:
+    """Write CSV (RFC 4180): a line of column names, then the rows; null is an empty cell.
+
+    Numbers are the shortest text that reads back as the same number. There are no comments
+    because spreadsheets would show them as rows; version and area are in the other files.
+    """
+    cells = [_cells(catalogue[c.name], c) for c in columns]
+    with atomic_path(path) as temporary, temporary.open("w", encoding="ascii", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow([c.name for c in columns])
+        writer.writerows(zip(*cells, strict=True))
+
+
+def _cells(values: np.ndarray, column: Column) -> list[str]:
+    # str() of a NumPy number keeps its width: a float32 of 0.1 is written as 0.1.
+    unknown = column.unknown(values)
+    return ["" if null else str(v) for v, null in zip(values, unknown, strict=True)]
+
+
+def write_regions(
+    path: Path,
+    catalogue: Arrays,
+    release: Release,
+    *,
+    radius_arcmin: float,
+    threshold: float,
+) -> None:
+    """Write DS9 regions: one circle per object, coloured by class, dashed below the threshold.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced atomically.
+    catalogue : mapping of str to array
+        From `clusterscan.publish.catalogue.build_catalogue`.
+    release : Release
+        Its cards go into the comments at the top.
+    radius_arcmin : float
+        Radius of the circles [arcmin].
+    threshold : float
+        Lowest ``prob`` of a candidate.
+    """
+    lines = ["# Region file format: DS9 version 4.1"]
+    lines += [f"# {key} = {_one_line(value)}" for key, (value, _) in release.cards().items()]
+    lines += [
+        f"# circles of {radius_arcmin:g} arcmin, dashed where prob is below {threshold:.6g}",
+        f"# {', '.join(f'{name} {colour}' for name, colour in COLOURS.items())}",
+        'global font="helvetica 10 normal roman" width=1',
+        "icrs",
+    ]
+    keys = ("ra_deg", "dec_deg", "name", "class", "prob")
+    for ra, dec, name, kind, prob in zip(*(catalogue[k] for k in keys), strict=True):
+        dash = "" if prob >= threshold else " dash=1"
+        lines.append(
+            f'circle({ra:.7f},{dec:.7f},{60 * radius_arcmin:.3f}") # color={COLOURS[kind]}'
+            f"{dash} text={{{name}}} tag={{{kind}}}"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def _one_line(value: object) -> str:
+    """Return text that cannot end a DS9 comment, which a semicolon would do, too."""
+    text = str(value).replace(";", ",").encode("ascii", "replace").decode("ascii")
+    return " ".join(text.split())

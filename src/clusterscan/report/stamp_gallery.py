@@ -1,4 +1,4 @@
-"""The examples a network is most sure of, rightly and wrongly, with what it looked at."""
+"""Galleries of the most confident correct and wrong predictions, with attribution maps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIDE = 1.45  # of an image [inch]
 
 
 @dataclass(frozen=True)
-class Picture:
+class Stamp:
     """One image of an example, ready to draw.
 
     Attributes
@@ -31,11 +31,11 @@ class Picture:
     rgb : uint8 ndarray, shape (ny, nx, 3)
         First row on top.
     name : str
-        Of the survey, where there are several.
+        Name of the survey if there are several.
     attribution : float ndarray, shape (h, w), or None
         From 0 to 1, first row at the bottom.
     width : str
-        How wide the image is on the sky, e.g. "20.0″".
+        Width of the image on the sky, e.g. "20.0″ wide".
     """
 
     rgb: np.ndarray
@@ -46,31 +46,31 @@ class Picture:
 
 @dataclass(frozen=True)
 class Entry:
-    """One example of the gallery: its pictures and what is said of it."""
+    """One example of the gallery: its name, a caption and its images."""
 
     name: str
     caption: str
-    pictures: Sequence[Picture] = field(default_factory=tuple)
+    stamps: Sequence[Stamp] = field(default_factory=tuple)
 
 
 def most_confident(
     data: Labelled, count: int, *, positive: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the rows that the network is most sure of, rightly and wrongly.
+    """Return the rows of the most confident correct and wrong predictions.
 
     Parameters
     ----------
     data : Labelled
-        Of each object only the surest view is chosen.
+        Only the most confident view of each object is chosen.
     count : int
-        At most so many of each kind.
+        Largest number of each kind.
     positive : int, optional
-        The class that counts as positive; by default the one of ``data``.
+        The class that counts as positive; by default that of ``data``.
 
     Returns
     -------
     dict of str to int64 ndarray
-        For each of ``KINDS`` rows, the surest first; ties by row.
+        Rows of each of ``KINDS``, the most confident first; ties by row.
     """
     c = data.positive if positive is None else positive
     is_true, is_said, chance = data.label == c, data.predicted == c, data.probability[:, c]
@@ -89,7 +89,7 @@ def most_confident(
     return found
 
 
-def picture(
+def stamp(
     image: np.ndarray,
     unit: str = "",
     *,
@@ -97,19 +97,19 @@ def picture(
     pixel_scale_arcsec: float | None = None,
     attribution: np.ndarray | None = None,
     rgb: tuple[int, int, int] | None = None,
-) -> Picture:
-    """Return an image as it is to be drawn.
+) -> Stamp:
+    """Return an image of an example, ready to draw.
 
     Parameters
     ----------
     image : float ndarray, shape (bands, ny, nx)
-        See `clusterscan.report.stretch.as_rgb` for it, ``unit`` and ``rgb``.
+        See `clusterscan.report.stretch.as_rgb`, also for ``unit`` and ``rgb``.
     name : str
-        Of the survey.
+        Name of the survey.
     pixel_scale_arcsec : float, optional
         Size of a pixel [arcsec].
     attribution : float ndarray, shape (h, w), optional
-        How much each part of the image mattered, from 0 to 1.
+        Importance of each part of the image, from 0 to 1.
 
     Raises
     ------
@@ -121,11 +121,11 @@ def picture(
     if attribution is not None and np.ndim(attribution) != 2:
         raise ProductError(f"gallery: attribution {np.shape(attribution)} must be (y, x)")
     width = "" if pixel_scale_arcsec is None else _angle(np.shape(image)[2] * pixel_scale_arcsec)
-    return Picture(as_rgb(image, unit, rgb=rgb), name, attribution, width)
+    return Stamp(as_rgb(image, unit, rgb=rgb), name, attribution, width)
 
 
 def caption(data: Labelled, row: int, *, positive: int | None = None) -> str:
-    """Return a row's probability and, where it is not the positive one, its true class."""
+    """Return the probability of a row and, if it is not the positive class, its true class."""
     c = data.positive if positive is None else positive
     text = f"p {_probability(data.probability[row, c])}"
     if len(data.classes) > 2 and data.label[row] != c:
@@ -136,18 +136,18 @@ def caption(data: Labelled, row: int, *, positive: int | None = None) -> str:
 def plot_gallery(
     groups: Mapping[str, Sequence[Entry]], path: Path, *, title: str = "", columns: int = 6
 ) -> None:
-    """Draw a gallery: for each group its examples, each with all its pictures.
+    """Draw a gallery: the examples of each group with all their images.
 
     Parameters
     ----------
     groups : mapping of str to sequence of Entry
-        Title of a group -> its examples; empty groups are named as such.
+        Examples by the title of their group; an empty group gets the line "none".
     path : Path
         PNG, SVG or PDF.
     title : str
-        Above all.
+        Title of the figure.
     columns : int
-        Examples beside each other.
+        Number of examples side by side.
     """
     strips = [s for name, entries in groups.items() for s in _strips(name, entries, columns)]
     used = max([columns if len(s.entries) >= columns else len(s.entries) for s in strips] or [1])
@@ -165,19 +165,19 @@ def plot_gallery(
 
 @dataclass(frozen=True)
 class _Strip:
-    """Entries beside each other, with a row of images for each picture and attribution."""
+    """Entries side by side, with one row per image and one per attribution map."""
 
     title: str
     entries: Sequence[Entry]
 
     @property
     def rows(self) -> list[tuple[int, bool]]:
-        """Which picture each row shows, and whether with the attribution."""
-        most = max((len(entry.pictures) for entry in self.entries), default=0)
+        """Number of the image in each row, and True for its attribution map."""
+        most = max((len(entry.stamps) for entry in self.entries), default=0)
         out = []
         for k in range(most):
             out.append((k, False))
-            if any(len(e.pictures) > k and e.pictures[k].attribution is not None
+            if any(len(e.stamps) > k and e.stamps[k].attribution is not None
                    for e in self.entries):  # fmt: skip
                 out.append((k, True))
         return out
@@ -208,13 +208,13 @@ def _draw_strip(part: Figure, strip: _Strip, columns: int) -> None:
         axes.set_axis_off()
     for column, entry in enumerate(strip.entries):
         for line, (which, with_attribution) in enumerate(rows):
-            if which < len(entry.pictures):
-                _draw(grid[line, column], entry.pictures[which], with_attribution, column == 0)
+            if which < len(entry.stamps):
+                _draw(grid[line, column], entry.stamps[which], with_attribution, column == 0)
         text = "\n".join([*textwrap.wrap(entry.name, 22)[:2], entry.caption])
         grid[0, column].set_title(text, fontsize=7.5, pad=3)
 
 
-def _draw(axes: Axes, shown: Picture, with_attribution: bool, is_first: bool) -> None:
+def _draw(axes: Axes, shown: Stamp, with_attribution: bool, is_first: bool) -> None:
     rgb = shown.rgb
     if with_attribution:
         if shown.attribution is None:
@@ -234,7 +234,7 @@ def _draw(axes: Axes, shown: Picture, with_attribution: bool, is_first: bool) ->
 
 
 def _probability(value: float) -> str:
-    """Return a probability with enough digits to tell it from 0 and 1."""
+    """Format a probability with enough digits to tell it from 0 and 1."""
     if 0.0005 <= value < 0.9995:
         return f"= {value:.3f}"
     return "> 0.999" if value > 0.5 else "< 0.001"

@@ -1,34 +1,42 @@
-"""Images for the eye: any number of bands, in any unit, to red, green and blue bytes.
+"""Display images: any number of bands in any unit as red, green and blue bytes.
 
 Arrays are (bands, y, x) with the first row at the bottom; the result has its first row on top.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-DISPLAY = "display"  # unit of images that are stretched for the eye already, 0 to 255
+DISPLAY = "display"  # unit of images that are already stretched for display, 0 to 255
 NO_DATA = (200, 204, 209)
-_FAINTEST = -2.0  # in units of the noise: shown black
-_BRIGHTEST = 30.0  # the least that is shown white, so that pure noise looks like noise
+_FAINTEST = -2.0  # shown black, in units of the noise
+_BRIGHTEST = 30.0  # lowest value shown white, so that pure noise looks like noise
 
 
 def as_rgb(
-    image: np.ndarray, unit: str = "", *, rgb: tuple[int, int, int] | None = None
+    image: np.ndarray,
+    unit: str = "",
+    *,
+    rgb: tuple[int, int, int] | None = None,
+    backgrounds: Sequence[tuple[float, float]] | None = None,
 ) -> np.ndarray:
-    """Return an image as colours.
+    """Return the colours that show an image.
 
     Parameters
     ----------
     image : float ndarray, shape (bands, ny, nx)
-        NaN: no data, shown grey.
+        NaN marks pixels without data, which are shown grey.
     unit : str
-        'display': bands are brightness from 0 to 255 already, red first. Temperatures ('K',
-        'uK_CMB' ...): the mean of the bands in units of their noise, blue colder and red hotter
-        than the median. Anything else: asinh-stretched above the median; one band is grey, two
-        are blue and red with their mean in green, of more the first is blue, the last red.
+        'display': the bands hold brightness from 0 to 255, red first. Temperatures ('K',
+        'uK_CMB' ...): the mean of the bands in units of their noise, blue below and red above
+        the median. Any other unit: an asinh stretch above the median; one band is grey, two are
+        blue and red with their mean in green, of more the first is blue and the last red.
     rgb : tuple of int, optional
         The bands to show as red, green and blue instead.
+    backgrounds : sequence of (level, noise), optional
+        Background of each band, from `background`; by default that of the image itself.
 
     Returns
     -------
@@ -37,48 +45,77 @@ def as_rgb(
     """
     values = np.asarray(image, dtype=np.float64)[:, ::-1]
     known = np.isfinite(values).all(axis=0)
+    levels = backgrounds or [background(plane) for plane in values]
+    in_noise = [
+        (plane - level) / noise for plane, (level, noise) in zip(values, levels, strict=True)
+    ]
     if unit == DISPLAY:
         shown = _channels(values, rgb or ((0, 1, 2) if len(values) > 2 else None))
         out = np.clip(np.rint(np.nan_to_num(shown)), 0, 255).astype(np.uint8)
-    elif "K" in unit.split("_")[0]:
-        out = _diverging(np.mean([_in_noise(plane) for plane in values], axis=0))
+    elif is_temperature(unit):
+        out = _diverging(np.mean(in_noise, axis=0))
     else:
-        scaled = np.array([_in_noise(plane) for plane in values])
+        scaled = np.array(in_noise)
         last = len(values) - 1
         out = _stretched(_channels(scaled, rgb or ((last, last // 2, 0) if last > 1 else None)))
     out[~known] = NO_DATA
     return out
 
 
+def is_temperature(unit: str) -> bool:
+    """Return True for units of temperature, such as 'K' or 'uK_CMB'."""
+    return "K" in unit.split("_")[0]
+
+
+def background(plane: np.ndarray) -> tuple[float, float]:
+    """Return the median of an image and its noise, 1 if the image is constant or empty."""
+    from astropy.stats import mad_std
+
+    known = plane[np.isfinite(plane)]
+    if not known.size:
+        return 0.0, 1.0
+    noise = float(mad_std(known))
+    return float(np.median(known)), noise if noise > 0 else float(known.std()) or 1.0
+
+
+def coloured(scaled: np.ndarray, colours: str) -> np.ndarray:
+    """Return values from 0 to 1 in a matplotlib colour map as bytes, NaN grey."""
+    from matplotlib import colormaps
+
+    rgb = colormaps[colours](np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)[..., :3].copy()
+    rgb[~np.isfinite(scaled)] = NO_DATA
+    return rgb
+
+
 def overlaid(rgb: np.ndarray, attribution: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """Return an image in grey, with what a network looked at in colour on it.
+    """Return an image in grey with an attribution map in colour on top.
 
     Parameters
     ----------
     rgb : uint8 ndarray, shape (ny, nx, 3)
         From `as_rgb`, first row on top.
     attribution : float ndarray, shape (h, w)
-        As of `on_image`.
+        As for `on_image`.
     strength : float
-        How much of the image a value of 1 covers.
+        Opacity where the attribution is 1.
     """
     from matplotlib import colormaps
 
     weight = on_image(attribution, rgb.shape[:2])
     luma = rgb @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    grey = 255 * np.sqrt(luma / 255)[..., None]  # faint parts would drown in the colour
+    grey = 255 * np.sqrt(luma / 255)[..., None]  # lifts faint parts, which the colour would hide
     colour = 255 * colormaps["plasma"](weight)[..., :3]
     cover = strength * np.sqrt(weight)[..., None]
     return np.clip(np.rint(grey * (1 - cover) + colour * cover), 0, 255).astype(np.uint8)
 
 
 def on_image(attribution: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return an attribution at the pixels of an image.
+    """Return an attribution map at the pixels of an image.
 
     Parameters
     ----------
     attribution : float ndarray, shape (h, w)
-        From 0 (no influence) to 1, of the same sky as the image, first row at the bottom; NaN
+        From 0 (no influence) to 1, on the same sky as the image, first row at the bottom; NaN
         counts as 0.
     shape : (int, int)
         Rows and columns of the image.
@@ -107,18 +144,8 @@ def _channels(values: np.ndarray, rgb: tuple[int, int, int] | None) -> np.ndarra
     return np.stack(planes, axis=-1)
 
 
-def _in_noise(plane: np.ndarray) -> np.ndarray:
-    """Return a plane in units of its noise above its median."""
-    known = plane[np.isfinite(plane)]
-    if not known.size:
-        return plane
-    level = np.median(known)
-    noise = 1.4826 * np.median(np.abs(known - level))
-    return (plane - level) / (noise if noise > 0 else (known.std() or 1.0))
-
-
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """Return bytes of red, green and blue in units of the noise; colours keep their ratios.
+    """Stretch red, green and blue in units of the noise to bytes; colours keep their ratios.
 
     References
     ----------
@@ -127,7 +154,7 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     light = np.nan_to_num(np.clip(values - _FAINTEST, 0, None))
     mean = light.mean(axis=-1, keepdims=True)
     top = max(float(np.percentile(mean, 99.7)), _BRIGHTEST) if mean.size else _BRIGHTEST
-    knee = 3.0  # of the noise: below it the scale is linear
+    knee = 3.0  # in units of the noise; the scale is linear below it
     scale = np.arcsinh(mean / knee) / np.arcsinh(top / knee)
     colour = np.divide(light * scale, mean, out=np.zeros_like(light), where=mean > 0)
     brightest = np.maximum(colour.max(axis=-1, keepdims=True), 1.0)  # white cores keep their hue
@@ -135,7 +162,4 @@ def _stretched(values: np.ndarray) -> np.ndarray:
 
 
 def _diverging(values: np.ndarray) -> np.ndarray:
-    from matplotlib import colormaps
-
-    scaled = (np.arcsinh(np.nan_to_num(values) / 2) / np.arcsinh(2.5) + 1) / 2
-    return colormaps["RdBu_r"](np.clip(scaled, 0, 1), bytes=True)[..., :3].copy()
+    return coloured((np.arcsinh(np.nan_to_num(values) / 2) / np.arcsinh(2.5) + 1) / 2, "RdBu_r")

@@ -28,12 +28,12 @@ def plot_history(
     Parameters
     ----------
     history : sequence of mapping
-        Of each epoch: epoch, loss, and where known validation_loss, learning_rate, stage (a
-        change is marked) and the scores of ``SCORES``.
+        Per epoch: epoch, loss, and if known validation_loss, learning_rate, stage (changes are
+        marked) and the scores in ``SCORES``.
     path : Path
         PNG, SVG or PDF.
     best_epoch : int, optional
-        The epoch whose weights were kept; marked.
+        The epoch whose weights were kept; it is marked.
     """
     with look.style():
         figure = look.new_figure(10.2, 3.5)
@@ -55,7 +55,7 @@ def draw_losses(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
         ("loss", "training loss", look.COLOURS[0], "-"),
         ("validation_loss", "validation loss", look.COLOURS[1], "--"),
     ):
-        values = _values(history, key)
+        values = measure_by_epoch(history, key)
         if np.isfinite(values).any():
             axes.plot(epoch, values, color=colour, linestyle=line, marker=marker, label=label)
     axes.set(xlabel="Epoch", ylabel="Cross entropy [nat]")
@@ -69,7 +69,7 @@ def draw_epoch_scores(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
     marker = "o" if len(history) < 3 else None
     drawn = False
     for n, (key, label) in enumerate(SCORES.items()):
-        values = _values(history, key)
+        values = measure_by_epoch(history, key)
         if np.isfinite(values).any():
             colour, line = look.COLOURS[(n + 2) % 6], look.LINES[n % 4]
             axes.plot(epoch, values, color=colour, linestyle=line, marker=marker, label=label)
@@ -84,17 +84,17 @@ def draw_epoch_scores(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 def plot_range_test(
     curves: Any, path: Path, *, used: float | Sequence[float | None] | None = None
 ) -> None:
-    """Draw one or several learning rate range tests with the rates chosen from them.
+    """Draw one or several learning rate range tests with the chosen rates.
 
     Parameters
     ----------
     curves : a range test or a sequence of them
-        Each a mapping or dataclass of learning_rate, loss (smoothed), chosen, and where there
-        are several stages of training, stage (a name).
+        Each a mapping or dataclass of learning_rate, loss (smoothed), chosen, and stage (a
+        name) if the training has several stages.
     path : Path
         PNG, SVG or PDF.
     used : float or sequence of float, optional
-        The rates that the optimiser was given; marked where they differ from those chosen.
+        The rates given to the optimiser; marked if they differ from the chosen ones.
     """
     tests = as_range_tests(curves)
     rates = list(used) if isinstance(used, Sequence) else [used] * len(tests)
@@ -111,7 +111,7 @@ def plot_range_test(
 
 
 def draw_range_test(axes: Axes, test: Mapping[str, Any], *, used: float | None = None) -> None:
-    """Draw the smoothed loss by learning rate, and the rate chosen."""
+    """Draw the smoothed loss against learning rate, and the chosen rate."""
     rate = np.asarray(test["learning_rate"], dtype=float)
     loss = np.asarray(test["loss"], dtype=float)
     chosen = float(test["chosen"])
@@ -122,7 +122,7 @@ def draw_range_test(axes: Axes, test: Mapping[str, Any], *, used: float | None =
         axes.plot(chosen, at, "o", color=look.COLOURS[1])
     if used is not None and not np.isclose(used, chosen, rtol=1e-6):
         axes.axvline(used, color=look.INK, linestyle=":", label=f"used: {used:.2g}")
-    # The divergence at the end would flatten all that matters.
+    # The divergence at the end would flatten the rest of the curve.
     low, top = loss.min(), max(loss[0] + 0.5 * (loss[0] - loss.min()), loss.min() * 1.05)
     axes.set_ylim(low - 0.06 * (top - low), top)
     axes.set(xlabel="Learning rate", ylabel="Smoothed loss [nat]")
@@ -130,7 +130,7 @@ def draw_range_test(axes: Axes, test: Mapping[str, Any], *, used: float | None =
 
 
 def as_range_tests(curves: Any) -> list[dict[str, Any]]:
-    """Return range tests as a list of mappings, whatever they come as."""
+    """Return one or several range tests, mappings or dataclasses, as a list of mappings."""
     if curves is None:
         return []
     many = curves if isinstance(curves, list | tuple) else [curves]
@@ -138,7 +138,7 @@ def as_range_tests(curves: Any) -> list[dict[str, Any]]:
 
 
 def _draw_rates(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    rates = _values(history, "learning_rate")
+    rates = measure_by_epoch(history, "learning_rate")
     if not (rates > 0).any():
         look.nothing_to_show(axes, "no learning rates")
         return
@@ -166,7 +166,7 @@ def _whole_epochs(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _values(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """Return a measure by epoch, NaN (a gap in the line) where there is none."""
+def measure_by_epoch(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """Return a measure by epoch, NaN (a gap in the line) if it is unknown."""
     found = [row.get(key) for row in history]
     return np.array([np.nan if value is None else float(value) for value in found])

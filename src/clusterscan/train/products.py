@@ -20,7 +20,7 @@ from clusterscan.measure.labelled import calibrated, class_probability
 from clusterscan.measure.scores import prediction_metrics
 from clusterscan.networks.card import save_model
 from clusterscan.networks.network import Network, turned_logits
-from clusterscan.report import plots
+from clusterscan.report import classifier_plots, training_plots
 from clusterscan.train.batches import Crops, PlainBatches
 from clusterscan.train.examples import Examples
 from clusterscan.train.losses import class_probabilities, score
@@ -259,7 +259,9 @@ def metrics_of(result: TrainResult, bootstrap: int = 1000) -> dict[str, Any]:
 
 def _plot(folder: Path, result: TrainResult, metrics: dict[str, Any]) -> None:
     classes, training = result.card["classes"], result.card["training"]
-    plots.plot_history(result.history, folder / "history.png", best_epoch=training["best_epoch"])
+    training_plots.plot_history(
+        result.history, folder / "history.png", best_epoch=training["best_epoch"]
+    )
     tested = []
     for curve, stage in zip(result.range_curves, training["stages"], strict=True):
         if curve is not None:
@@ -267,15 +269,15 @@ def _plot(folder: Path, result: TrainResult, metrics: dict[str, Any]) -> None:
             title = "" if alone else f"{stage['trainable']}, {stage['optimiser']}"
             tested.append({**asdict(curve), "stage": title})
     if tested:
-        plots.plot_range_test(tested, folder / "range_test.png")
-    plots.plot_roc_and_precision(metrics, folder / "roc_precision.png")
+        training_plots.plot_range_test(tested, folder / "range_test.png")
+    classifier_plots.plot_roc_and_precision(metrics, folder / "roc_precision.png")
     # The first split by name: 'test' if there is one, else 'validation'.
     part = next(part for _, part in result.predictions.groupby("split", sort=True))
     split = str(part["split"].iloc[0])
     named = {"network": metrics[split], "calibrated": metrics[split]["calibrated"]}
-    plots.plot_reliability(named, folder / f"reliability_{split}.png")
-    plots.plot_confusion(metrics[split], folder / f"confusion_{split}.png")
-    plots.plot_probabilities(
+    classifier_plots.plot_reliability(named, folder / f"reliability_{split}.png")
+    classifier_plots.plot_confusion(metrics[split], folder / f"confusion_{split}.png")
+    classifier_plots.plot_probabilities(
         part["label"].to_numpy(),
         class_probability(part, classes),
         classes,

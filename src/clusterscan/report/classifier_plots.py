@@ -1,6 +1,6 @@
-"""Figures of a classifier: curves, calibration, probabilities and confusion.
+"""Figures of a classifier: curves, reliability, confusion, probabilities, recall by a quantity.
 
-The figures of training and of recall by redshift and the like are named here too.
+A ``plot_`` function writes a file; a ``draw_`` function draws on given axes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from clusterscan.report import look
-from clusterscan.report.recall_plots import draw_recall, plot_recall
-from clusterscan.report.training_plots import plot_history, plot_range_test
 
 
 def plot_roc_and_precision(metrics: Mapping[str, Any], path: Path) -> None:
@@ -23,8 +21,8 @@ def plot_roc_and_precision(metrics: Mapping[str, Any], path: Path) -> None:
     Parameters
     ----------
     metrics : mapping
-        Name (of a split, a model ...) -> measures of `clusterscan.measure.scores`. With more
-        than two classes one curve a class.
+        Measures of `clusterscan.measure.scores` by name (of a split, a model ...). With more
+        than two classes there is one curve per class.
     path : Path
         PNG, SVG or PDF.
     """
@@ -64,12 +62,12 @@ def draw_precision_recall(axes: Axes, named: Sequence[tuple[str, Mapping[str, An
 
 
 def plot_reliability(named: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw reliability diagrams with the number of examples in each bin below.
+    """Draw reliability diagrams above the number of examples in each bin.
 
     Parameters
     ----------
     named : mapping
-        Name (before, after; a split ...) -> measures with ``reliability``, ``ece``, ``brier``.
+        Measures with ``reliability``, ``ece``, ``brier`` by name (before, after; a split ...).
     path : Path
         PNG, SVG or PDF.
     """
@@ -110,7 +108,9 @@ def draw_reliability(axes: Axes, named: Mapping[str, Mapping[str, Any]]) -> None
             x, true, yerr=np.maximum(errors, 0), marker=look.MARKERS[n % 6], label=label, **_line(n)
         )
     binary = any(values.get("positive") is not None for values in named.values())
-    _square(axes, "Mean probability given", f"Share that is {'positive' if binary else 'right'}")
+    _square(
+        axes, "Mean predicted probability", f"Share that is {'positive' if binary else 'correct'}"
+    )
 
 
 def plot_probabilities(
@@ -135,7 +135,7 @@ def plot_probabilities(
     of : int
         The class whose probability is shown.
     threshold : float, optional
-        Marked.
+        Marked by a line if there are two classes.
     bins : int
     """
     chance = np.asarray(probability, dtype=float)
@@ -193,7 +193,7 @@ def plot_confusion(metrics: Mapping[str, Any], path: Path) -> None:
 
 
 def _curves(name: str, values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return what can be drawn of one set of measures: itself, or one curve a class."""
+    """Return the named curves in one set of measures: one with two classes, else one per class."""
     if values.get("roc"):
         return [(name, values)]
     found: list[tuple[str, Mapping[str, Any]]] = []
@@ -207,7 +207,7 @@ def _curves(name: str, values: Mapping[str, Any]) -> list[tuple[str, Mapping[str
 
 
 def _with_interval(values: Mapping[str, Any], key: str) -> str:
-    """Return a measure with its interval as errors, '0.912 (+0.010 −0.012)' or '0.912'."""
+    """Format a measure with its errors, '0.912 (+0.010 −0.012)', or '0.912' without interval."""
     value = values.get(key)
     if value is None:
         return "–"
@@ -218,7 +218,7 @@ def _with_interval(values: Mapping[str, Any], key: str) -> str:
 
 
 def _line(n: int) -> dict[str, Any]:
-    # Shifted after each round of colours, so that no two of the first 24 look alike.
+    # Line styles shift after each round of colours, so that the first 24 lines all differ.
     return {"color": look.COLOURS[n % 6], "linestyle": look.LINES[(n + n // 6) % 4]}
 
 
@@ -232,15 +232,13 @@ def _legend_under(axes: Axes) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8.5)
 
 
-def _number(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
 def _decades(axes: Axes) -> None:
-    """Count on a logarithmic axis with ticks at whole decades only."""
+    """Make the y axis of counts logarithmic, with ticks at whole decades only."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_ylim(0.7, max(axes.get_ylim()[1], 10))  # before the scale: there may be no data
+    axes.set_ylim(
+        0.7, max(axes.get_ylim()[1], 10)
+    )  # before the scale is set, as there may be no data
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -283,16 +281,119 @@ def _name_classes(axes: Axes, classes: Sequence[str]) -> None:
     axes.set(xlabel="Predicted class", ylabel="True class")
 
 
-__all__ = [
-    "draw_precision_recall",
-    "draw_recall",
-    "draw_reliability",
-    "draw_roc",
-    "plot_confusion",
-    "plot_history",
-    "plot_probabilities",
-    "plot_range_test",
-    "plot_recall",
-    "plot_reliability",
-    "plot_roc_and_precision",
-]
+Rows = Sequence[Mapping[str, Any]]
+
+
+def plot_recall(named: Mapping[str, Rows], path: Path, *, title: str, log: bool = False) -> None:
+    """Draw recall by redshift, mass, magnitude or group, and the numbers of positives.
+
+    Parameters
+    ----------
+    named : mapping
+        Rows of `clusterscan.measure.breakdown.recall_by` by name (of a model ...); all in bins
+        or all in groups. The counts are those of the first, by its ``parts`` if it has any.
+    path : Path
+        PNG, SVG or PDF.
+    title : str
+        Label of the x axis with its unit, e.g. "Redshift" or "r [mag]".
+    log : bool
+        Use a logarithmic x axis.
+    """
+    rows = [row for one in named.values() for row in one]
+    groups = list(dict.fromkeys(row["name"] for row in rows if "name" in row))
+    width = max(5.4, 1.2 + 0.5 * len(groups) * max(len(named), 1)) if groups else 5.4
+    with look.style():
+        figure = look.new_figure(width, 4.8)
+        if not rows:
+            look.nothing_to_show(figure.subplots(), "nothing to measure")
+        else:
+            top, below = figure.subplots(2, 1, height_ratios=[3.2, 1], sharex=True)
+            if groups:
+                _recall_of_groups(top, named, groups)
+            else:
+                draw_recall(top, named, log=log)
+            _draw_positives(below, next(iter(named.values())), groups)
+            top.set(ylabel="Recall", ylim=(-0.02, 1.04))
+            below.set(xlabel=title, ylabel="Positives")
+            look.legend_below(figure, top, below, columns=min(max(len(named), 1), 3))
+        look.save(figure, path)
+
+
+def draw_recall(axes: Axes, named: Mapping[str, Rows], *, log: bool = False) -> None:
+    """Draw recall in bins: points at the middles, bars across the bins, 68 % intervals."""
+    if log:
+        axes.set_xscale("log")
+    for n, (name, rows) in enumerate(named.items()):
+        rows = [r for r in rows if r["recall"] is not None]
+        if not rows:
+            continue
+        low, high = _bin_edges(rows)
+        share = (
+            0.5 + (n - (len(named) - 1) / 2) * 0.06
+        )  # side by side, so that error bars do not overlap
+        middle = low ** (1 - share) * high**share if log else low + share * (high - low)
+        value = np.array([r["recall"] for r in rows])
+        axes.errorbar(
+            middle, value, yerr=_errors(rows, value), xerr=[middle - low, high - middle],
+            linestyle="none", marker=look.MARKERS[n % 6], color=look.COLOURS[n % 6], label=name,
+            capsize=0, elinewidth=1.3,
+        )  # fmt: skip
+        axes.plot(middle, value, color=look.COLOURS[n % 6], linewidth=0.8, alpha=0.6)
+    axes.set_ylim(-0.02, 1.04)
+
+
+def _draw_positives(axes: Axes, rows: Rows, groups: Sequence[str]) -> None:
+    """Draw the number of positives in each bin or group, divided into their parts."""
+    parts = list(dict.fromkeys(name for row in rows for name in row.get("parts", {}))) or [None]
+    if groups:
+        low, high = np.arange(len(rows)) - 0.4, np.arange(len(rows)) + 0.4
+    else:
+        low, high = _bin_edges(rows)
+    base = np.zeros(len(rows))
+    for n, part in enumerate(parts):
+        share = np.array([1.0 if part is None else row["parts"].get(part, 0.0) for row in rows])
+        count = share * [row["positives"] for row in rows]
+        axes.bar(
+            low, count, high - low, bottom=base, align="edge", label=part, edgecolor="white",
+            linewidth=0.6, color=look.GREY if part is None else look.COLOURS[-1 - n % 6],
+            hatch=look.HATCHES[n % 6],
+        )  # fmt: skip
+        base += count
+    axes.set_ylim(0, max(1.0, 1.1 * base.max(initial=0)))
+
+
+def _recall_of_groups(axes: Axes, named: Mapping[str, Rows], groups: Sequence[str]) -> None:
+    place = {name: k for k, name in enumerate(groups)}
+    width = 0.8 / max(len(named), 1)
+    for n, (name, rows) in enumerate(named.items()):
+        rows = [r for r in rows if r["recall"] is not None]
+        if not rows:
+            continue
+        x = np.array([place[r["name"]] for r in rows]) + (n - (len(named) - 1) / 2) * width
+        value = np.array([r["recall"] for r in rows])
+        axes.bar(
+            x, value, 0.9 * width, yerr=_errors(rows, value), label=name,
+            color=look.COLOURS[n % 6], hatch=look.HATCHES[n % 6], edgecolor="white",
+            error_kw={"ecolor": look.INK, "elinewidth": 1.2},
+        )  # fmt: skip
+        if len(named) == 1:
+            for at, row in zip(x, rows, strict=True):
+                text = f"{row['found']}/{row['positives']}"
+                axes.text(at, 0.02, text, ha="center", va="bottom", color="white", fontsize=8.5)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.grid(visible=False, axis="x")
+
+
+def _bin_edges(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    names = ("low", "high") if "low" in rows[0] else ("z_low", "z_high")
+    return np.array([r[names[0]] for r in rows]), np.array([r[names[1]] for r in rows])
+
+
+def _errors(rows: Rows, value: np.ndarray) -> np.ndarray:
+    """Return the lengths of the error bars below and above, 0 without an interval."""
+    ends = np.array([[_number(r.get(k)) for r in rows] for k in ("recall_low", "recall_high")])
+    return np.nan_to_num(np.maximum([value - ends[0], ends[1] - value], 0))
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value

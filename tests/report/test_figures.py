@@ -12,7 +12,8 @@ from clusterscan.core.errors import ProductError
 from clusterscan.measure.breakdown import recall_rows
 from clusterscan.measure.labelled import labelled
 from clusterscan.measure.scores import classification_metrics
-from clusterscan.report import look, plots
+from clusterscan.report import classifier_plots as plots
+from clusterscan.report import look, training_plots
 from clusterscan.report import stamp_gallery as gallery
 from clusterscan.report.stretch import NO_DATA, as_rgb, on_image, overlaid
 
@@ -45,11 +46,13 @@ def every_figure(folder, binary, four_classes):
         np.arange(9) % 2 == 0, np.array(list("aabbbccca")), parts=np.array(list("xyxyxyxyx"))
     )
     draw_gallery(folder / "gallery.png")
-    plots.plot_history(HISTORY, folder / "history.png", best_epoch=2)
-    plots.plot_history(HISTORY[:1], folder / "short.png")
-    plots.plot_range_test(CURVE, folder / "range.png", used=1e-4)
-    plots.plot_range_test([{**CURVE, "stage": "head"}, Curve(**CURVE)], folder / "ranges.svg")
-    plots.plot_range_test(None, folder / "no_range.png")
+    training_plots.plot_history(HISTORY, folder / "history.png", best_epoch=2)
+    training_plots.plot_history(HISTORY[:1], folder / "short.png")
+    training_plots.plot_range_test(CURVE, folder / "range.png", used=1e-4)
+    training_plots.plot_range_test(
+        [{**CURVE, "stage": "head"}, Curve(**CURVE)], folder / "ranges.svg"
+    )
+    training_plots.plot_range_test(None, folder / "no_range.png")
     plots.plot_roc_and_precision({"test": two, "none": empty, "four": four}, folder / "roc.png")
     plots.plot_roc_and_precision({}, folder / "no_roc.png")
     plots.plot_reliability({"test": two, "none": empty, "four": four}, folder / "reliability.pdf")
@@ -70,8 +73,8 @@ def draw_gallery(path, count=7):
     rng = np.random.default_rng(1)
     sky, heat = rng.normal(size=(2, 20, 20)), rng.random((5, 5))
     pair = (
-        gallery.picture(sky, "nJy", name="infrared", pixel_scale_arcsec=3.0, attribution=heat),
-        gallery.picture(sky[:1], "uK_CMB", name="microwave", pixel_scale_arcsec=30.0),
+        gallery.stamp(sky, "nJy", name="infrared", pixel_scale_arcsec=3.0, attribution=heat),
+        gallery.stamp(sky[:1], "uK_CMB", name="microwave", pixel_scale_arcsec=30.0),
     )
     entries = [gallery.Entry(f"a long name of example {n}", "p = 0.9", pair) for n in range(count)]
     gallery.plot_gallery({"true positives": entries, "false positives": []}, path, title="x")
@@ -86,7 +89,7 @@ def test_figures_are_the_same_bytes_each_time(tmp_path):
     once = []
     for folder in (tmp_path / "one", tmp_path / "two"):
         for kind in ("png", "svg", "pdf"):
-            plots.plot_range_test(CURVE, folder / f"range.{kind}")
+            training_plots.plot_range_test(CURVE, folder / f"range.{kind}")
         draw_gallery(folder / "gallery.png", count=2)
         once.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()})
     assert len(once[0]) == 4
@@ -94,8 +97,8 @@ def test_figures_are_the_same_bytes_each_time(tmp_path):
 
 
 def test_the_history_of_the_range_test_marks_the_rate_chosen(tmp_path):
-    plots.plot_range_test(CURVE, tmp_path / "range.svg", used=CURVE["chosen"])
-    plots.plot_range_test(CURVE, tmp_path / "other.svg", used=1e-4)
+    training_plots.plot_range_test(CURVE, tmp_path / "range.svg", used=CURVE["chosen"])
+    training_plots.plot_range_test(CURVE, tmp_path / "other.svg", used=1e-4)
     assert (tmp_path / "range.svg").read_bytes() != (tmp_path / "other.svg").read_bytes()
 
 
@@ -180,9 +183,9 @@ def test_attribution_lies_where_its_image_is():
 
 def test_images_with_wrong_axes_are_refused():
     with pytest.raises(ProductError, match="image \\(4, 4\\)"):
-        gallery.picture(np.zeros((4, 4)))
+        gallery.stamp(np.zeros((4, 4)))
     with pytest.raises(ProductError, match="attribution \\(2, 2, 2\\)"):
-        gallery.picture(np.zeros((1, 4, 4)), attribution=np.zeros((2, 2, 2)))
+        gallery.stamp(np.zeros((1, 4, 4)), attribution=np.zeros((2, 2, 2)))
 
 
 def test_an_empty_gallery_is_still_a_picture(tmp_path):

@@ -1,4 +1,4 @@
-"""The report's views of the sky: what was searched, and every model's map."""
+"""The report's views of the sky: the searched area, and the map of every model."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER
 from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
-from clusterscan.publish import figures
-from clusterscan.publish.inputs import Picture, ReportInputs, Section
-from clusterscan.publish.scores import Scores
-from clusterscan.publish.sky_frame import (
+from clusterscan.publish.report_inputs import ReportInputs, Scores
+from clusterscan.report import look
+from clusterscan.report.document import Picture, Section
+from clusterscan.report.sky_frame import (
     SkyFrame,
     frame_covered,
     frame_regions,
     frame_values,
+    sky_figure,
     sky_frames,
 )
 
 REGION_COLOURS = {"train": "#d6dee8", "validation": "#f3d9a4", "test": "#a9dcc8"}
-FRAME_ORDERS = 4  # frames are fitted to cells this many orders below tiles
+FRAME_ORDERS = 4  # frames are fitted to cells this many orders finer than tiles
 UNSEARCHED = "#9aa3ad"
-MOST_MARKS = 1500
-MOST_SQUARES = 100
-UNCROWDED = 100
-MOST_TRUTH = 60
+MOST_MARKS = 1500  # of one kind in a picture
+MOST_SQUARES = 100  # more known objects are not drawn on maps
+UNCROWDED = 100  # more marks are drawn smaller
+MOST_TRUTH = 60  # true clusters drawn on maps
 
 
 class SkyViews:
-    """Draws all views on the same frames, with the same marks."""
+    """Draws all views on the same frames with the same marks."""
 
     def __init__(self, inputs: ReportInputs, scores: Scores):
         self.inputs = inputs
@@ -45,7 +47,7 @@ class SkyViews:
         self._values: dict[tuple[int, str, str], np.ndarray] = {}
 
     def _map_values(self, frame: SkyFrame, survey: str, model: str) -> np.ndarray | None:
-        """Return a map on a frame, read once; None where there is no map."""
+        """Return a map on a frame, read only once, or None if there is no map."""
         folder = self.inputs.map_folder(survey, model)
         if not folder.is_dir():
             return None
@@ -55,7 +57,7 @@ class SkyViews:
         return self._values[key]
 
     def _seen_cells(self) -> tuple[np.ndarray, int]:
-        """Return the cells with a map value, or the footprint where there is no map."""
+        """Return the cells with a map value and their order, or the footprint without maps."""
         inputs = self.inputs
         if len(inputs.tiles) > 300:
             return np.asarray(inputs.tiles), self.order
@@ -72,22 +74,27 @@ class SkyViews:
         return np.unique(np.concatenate(found)), self.order + FRAME_ORDERS
 
     def coverage_section(self) -> Section:
-        """Return the section on what was searched."""
+        """Return the section on the searched sky."""
         if not self.frames:
             return Section("sky", "Sky coverage", notes=["No tile of the footprint has a map."])
         return Section(
             "sky",
             "Sky coverage",
             f"{self.inputs.release.area_deg2:.2f} deg² on {len(self.inputs.tiles)} tiles were "
-            "searched. Networks learn on the training region, the validation region decides when "
-            "training stops and how models are combined, and every measure of this report comes "
+            "searched. Networks are trained on the training region. The validation region decides "
+            "when training stops and how models are combined. Every measure in this report comes "
             "from the test region alone.",
             [self._coverage(frame, n) for n, frame in enumerate(self.frames)],
         )
 
     def maps_section(self) -> Section:
-        """Return the section with every model's map."""
+        """Return the section with the map of every model."""
         models = self.inputs.models
+        crosses = (
+            ""
+            if self.truth is None
+            else f"; orange crosses: the {MOST_TRUTH} most massive true clusters of the simulation"
+        )
         drawn = [self._map(f, survey, model) for survey, model in models for f in self.frames]
         notes = [
             f"There is no map of {model} on {survey}."
@@ -97,24 +104,18 @@ class SkyViews:
         return Section(
             "maps",
             "Maps",
-            f"One map for each model: a network's map is its probability that a {self.inputs.noun} "
-            "is at the window's centre, a filter's its signal-to-noise ratio. Each drawn pixel "
-            "shows the largest value in it; what was not searched is white. White circles: "
-            "candidates; blue "
-            f"squares: known {self.inputs.noun}s, where there are no more than {MOST_SQUARES}"
-            + self._crosses(),
+            f"One map for each model. The map of a network is its probability of a "
+            f"{self.inputs.noun} at the centre of the window, that of a filter its "
+            "signal-to-noise ratio. Each drawn pixel shows the largest value in it; sky that was "
+            "not searched is white. White circles: candidates; blue squares: known "
+            f"{self.inputs.noun}s, if there are at most {MOST_SQUARES}{crosses}.",
             [picture for picture in drawn if picture is not None],
             notes=notes,
         )
 
-    def _crosses(self) -> str:
-        if self.truth is None:
-            return "."
-        return f"; orange crosses: the {MOST_TRUTH} most massive true clusters of the simulation."
-
     def _coverage(self, frame: SkyFrame, number: int) -> Picture:
-        with figures.style():
-            figure, axes = _axes(frame, wide=True)
+        with look.style():
+            figure, axes = sky_figure(frame, wide=True)
             rgb = self._region_image(frame)
             axes.imshow(rgb, origin="lower", interpolation="nearest")
             handles: list[Any] = [*self._marks(axes, frame, dark_background=False)]
@@ -124,8 +125,8 @@ class SkyViews:
                     for name, colour in REGION_COLOURS.items()
                 ]
             handles.append(Patch(color=UNSEARCHED, label="no map"))
-            _legend(figure, handles)
-            return figures.png(
+            figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)
+            return look.png_picture(
                 figure,
                 f"Map of the searched sky, patch {number + 1}, with regions and candidates",
                 wide=True,
@@ -134,15 +135,15 @@ class SkyViews:
     def _region_image(self, frame: SkyFrame) -> np.ndarray:
         covered = frame_covered(frame, self.inputs.tiles, self.order)
         rgb = np.ones((*frame.shape, 3))
-        rgb[covered] = _rgb(REGION_COLOURS["train"])
+        rgb[covered] = to_rgb(REGION_COLOURS["train"])
         if self.inputs.region_of is not None:
             names = frame_regions(frame, self.inputs.region_of)
             for name, colour in REGION_COLOURS.items():
-                rgb[covered & (names == name)] = _rgb(colour)
+                rgb[covered & (names == name)] = to_rgb(colour)
         maps = [self._map_values(frame, *each) for each in self.inputs.models]
         valid = [np.isfinite(values) for values in maps if values is not None]
         if valid:
-            rgb[covered & ~np.any(valid, axis=0)] = _rgb(UNSEARCHED)
+            rgb[covered & ~np.any(valid, axis=0)] = to_rgb(UNSEARCHED)
         return rgb
 
     def _map(self, frame: SkyFrame, survey: str, model: str) -> Picture | None:
@@ -151,12 +152,12 @@ class SkyViews:
             return None
         is_filter = model == FILTER
         top = filter_top(values) if is_filter else 1.0
-        with figures.style():
-            figure, axes = _axes(frame)
+        with look.style():
+            figure, axes = sky_figure(frame)
             image = axes.imshow(
                 np.clip(values, 0, top),
                 origin="lower",
-                cmap=figures.MAP_COLOURS,
+                cmap=look.MAP_COLOURS,
                 vmin=0,
                 vmax=top,
                 interpolation="nearest",
@@ -165,16 +166,16 @@ class SkyViews:
             figure.colorbar(image, ax=axes, label=label, shrink=0.75, pad=0.02)
             self._marks(axes, frame, dark_background=True)
             title = f"{model} on {survey}"
-            return figures.png(figure, f"Map of {label.lower()} by {title}", title, dpi=150)
+            return look.png_picture(figure, f"Map of {label.lower()} by {title}", title, dpi=150)
 
     def _marks(self, axes: Any, frame: SkyFrame, *, dark_background: bool) -> list[Line2D]:
         catalogue = self.inputs.catalogue
         best = catalogue["prob"] >= self.threshold
         above = f"candidate, probability ≥ {self.threshold:.2g}"
-        candidate = "#ffffff" if dark_background else figures.COLOURS[0]
-        known = "#56B4E9" if dark_background else figures.COLOURS[1]
+        candidate = "#ffffff" if dark_background else look.COLOURS[0]
+        known = "#56B4E9" if dark_background else look.COLOURS[1]
         truth = self.truth
-        if dark_background and truth is not None:  # a map under all of them could not be seen
+        if dark_background and truth is not None:  # all of them would hide the map
             truth = truth.sort_values(["m500c_msun", "ra_deg"], ascending=False)[:MOST_TRUTH]
         known_label = "known cluster" if self.truth is not None else "known object"
         layers = [
@@ -189,7 +190,7 @@ class SkyViews:
             ra, dec = ra[inside][:MOST_MARKS], dec[inside][:MOST_MARKS]
             if not ra.size or (dark_background and ra.size > MOST_SQUARES and marker == "s"):
                 continue
-            # Many marks shrink, or they would hide each other and the map.
+            # Many marks are drawn smaller, so that they do not hide each other and the map.
             size = max(size * min(1.0, np.sqrt(UNCROWDED / ra.size)), 2.0)
             x, y = frame.wcs.world_to_pixel_values(ra, dec)
             style: dict[str, Any] = {
@@ -209,7 +210,7 @@ class SkyViews:
 
 
 def select_truth(inputs: ReportInputs) -> pd.DataFrame | None:
-    """Return the true clusters that ought to be found (the validation's completeness cut)."""
+    """Return the true clusters within the completeness cut of the validation."""
     truth = inputs.truth
     if truth is None:
         return None
@@ -224,7 +225,7 @@ def select_truth(inputs: ReportInputs) -> pd.DataFrame | None:
 
 
 def in_footprint(inputs: ReportInputs, table: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the rows on the searched tiles (all where no tiles are given)."""
+    """Return the rows on the searched tiles, or all rows if no tiles are given."""
     if table is None or not len(table) or not inputs.tiles:
         return table
     ra, dec = _positions(table)
@@ -233,7 +234,7 @@ def in_footprint(inputs: ReportInputs, table: pd.DataFrame | None) -> pd.DataFra
 
 
 def filter_top(values: np.ndarray) -> float:
-    """Return the S/N at which a filter map's colours end."""
+    """Return the S/N at the upper end of a filter map's colours."""
     good = values[np.isfinite(values)]
     return float(np.clip(np.percentile(good, 99.9), 5.0, 12.0)) if good.size else 5.0
 
@@ -242,36 +243,3 @@ def _positions(table: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:
     if table is None:
         return np.zeros(0), np.zeros(0)
     return table["ra_deg"].to_numpy(dtype=float), table["dec_deg"].to_numpy(dtype=float)
-
-
-def _axes(frame: SkyFrame, *, wide: bool = False):
-    ny, nx = frame.shape
-    width = 6.2 if wide or frame.all_sky else 4.8
-    height = float(np.clip(0.8 * width * ny / nx + (0.9 if wide else 0.4), 2.6, 1.25 * width))
-    figure = figures.new_figure(width, height)
-    options: dict[str, Any] = {"projection": frame.wcs}
-    if frame.all_sky:
-        from astropy.visualization.wcsaxes.frame import EllipticalFrame
-
-        options["frame_class"] = EllipticalFrame
-    axes = figure.add_subplot(**options)
-    ra, dec = axes.coords
-    span = abs(frame.wcs.wcs.cdelt[1]) * max(frame.shape)
-    ra.set_axislabel("Right ascension [deg]")
-    dec.set_axislabel("Declination [deg]")
-    for coordinate in (ra, dec):
-        coordinate.set_major_formatter("d" if span > 8 else "d.d" if span > 1 else "d.ddd")
-        coordinate.set_ticks(number=5 if wide else 4)
-        coordinate.grid(color=figures.GREY, alpha=0.35, linewidth=0.6)
-    return figure, axes
-
-
-def _legend(figure: Any, handles: list[Any]) -> None:
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(colour)

@@ -1,4 +1,4 @@
-"""Flat frames of the sky for the report: which patches to draw, and a map's values on them.
+"""Flat frames of the sky: the patches to draw, maps on their pixels, and axes in degrees.
 
 NESTED ordering, ICRS. Patches are zenithal equal-area (ZEA), whole skies Aitoff (AIT); east is
 to the left, north up at the centre.
@@ -10,25 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusterscan.core import sky
 from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
+from clusterscan.report import look
 
 if TYPE_CHECKING:
+    from astropy.visualization.wcsaxes import WCSAxes
     from astropy.wcs import WCS
+    from matplotlib.figure import Figure
 
-LARGEST_PATCH_DEG = 40.0  # radius; more is drawn as a whole sky
+LARGEST_PATCH_DEG = 40.0  # radius; larger patches are drawn on a whole sky
 MOST_PATCHES = 4
 MOST_TILES_READ = 400
-FINE = 2  # samples along a side of each drawn pixel, of which the largest is shown
+FINE = 2  # samples along a side of each drawn pixel; the largest is shown
 
 
 @dataclass(frozen=True)
 class SkyFrame:
-    """A flat frame: its projection, its shape (ny, nx), and whether it is the whole sky."""
+    """A flat frame: its projection and its shape (ny, nx); ``all_sky``: it shows the whole sky."""
 
     wcs: WCS
     shape: tuple[int, int]
@@ -46,7 +49,7 @@ class SkyFrame:
         return np.asarray(ra), np.asarray(dec)
 
     def contains(self, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-        """Return which positions lie within the frame."""
+        """Return True for positions within the frame."""
         if self.all_sky or not len(ra_deg):
             return np.ones(len(ra_deg), dtype=bool)
         centre = self.wcs.wcs.crval
@@ -57,14 +60,14 @@ class SkyFrame:
 
 
 def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFrame]:
-    """Return the frames that together show some cells.
+    """Return the frames that together show all given cells.
 
     Parameters
     ----------
     cells : int array
-        Cells to be seen.
+        HEALPix cells; those that touch share a frame.
     order : int
-        Their order; cells that touch are drawn in one frame.
+        Their order.
     pixels : int
         Pixels along a frame's longer side.
     """
@@ -79,25 +82,49 @@ def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFram
 
 
 def frame_values(frame: SkyFrame, folder: Path, tile_order: int) -> np.ndarray:
-    """Return a map on a frame, shape (ny, nx): the largest value in each pixel, NaN where none.
+    """Return a map on a frame, shape (ny, nx): the largest value in each pixel, NaN if none.
 
     Large maps are read from the coarser orders of their HiPS.
     """
     order = tile_order
     while order > 0 and len(tiles_on_disk(folder, order)) > MOST_TILES_READ:
         order -= 1
+    ra, dec = frame.samples
+    good = np.isfinite(ra) & np.isfinite(dec)
+    found = np.full(ra.shape, np.nan, dtype=np.float32)
+    cell = sky.owning_cell(ra[good], dec[good], sky.MAX_ORDER)
+    tile = sky.ancestor(cell, sky.MAX_ORDER, order)
+    flat = np.full(cell.size, np.nan, dtype=np.float32)
+    # Sorting the samples by tile lets each map tile be read once.
+    by_tile = np.argsort(tile, kind="stable")
+    tiles, first = np.unique(tile[by_tile], return_index=True)
+    for number, rows in zip(tiles, np.split(by_tile, first[1:]), strict=True):
+        path = tile_path(folder, int(number), order)
+        if path.is_file():
+            values = read_map_tile(path)
+            map_order = order + (values.size.bit_length() - 1) // 2
+            offset = sky.ancestor(cell[rows], sky.MAX_ORDER, map_order) - number * values.size
+            flat[rows] = values[offset]
+    found[good] = flat
+    return np.fmax.reduce(found, axis=-1)
 
-    def values_of(tile: int) -> np.ndarray | None:
-        path = tile_path(folder, tile, order)
-        return read_map_tile(path) if path.is_file() else None
 
-    return _largest(frame, values_of, order)
+def tile_values(frame: SkyFrame, tile: np.ndarray, values: np.ndarray, order: int) -> np.ndarray:
+    """Return the value of the tile under each pixel of a frame, NaN off the tiles."""
+    ra, dec = (a[..., 0] for a in frame.samples)
+    good = np.isfinite(ra) & np.isfinite(dec)
+    sort = np.argsort(tile)
+    cell = sky.owning_cell(ra[good], dec[good], order)
+    at = np.minimum(np.searchsorted(tile[sort], cell), tile.size - 1)
+    image = np.full(frame.shape, np.nan)
+    image[good] = np.where(tile[sort][at] == cell, values[sort][at], np.nan)
+    return image
 
 
 def frame_regions(
     frame: SkyFrame, region_of: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Return a region's name for each pixel of a frame ('' off the sky)."""
+    """Return the name of the region of each pixel of a frame ('' off the sky)."""
     ra, dec = (a[..., 0] for a in frame.samples)
     good = np.isfinite(ra) & np.isfinite(dec)
     names = np.full(frame.shape, "", dtype=object)
@@ -106,7 +133,7 @@ def frame_regions(
 
 
 def frame_covered(frame: SkyFrame, cells: Sequence[int], order: int) -> np.ndarray:
-    """Return which pixels of a frame lie in some cells."""
+    """Return True for the pixels of a frame that lie in any of the cells."""
     ra, dec = (a[..., 0] for a in frame.samples)
     good = np.isfinite(ra) & np.isfinite(dec)
     covered = np.zeros(frame.shape, dtype=bool)
@@ -114,29 +141,31 @@ def frame_covered(frame: SkyFrame, cells: Sequence[int], order: int) -> np.ndarr
     return covered
 
 
-def _largest(
-    frame: SkyFrame, values_of: Callable[[int], np.ndarray | None], order: int
-) -> np.ndarray:
-    ra, dec = frame.samples
-    good = np.isfinite(ra) & np.isfinite(dec)
-    found = np.full(ra.shape, np.nan, dtype=np.float32)
-    cell = sky.owning_cell(ra[good], dec[good], sky.MAX_ORDER)
-    tile = sky.ancestor(cell, sky.MAX_ORDER, order)
-    flat = np.full(cell.size, np.nan, dtype=np.float32)
-    by_tile = np.argsort(tile, kind="stable")
-    tiles, first = np.unique(tile[by_tile], return_index=True)
-    for number, rows in zip(tiles, np.split(by_tile, first[1:]), strict=True):
-        values = values_of(int(number))
-        if values is not None:
-            map_order = order + (values.size.bit_length() - 1) // 2
-            offset = sky.ancestor(cell[rows], sky.MAX_ORDER, map_order) - number * values.size
-            flat[rows] = values[offset]
-    found[good] = flat
-    return np.fmax.reduce(found, axis=-1)
+def sky_figure(frame: SkyFrame, *, wide: bool = False) -> tuple[Figure, WCSAxes]:
+    """Return a figure with axes in degrees for images on a frame."""
+    ny, nx = frame.shape
+    width = 6.2 if wide or frame.all_sky else 4.8
+    height = float(np.clip(0.8 * width * ny / nx + (0.9 if wide else 0.4), 2.6, 1.25 * width))
+    figure = look.new_figure(width, height)
+    options: dict[str, Any] = {"projection": frame.wcs}
+    if frame.all_sky:
+        from astropy.visualization.wcsaxes.frame import EllipticalFrame
+
+        options["frame_class"] = EllipticalFrame
+    axes = figure.add_subplot(**options)
+    ra, dec = axes.coords
+    ra.set_axislabel("Right ascension [deg]")
+    dec.set_axislabel("Declination [deg]")
+    span_deg = abs(frame.wcs.wcs.cdelt[1]) * max(frame.shape)
+    for coordinate in (ra, dec):
+        coordinate.set_major_formatter("d" if span_deg > 8 else "d.d" if span_deg > 1 else "d.ddd")
+        coordinate.set_ticks(number=5 if wide else 4)
+        coordinate.grid(color=look.GREY, alpha=0.35, linewidth=0.6)
+    return figure, axes
 
 
 def _patches(cells: np.ndarray, order: int) -> list[np.ndarray]:
-    """Return the cells in groups that touch, the largest first."""
+    """Return groups of touching cells, the largest group first."""
     left, patches = set(cells.tolist()), []
     while left:
         todo = [min(left)]

@@ -1,28 +1,114 @@
-"""validation.json as the report and the summary read it; whatever is missing is simply absent.
+"""The inputs of a run's report and summary: `ReportInputs`, and validation.json as `Scores`.
 
-This module alone knows the keys that `clusterscan.validate.validate` writes.
+Only this module knows the keys that `clusterscan.validate` writes. A missing or malformed entry
+is read as unknown (NaN, None or an empty list), so that a report can always be written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
+from clusterscan.config.model import FUSION
 from clusterscan.formats.catalogue_columns import FILTER
+from clusterscan.publish.release import Release
+
+RegionOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """All inputs of the report.
+
+    Attributes
+    ----------
+    root : Path
+        The run's output folder, from which maps, tiles and models are read.
+    release : Release
+        Version, configuration, seed, area, simulated or not.
+    title : str
+        The run's title.
+    config : mapping
+        The whole configuration as plain values.
+    catalogue : mapping of str to array
+        From `clusterscan.publish.catalogue.build_catalogue`.
+    models : sequence of (survey, model)
+        The scanned models, filters included.
+    tiles : sequence of int
+        The footprint.
+    known, truth : DataFrame or None
+        Known clusters and (simulated runs) true clusters: ra_deg, dec_deg, z, m500c_msun ...
+    validation, selection : mapping
+        Contents of validation.json and selection.json; empty without them.
+    costs : sequence of mapping
+        Stage, wall_s, cpu_s, peak_mib of each job.
+    problems : sequence of mapping
+        Failed and partial tiles: stage, key, tile, status, reason.
+    versions : mapping of str to str
+        Versions of the software.
+    region_of : callable or None
+        (ra_deg, dec_deg) -> 'train', 'validation' or 'test'.
+    """
+
+    root: Path
+    release: Release
+    title: str
+    config: Mapping[str, Any]
+    catalogue: Mapping[str, np.ndarray]
+    models: Sequence[tuple[str, str]]
+    tiles: Sequence[int] = ()
+    known: pd.DataFrame | None = None
+    truth: pd.DataFrame | None = None
+    validation: Mapping[str, Any] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
+    costs: Sequence[Mapping[str, Any]] = ()
+    problems: Sequence[Mapping[str, Any]] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    region_of: RegionOf | None = None
+
+    @property
+    def noun(self) -> str:
+        """Name of the objects searched for; a real run may search for anything catalogued."""
+        return "cluster" if self.release.simulated else "catalogued object"
+
+    @property
+    def surveys(self) -> list[str]:
+        """Surveys in the order of the models."""
+        return list(dict.fromkeys(survey for survey, _ in self.models if survey != FUSION))
+
+    @property
+    def networks(self) -> list[tuple[str, str]]:
+        """Survey and name of the models that are networks."""
+        return [(survey, model) for survey, model in self.models if model != FILTER]
+
+    def survey_settings(self, survey: str) -> Mapping[str, Any]:
+        """Return the configuration of a survey, {} if there is none."""
+        return self.config.get("surveys", {}).get(survey, {})
+
+    def map_folder(self, survey: str, model: str) -> Path:
+        """Return the folder of a map."""
+        return self.root / "maps" / survey / model
+
+    def model_folder(self, survey: str, model: str) -> Path:
+        """Return the folder of a trained network."""
+        return self.root / "models" / f"{survey}-{model}"
+
 
 Kind = Literal["combined", "network", "filter"]
 
 DEFAULT_THRESHOLD = 0.5
-COMBINED, FILTERS = "networks", "filters"  # methods that join all models of a kind
+COMBINED, FILTERS = "networks", "filters"  # methods that combine all models of a kind
 _ORDER = {"combined": 0, "network": 1, "filter": 2}
 
 
 @dataclass(frozen=True)
 class Fraction:
-    """A measured fraction with its interval and the number of trials; NaN where unknown."""
+    """A measured fraction with its interval and the number of trials; NaN if unknown."""
 
     value: float = np.nan
     low: float = np.nan
@@ -32,7 +118,7 @@ class Fraction:
 
 @dataclass(frozen=True)
 class AtPurity:
-    """What a finder reaches at the lowest threshold with a purity; threshold NaN: never."""
+    """Completeness at the lowest threshold with a purity; the threshold is NaN if none has it."""
 
     purity: float
     threshold: float
@@ -41,7 +127,7 @@ class AtPurity:
 
     @property
     def reached(self) -> bool:
-        """Whether there is such a threshold."""
+        """Return True if a threshold reaches the purity."""
         return bool(np.isfinite(self.threshold))
 
 
@@ -56,7 +142,7 @@ class Binned:
 
 @dataclass(frozen=True)
 class Finder:
-    """A way to find clusters: a network, a filter, or all of a kind combined."""
+    """A method to find clusters: a network, a filter, or all of a kind combined."""
 
     name: str
     label: str
@@ -68,21 +154,21 @@ class Finder:
     completeness_bins: Sequence[Binned] = ()
     purity_bins: Sequence[Binned] = ()
     known: Mapping[str, Fraction] = field(default_factory=dict)
-    chance_rate: float = np.nan  # share of shifted candidates that match all the same
+    chance_rate: float = np.nan  # share of candidates that still match when shifted
 
     @property
     def is_filter(self) -> bool:
-        """Whether no network is part of it."""
+        """Return True if the method uses no network."""
         return self.kind == "filter"
 
     def at(self, purity: float) -> AtPurity | None:
-        """Return what it reaches at a purity, None where that was not measured."""
+        """Return the entry for a purity, None if it was not measured."""
         return next((a for a in self.at_purity if abs(a.purity - purity) < 1e-6), None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Completeness of one finder over that of another at equal purity."""
+    """Completeness of two finders compared at equal purity."""
 
     first: str
     second: str
@@ -94,7 +180,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scores:
-    """All of a validation that is shown."""
+    """The validation as the report and the summary show it."""
 
     region: str
     n_truth: int | None
@@ -110,12 +196,12 @@ class Scores:
 
     @property
     def combined(self) -> Finder | None:
-        """All networks together."""
+        """All networks combined."""
         return self.finder(COMBINED)
 
     @property
     def best_filter(self) -> Finder | None:
-        """The filter (or all filters together) most complete at the reference purity."""
+        """The filter, or all filters combined, most complete at the reference purity."""
 
         def reach(finder: Finder) -> float:
             found = finder.at(self.reference_purity)
@@ -125,7 +211,7 @@ class Scores:
 
 
 def read_scores(validation: Mapping[str, Any], region: str = "test") -> Scores:
-    """Read validation.json's content; {} gives scores without finders."""
+    """Read the content of validation.json; {} gives scores without finders."""
     reference = _number(validation.get("reference_purity"), 0.8)
     methods = _mapping(validation.get("methods"))
     finders = [_finder(str(k), _mapping(v)) for k, v in sorted(methods.items())]
