@@ -1,4 +1,4 @@
-"""The catalogue's one column specification, from which every published form is generated."""
+"""The column specification of the catalogue, from which every published format is generated."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import MappingProxyType
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
-"""A catalogue in memory: each column's values by its name."""
+"""A catalogue in memory: the values of each column by name."""
 
-FILTER = "filter"  # the plain filter runs through the chain as a model of this name
+FILTER = "filter"  # name under which the plain filter runs as a model
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9]")
 
-#: What each bit of ``flags`` means: name -> (value, description).
+#: Bits of ``flags``: name -> (value, description).
 FLAGS = MappingProxyType(
     {
         "edge": (1, "a map pixel without a value lies within the search radius of the peak"),
@@ -34,10 +34,10 @@ FLAGS = MappingProxyType(
     }
 )
 
-#: Which planes of a tile image's mask set a flag: 1 no coverage, 2 saturated, 4 bright star.
+#: Planes of a tile image's mask that set a flag: 1 no coverage, 2 saturated, 4 bright star.
 MASK_PLANES = MappingProxyType({"incomplete": 1, "star": 2 | 4})
 
-#: What each bit of ``known_conflicts`` means, as `clusterscan.known.unite.Conflict`.
+#: Bits of ``known_conflicts``, as in `clusterscan.known.unite.Conflict`.
 CONFLICTS = MappingProxyType(
     {
         "redshift": (1, "redshifts of two catalogues differ by more than 0.05 (1 + z)"),
@@ -56,8 +56,8 @@ NULL_INTEGER = -1
 class Column:
     """One column of the catalogue.
 
-    ``dtype`` is 'str' or a numpy type name. ``null`` says how an unknown value is written:
-    '' (never null), 'NaN', 'empty' (text) or the integer itself as text.
+    ``dtype`` is 'str' or a numpy type name. ``null`` is the representation of an unknown value:
+    '' (never null), 'NaN', 'empty' (text) or the integer as text.
     """
 
     name: str
@@ -69,11 +69,11 @@ class Column:
 
     @property
     def null_integer(self) -> int | None:
-        """The integer that stands for an unknown value; None where none does."""
+        """The integer that represents an unknown value, or None."""
         return int(self.null) if self.null and self.dtype.startswith("int") else None
 
     def unknown(self, values: np.ndarray) -> np.ndarray:
-        """Return which of the column's values are unknown, bool, shape (n,)."""
+        """Return True for unknown values, bool, shape (n,)."""
         if not self.null:
             return np.zeros(values.size, dtype=bool)
         if self.dtype == "str":

@@ -1,4 +1,4 @@
-"""How to cite a data release: CITATION.cff and DataCite metadata, from the configuration alone."""
+"""How to cite the published data: CITATION.cff and DataCite metadata."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clusterscan.publish.release import Release
 
 KEYWORDS = ("galaxy clusters", "sky surveys", "deep learning", "HEALPix")
 
-#: Names of the licences that data usually carry; another one is named by its identifier.
+#: Names of licences usual for data; others are named by their identifier.
 LICENCES = {
     "CC-BY-4.0": "Creative Commons Attribution 4.0 International",
     "CC0-1.0": "Creative Commons Zero v1.0 Universal",
@@ -22,7 +22,7 @@ LICENCES = {
 
 @dataclass(frozen=True)
 class Citation:
-    """What a citation of the data needs.
+    """The facts that a citation needs.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Citation:
     license : str
         SPDX identifier.
     doi : str
-        Empty without one.
+        Empty if there is none.
     n_objects : int
         Rows of the catalogue.
     """
@@ -49,13 +49,13 @@ class Citation:
 
     @property
     def full_title(self) -> str:
-        """The title, which says so where the sky is simulated."""
+        """Full title; it names a simulated sky."""
         warning = " (SIMULATED sky)" if self.release.simulated else ""
         return f"clusterscan catalogue of galaxy cluster candidates: {self.title}{warning}"
 
     @property
     def abstract(self) -> str:
-        """One paragraph about the data."""
+        """One paragraph that describes the data."""
         sky = "simulated sky: no object in it exists" if self.release.simulated else "observed sky"
         return (
             f"{self.n_objects} galaxy cluster candidates that neural networks found on "
@@ -66,12 +66,12 @@ class Citation:
 
     @property
     def date(self) -> str:
-        """Day of the release, YYYY-MM-DD."""
+        """Release date, YYYY-MM-DD."""
         return self.release.release_date[:10]
 
     @property
     def license_url(self) -> str:
-        """Where the licence can be read."""
+        """URL of the licence text."""
         return f"https://spdx.org/licenses/{self.license}"
 
 
@@ -111,7 +111,7 @@ def cff_text(citation: Citation) -> str:
 
 
 def datacite(citation: Citation) -> dict[str, Any]:
-    """Return the metadata that DataCite takes (schema 4, as JSON).
+    """Return the metadata for DataCite (schema 4, as JSON).
 
     References
     ----------
@@ -156,7 +156,7 @@ def datacite(citation: Citation) -> dict[str, Any]:
 
 
 def citation_line(citation: Citation) -> str:
-    """Return the citation as one line for people."""
+    """Return the citation as one line of text."""
     names = "; ".join(citation.creators)
     end = f", doi:{citation.doi}" if citation.doi else ""
     return (

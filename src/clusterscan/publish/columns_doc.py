@@ -1,4 +1,4 @@
-"""docs/catalogue.md, generated from the column specification."""
+"""Generate docs/catalogue.md from the column specification."""
 
 from __future__ import annotations
 
@@ -24,52 +24,53 @@ from clusterscan.formats.catalogue_columns import (
 INTRODUCTION = """\
 # The catalogue
 
-One row per object, also of those below the threshold. `clusters.fits`, `clusters.vot`,
+One row per object, including those below the threshold. `clusters.fits`, `clusters.vot`,
 `clusters.parquet` and `clusters.csv` hold the same rows and columns, sorted by descending `prob`,
-then `name`; the same run always gives the same bytes. Positions are ICRS, HEALPix cells NESTED.
+then `name`; equal runs give equal bytes. Positions are ICRS, HEALPix cells NESTED.
 This page is generated from the column specification in `clusterscan.formats.catalogue_columns`.
 
 `clusters.reg` has a circle for each object, for DS9: coloured by `class`, dashed below the
 threshold. `hats/` is the same table as a HATS collection with a margin cache, for LSDB:
 `lsdb.open_catalog("results/catalogue/hats")`; `publish.hats_partition_rows` and
-`publish.hats_margin_arcsec` cut it. `searched_moc.fits` is the MOC of the searched sky: the map
-pixels in which at least one network's map has a value.
+`publish.hats_margin_arcsec` set the sizes of its partitions and margin. `searched_moc.fits` is the
+MOC of the searched sky: the map pixels in which at least one network's map has a value.
 
 Headers (FITS cards, VOTable PARAMs, Parquet and HATS metadata, comments of the regions) carry the
 version (`CSVERS`), the configuration's name (`CSCONFIG`), the seed (`CSSEED`), the searched area
 without masks (`AREADEG2`), the orders of tiles and map pixels (`TILEORD`, `MAPORD`), and whether
 the sky is simulated (`SIMULATD`).
 
-Names follow the IAU's rules: coordinates are truncated, never rounded, to the digits shown, and
-objects that would share a name get a letter (a, b, ...).
+Names follow the IAU's rules: coordinates are truncated, not rounded, to the digits shown. Objects
+that would share a name get a letter (a, b, ...).
 
-Null: how an unknown value is written (a Parquet null in `clusters.parquet`); columns without
-one always have a value. Text is printable ASCII.
+The column *null* says how an unknown value is written (as a Parquet null in `clusters.parquet`);
+columns without it always have a value. Text is printable ASCII.
 """
 
 PROBABILITY = """\
-`prob` is fitted on the validation region: how the networks combine and how the result is
-calibrated are both chosen there by leaving out cells of sky, so it has the base rate of the sky's
-candidates, whatever balance of examples the training had. *Real* means: matches a row of the
-reference catalogues (those with the role `truth`, else the known ones; setting
+`prob` is fitted on the validation region. The combination of the networks and the calibration are
+both chosen there by leaving out cells of sky, so `prob` has the base rate of candidates on the sky,
+whatever the balance of the training examples. An object is *real* if it matches a row of the
+reference catalogues (those with the role `truth`, otherwise the known ones; setting
 `merge.calibration.reference`) that passes `validate.purity_cut`, within `validate.radius_arcmin`;
-chance matches count. On a simulated sky with `reference: truth` these labels are simulated truth of
-the validation region. The report says how well `prob` holds on the test region, of which nothing
-was fitted."""
+chance matches count. On a simulated sky with `reference: truth` these labels are the simulated
+truth of the validation region. The report tests `prob` on the test region, on which nothing was
+fitted."""
 
 FORCED = """
 ## Forced measurements: `forced.fits`, `forced.parquet`
 
 One row for every known cluster (the union of all catalogues with the role `known`) and for every
-row of the catalogues with the role `reference`, detected or not: what every network's map says
-there, and which object of the catalogue it is, if any. A list of your own is a catalogue of the
-role `reference`. Map values are the largest within `merge.forced_radius_arcmin`; `prob` is
-calibrated for peaks: between peaks it is what a peak of that height would be given.
+row of the catalogues with the role `reference`, detected or not. It holds the value of every
+network's map there and the matching object of the catalogue, if any. To measure a list of your own,
+add it as a catalogue with the role `reference`. Map values are the largest within
+`merge.forced_radius_arcmin`; `prob` is calibrated for peaks: elsewhere it is the value for a peak
+of that height.
 
 """
 
 EXAMPLES = """
-Completeness against all literature is one query:
+The completeness against all known clusters is one query:
 
 ```python
 from astropy.table import Table
@@ -86,29 +87,28 @@ missed = fair[massive & ~found]["listed_name", "catalogues", "z", "prob"]
 """
 
 FLAGS_NOTE = """\
-The bits of `flags`; 0 means that nothing is known against it. The search radius is
-`detect.radius_arcmin`. Star and incomplete come from the masks of the surveys' tile images; dust,
-galaxy and artefact (and further stars) from MOCs that `publish.flag_mocs` names: clusterscan ships
-none, and without one its bit is never set."""
+The bits of `flags`; 0 means no known problem. The search radius is `detect.radius_arcmin`. Star and
+incomplete come from the masks of the surveys' tile images; dust, galaxy and artefact (and further
+stars) from the MOCs in `publish.flag_mocs`. clusterscan includes no MOC, and without one its bit is
+never set."""
 
 PUBLISHED = """
-## The folder to hand on: `published/`
+## The folder to share: `published/`
 
-`results/published/` is all that one uploads or gives away, complete in itself: the catalogue in all
-forms, the HiPS maps, the trained networks, validation and selection function, the report and the
-configuration. Products lie in it under their own paths, as second names of the same files (hard
-links), so that it takes no room; nothing in it is a symbolic link. Each publication writes the
-folder anew: keep files of your own elsewhere. Besides the products it has
+`results/published/` is complete and ready to upload: the catalogue in all formats, the HiPS maps,
+the trained networks, validation and selection function, the report and the configuration. Its
+products are hard links to those of the run, so it takes no extra room; it has no symbolic links.
+Each publication rewrites the folder, so keep your own files elsewhere. Besides the products it has
 
-- `README.md`: what it is, the area, all columns, how to cite it, and what is simulated;
+- `README.md`: content, area, all columns, how to cite it, and what is simulated;
 - `SHA256SUMS`: `sha256sum -c SHA256SUMS` checks every file;
 - `ro-crate-metadata.json`: provenance as an RO-Crate: each product with its sha256, the software
-  with its versions, the configuration, and the state of each survey and catalogue that went in;
+  with its versions, the configuration, and the state of each survey and catalogue used;
 - `CITATION.cff` and `datacite.json`, from `publish.creators`, `publish.license` and `publish.doi`.
 
-The same run gives the same bytes: dates are `publish.release_date`, and the report and summary in
-it lack the jobs' times and memory. Maps that take more than `publish.maps_max_gib` are left out,
-which the README then says. `clusterscan verify` checks the folder. (`results/releases/` and
+Equal runs give equal bytes: all dates are `publish.release_date`, and report and summary leave out
+the jobs' times and memory. Maps larger than `publish.maps_max_gib` together are left out, which the
+README then states. `clusterscan verify` checks the folder. (`results/releases/` and
 `clusterscan release` are something else: the pinned training sets.)
 """
 
@@ -127,9 +127,10 @@ SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
     ("One set per known catalogue", "", known_columns("<catalogue>")),
     (
         "Simulated runs only",
-        "On a simulated sky the truth is known. **These columns are no measurement**: they say "
-        "what was put into the images, for validation. No other column uses them; but the truth of "
-        "the validation region is what `prob` is calibrated with (see Probability).",
+        "On a simulated sky the truth is known. **These columns are not measurements**: they hold "
+        "the clusters that were put into the images, for validation. No other column uses them, "
+        "except that `prob` is calibrated with the truth of the validation region (see "
+        "Probability).",
         TRUTH,
     ),
 )
@@ -174,7 +175,7 @@ def _rows(columns: Iterable[Column]) -> Iterable[str]:
 
 
 def _placeholder(name: str) -> str:
-    # Column names are cleaned of < and >: show again which parts stand for a name of the run.
+    # Column names cannot contain < and >, so the placeholders are restored here.
     name = name.replace("_survey___model_", "<survey>_<model>").replace("__survey_", "_<survey>")
     for word in ("survey", "model", "catalogue"):
         name = name.replace(f"_{word}_", f"<{word}>")

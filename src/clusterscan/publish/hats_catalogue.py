@@ -1,8 +1,8 @@
 """The catalogue as a HATS collection: rows by HEALPix partition, and a margin cache.
 
-Partitions are HEALPix cells (NESTED, ICRS) of few rows or many, so that LSDB and others read the
-part of the sky that they need. The margin cache repeats, for each partition, the rows around it:
-a match within ``margin_arcsec`` then needs no other partition.
+Partitions are HEALPix cells (NESTED, ICRS) sized by their number of rows, so that LSDB and others
+read only the sky that they need. The margin cache repeats the rows around each partition, so that a
+match within ``margin_arcsec`` needs no other partition.
 
 References
 ----------
@@ -43,29 +43,29 @@ def write_hats(
     partition_rows: int = 5_000,
     margin_arcsec: float = 600.0,
 ) -> None:
-    """Write a HATS collection: ``clusters`` and its margin cache; the same bytes every time.
+    """Write a HATS collection: ``clusters`` and its margin cache, with reproducible bytes.
 
     Parameters
     ----------
     folder : Path
         The collection's folder, replaced as a whole.
     catalogue : mapping of str to array, n rows
-        From `clusterscan.publish.catalogue.build_catalogue`; all objects, however improbable.
+        From `clusterscan.publish.catalogue.build_catalogue`; all objects, also improbable ones.
     columns : sequence of Column
-        The specification: unit, UCD and description are each field's metadata.
+        The specification; unit, UCD and description become the metadata of each field.
     release : Release
-        Goes into the properties and the schema's metadata.
+        Its cards go into the properties and the metadata of the schema.
     partition_rows : int
-        Most rows of a partition, unless a cell of the finest order holds more: of order
-        `FINEST_ORDER`, or of cells as wide as the margin where these are larger.
+        Largest number of rows of a partition; cells of the finest order may hold more. The
+        finest order is `FINEST_ORDER`, or lower if its cells would be narrower than the margin.
     margin_arcsec : float
-        How far around a partition the margin cache reaches at least [arcsec].
+        Smallest width of the margin cache around a partition [arcsec].
     """
     from hats.catalog import CollectionProperties
 
     table = _indexed(arrow_table(catalogue, columns, release))
     cell = np.asarray(table[SPATIAL_INDEX])
-    # A partition is never smaller than the margin is wide: its neighbours then hold the margin.
+    # No partition is narrower than the margin, so its direct neighbours contain the margin.
     around_order = _margin_order(margin_arcsec)
     pixels = partitions(cell, partition_rows, min(FINEST_ORDER, around_order))
     margin = f"{NAME}_{margin_arcsec:g}arcs".replace(".", "p")
@@ -91,16 +91,16 @@ def write_hats(
 
 
 def partitions(cell: np.ndarray, most_rows: int, finest_order: int) -> list[HealpixPixel]:
-    """Return the partitions of rows: the largest cells with few enough rows, in HATS's order.
+    """Return the partitions of rows: the largest cells with few enough rows, in HATS order.
 
     Parameters
     ----------
     cell : int64 ndarray, shape (n,)
         Cells of order 29.
     most_rows : int
-        Most rows of a partition.
+        Largest number of rows of a partition.
     finest_order : int
-        Order of the smallest partitions, which may hold more rows.
+        Order of the smallest partitions, which may have more rows.
     """
     from hats.pixel_math import HealpixPixel
     from hats.pixel_math.healpix_pixel_function import sort_pixels
@@ -119,7 +119,7 @@ def partitions(cell: np.ndarray, most_rows: int, finest_order: int) -> list[Heal
 
 
 def margin_rows(cell: np.ndarray, pixel: HealpixPixel, order: int) -> np.ndarray:
-    """Return the rows outside a partition that lie near it, in the cells of an order around it.
+    """Return the rows just outside a partition, in the ring of cells of an order around it.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def margin_rows(cell: np.ndarray, pixel: HealpixPixel, order: int) -> np.ndarray
     pixel : HealpixPixel
         The partition.
     order : int
-        Not less than the partition's.
+        At least that of the partition.
 
     Returns
     -------
@@ -141,14 +141,14 @@ def margin_rows(cell: np.ndarray, pixel: HealpixPixel, order: int) -> np.ndarray
 
 
 def _margin_order(margin_arcsec: float) -> int:
-    """Return the finest order whose cells are wider than the margin everywhere."""
+    """Return the finest order with cells wider than the margin everywhere."""
     from hats.pixel_math.healpix_shim import margin2order
 
     return int(margin2order(np.array([margin_arcsec / 60]))[0])
 
 
 def _indexed(table: pa.Table) -> pa.Table:
-    """Return the rows in order of their cell, which comes first, as HATS readers expect."""
+    """Sort the rows by cell and add the cell as the first column, as HATS readers expect."""
     import pyarrow as pa
 
     cell = table["healpix29"].combine_chunks()
@@ -163,7 +163,7 @@ def _within(cell: np.ndarray, pixel: HealpixPixel) -> np.ndarray:
 
 
 def _write_tables(root: Path, table: pa.Table, rows: Mapping[HealpixPixel, np.ndarray]) -> None:
-    """Write the partitions and what lists them: ``_metadata``, ``_common_metadata``, the CSV."""
+    """Write the partitions with ``_metadata``, ``_common_metadata`` and the CSV that list them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from hats.catalog import PartitionInfo
@@ -176,7 +176,7 @@ def _write_tables(root: Path, table: pa.Table, rows: Mapping[HealpixPixel, np.nd
         pq.write_table(table.take(pa.array(chosen)), path, **options)
     if rows:
         parquet_metadata.write_parquet_metadata(root)
-    else:  # hats looks for a file to take the schema from
+    else:  # hats needs a file to take the schema from
         (root / "dataset").mkdir(parents=True)
         pq.write_metadata(table.schema, root / "dataset" / "_common_metadata")
         pq.write_metadata(table.schema, root / "dataset" / "_metadata")
@@ -201,7 +201,7 @@ def _describe(root: Path, rows: Mapping[HealpixPixel, np.ndarray], facts, **more
 
 
 def _facts(release: Release) -> dict[str, str]:
-    """Return what all properties files say; the dates are the release's, never the clock's."""
+    """Return the entries common to all properties files; dates are those of the release."""
     from importlib.metadata import version
 
     kind = "SIMULATED sky, no real objects" if release.simulated else "observed sky"

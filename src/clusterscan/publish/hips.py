@@ -1,4 +1,4 @@
-"""Maps as HiPS: coarser orders, properties, and the valid area beside the map tiles.
+"""Maps as HiPS: coarser orders, properties, and the MOC of the valid area.
 
 NESTED ordering, ICRS. `clusterscan.formats.map_tile` owns the tiles themselves.
 
@@ -38,18 +38,18 @@ def parent_values(children: Mapping[int, np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     children : mapping of int to float ndarray, shape (W * W,)
-        The children present, by position 0 to 3 within the parent, in nested order.
+        The existing children by position 0 to 3 within the parent, in nested order.
 
     Returns
     -------
     values : float32 ndarray, shape (W * W,)
-        In nested order; means leave out NaN and are NaN only where all four pixels are.
+        In nested order; means ignore NaN and are NaN only if all four pixels are.
     """
     size = next(iter(children.values())).size
     fine = np.full((4, size), np.nan)
     for position, values in children.items():
         fine[position] = values
-    fours = fine.reshape(size, 4)  # in nested order the four pixels of a coarser one are adjacent
+    fours = fine.reshape(size, 4)  # in nested order the four children of a pixel are adjacent
     count = np.isfinite(fours).sum(axis=1)
     total = np.nansum(fours, axis=1)
     mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
@@ -59,8 +59,7 @@ def parent_values(children: Mapping[int, np.ndarray]) -> np.ndarray:
 def write_lower_orders(root: Path, tile_order: int, header: Header) -> list[Path]:
     """Write the tiles of all coarser orders, down to 0, from those of ``tile_order``.
 
-    Coarser tiles whose children are all gone are removed, so that the tree never holds more than
-    the map.
+    Coarser tiles without any child are removed, so that the tree shows only the current map.
     """
     written = []
     for order in range(tile_order - 1, -1, -1):
@@ -105,7 +104,7 @@ def cells_moc(cells: np.ndarray, order: int) -> MOC:
 
 
 def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> float:
-    """Write the MOC of cells as FITS, with checksums, and return its area [deg2]."""
+    """Write the MOC of cells as FITS with checksums, and return its area [deg2]."""
     from astropy.io import fits
 
     area_deg2 = float(cells.size * sky.cell_area_deg2(order))
@@ -129,7 +128,7 @@ def write_moc(path: Path, cells: np.ndarray, order: int, release: Release) -> fl
 
 @dataclass(frozen=True)
 class MapTitle:
-    """What one HiPS map shows."""
+    """Survey and model of a HiPS map."""
 
     survey: str
     model: str
@@ -137,7 +136,7 @@ class MapTitle:
 
     @property
     def text(self) -> str:
-        """A title for people."""
+        """Title for display."""
         what = "Signal-to-noise ratio" if self.is_filter else "Cluster probability"
         return f"{what}: {self.model} on {self.survey}"
 
@@ -150,21 +149,21 @@ class MapTitle:
 def properties_text(
     title: MapTitle, release: Release, width: int, publisher_did: str = "ivo://clusterscan"
 ) -> str:
-    """Return the text of a HiPS ``properties`` file; its dates are the release's.
+    """Return the text of a HiPS ``properties`` file; its dates are those of the release.
 
     Parameters
     ----------
     title : MapTitle
-        What the map shows.
+        Survey and model of the map.
     release : Release
         Version, configuration, area, date.
     width : int
         Pixels along a tile's side.
     publisher_did : str
-        IVOID of the publisher, which the map's own identifier extends.
+        IVOID of the publisher, the start of the map's identifier.
     """
     kind = "SIMULATED sky" if release.simulated else "observed sky"
-    # What an IVOID may not hold, a blank for one, would make the identifier invalid.
+    # Characters such as blanks would make the IVOID invalid.
     name = re.sub(r"[^A-Za-z0-9._~-]+", "-", release.plain_name).strip("-") or "run"
     entries = {
         "creator_did": f"{publisher_did}/{name}/{title.survey}/{title.model}",

@@ -1,9 +1,9 @@
 """IAU names of objects: coordinates truncated in integer arithmetic, never rounded.
 
 The rules are those of the IAU's designation specification: acronym, space, J, right ascension,
-sign, declination, each *truncated* to the digits shown. Truncating floats goes wrong at
-declinations near 0 (the sign of -00:00:36 gets lost), at digits' borders (10 deg may be stored
-as 9.999999999999998) and at 24 h, so positions become whole picodegrees first.
+sign, declination, each *truncated* to the digits shown. Truncating floats fails at declinations
+near 0 (the sign of -00:00:36 is lost), at the borders of digits (10 deg may be stored as
+9.999999999999998) and at 24 h, so positions are first converted to whole picodegrees.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _FORMAT = re.compile(r"JHHMM(SS)?(?:\.([ms]{1,4}))?\+DDMM(SS)?(?:\.([ms]{1,4}))?
 
 @dataclass(frozen=True)
 class _Digits:
-    """One coordinate's digits: whether seconds are shown, and how many decimals."""
+    """Digits of one coordinate: seconds shown or not, and the number of decimals."""
 
     seconds: bool
     decimals: int
 
     @property
     def per_whole(self) -> int:
-        """Smallest steps shown in one hour or degree."""
+        """Number of smallest steps in one hour or degree."""
         return (3600 if self.seconds else 60) * 10**self.decimals
 
     def text(self, steps: int) -> str:
-        """Write a number of steps as HHMMSS.s or DDMM.m."""
+        """Return a number of steps as HHMMSS.s or DDMM.m."""
         whole, fraction = divmod(steps, 10**self.decimals)
         if self.seconds:
             whole, last = divmod(whole, 60)
@@ -58,7 +58,7 @@ def iau_names(
     """Return one unique IAU name for each position, such as ``CSCAN J195740.5+333827``.
 
     Positions that share a truncated name all get a letter (a, b, ... z, aa, ...) in order of
-    declination and right ascension, so names do not depend on the order of rows.
+    declination and right ascension, so names do not depend on the order of the rows.
 
     Parameters
     ----------
@@ -70,8 +70,9 @@ def iau_names(
         Digits shown: ``JHHMM[.m]`` or ``JHHMMSS[.s]``, then ``+DDMM[.m]`` or ``+DDMMSS[.s]``,
         with up to 4 decimals.
     guard_deg : float
-        A coordinate that is this little below a digit's border counts as on it, because
-        arithmetic and text files leave noise of that size. Declinations this close to 0 get '+'.
+        A coordinate less than this below the border of a digit counts as on it, because
+        arithmetic and text files leave errors of that size. Declinations this close to 0 get
+        '+'.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def iau_names(
     Raises
     ------
     ValueError
-        If a position is not on the sky, or the format is not one of those above.
+        If a position is not on the sky, or the format is not one of the above.
 
     References
     ----------
@@ -109,14 +110,14 @@ def _check_positions(ra: np.ndarray, dec: np.ndarray) -> None:
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
             f"{bad.sum()} of {bad.size} positions cannot be named, the first at row {row}: "
-            f"ra_deg = {ra[row]}, dec_deg = {dec[row]}; remove them or mend their coordinates"
+            f"ra_deg = {ra[row]}, dec_deg = {dec[row]}; remove them or correct their coordinates"
         )
 
 
 def _parse_format(name_format: str) -> tuple[_Digits, _Digits]:
     match = _FORMAT.fullmatch(name_format)
     if match is None:
-        raise ValueError(f"name format {name_format!r} is not of the kind {DEFAULT_FORMAT!r}")
+        raise ValueError(f"name format {name_format!r} is not of the form {DEFAULT_FORMAT!r}")
     digits = []
     for seconds, decimals in (match.group(1, 2), match.group(3, 4)):
         letter = "s" if seconds else "m"

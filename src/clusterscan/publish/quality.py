@@ -1,4 +1,4 @@
-"""What the tile images' masks say near each object: flags, and the fraction of pixels masked."""
+"""Flags and masked fraction of each object, from the masks of the tile images and from MOCs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clusterscan.formats.moc import read_moc
 
 NO_COVERAGE = MASK_PLANES["incomplete"]
 UNUSABLE = BAD_PLANES | BRIGHT_STAR
-"""Planes that count as masked; those of masks that flag alone do not."""
+"""Planes that count as masked; planes of masks that only flag do not."""
 
 #: A tile's mask planes (uint8, shape (ny, nx)) and WCS, or None without an image.
 MaskOf = Callable[[int], tuple[np.ndarray, WCS] | None]
@@ -37,7 +37,7 @@ def read_mask(path: Path) -> tuple[np.ndarray, WCS]:
             return np.asarray(hdus["MASK"].data, dtype=np.uint8), WCS(hdus["MASK"].header)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ImageError(
-            f"{path}: no mask can be read ({error}); delete it and run again, it is made anew"
+            f"{path}: the mask cannot be read ({error}); delete it and run again to rebuild it"
         ) from error
 
 
@@ -53,22 +53,22 @@ def image_quality(
     Parameters
     ----------
     masks : iterable of callable
-        Of each survey, what gives a tile's mask.
+        A function for each survey that returns the mask of a tile.
     ra_deg, dec_deg : float ndarray, shape (n,)
         Positions (ICRS) [deg].
     tile_order : int
-        HEALPix order of the tiles (NESTED); a position's own tile is looked at, whose image
-        reaches beyond the tile's edge.
+        HEALPix order of the tiles (NESTED). Only the tile of the position is read; its image
+        extends beyond the edge of the tile.
     radius_arcmin : float
-        Pixels centred within this radius count [arcmin].
+        Pixels with centres within this radius are used [arcmin].
 
     Returns
     -------
     flags : int32 ndarray, shape (n,)
-        Bits of `clusterscan.formats.catalogue_columns.FLAGS`, of all surveys together.
+        Bits of `clusterscan.formats.catalogue_columns.FLAGS`, of all surveys combined.
     masked_fraction : float64 ndarray, shape (n,)
-        Share of pixels that are masked or not covered, in the survey where it is largest: 1
-        where a survey has no image.
+        Largest share of pixels over the surveys that are masked or not covered: 1 if a survey
+        has no image.
     """
     count = len(ra_deg)
     planes, worst = np.zeros(count, dtype=np.int32), np.zeros(count)
@@ -90,12 +90,12 @@ def image_quality(
 
 
 def moc_flags(mocs: Mapping[str, str], ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """Return the flags of positions that lie in the MOC of a flag.
+    """Return the flags of positions from the MOC of each flag.
 
     Parameters
     ----------
     mocs : mapping of str to str
-        FITS file of the MOC (ICRS) of each flag, as the config names it.
+        FITS file of the MOC (ICRS) of each flag, as in the configuration.
     ra_deg, dec_deg : float ndarray, shape (n,)
         Positions (ICRS) [deg].
 
@@ -112,7 +112,7 @@ def moc_flags(mocs: Mapping[str, str], ra_deg: np.ndarray, dec_deg: np.ndarray) 
             moc = read_moc(expand_path(path))
         except SourceError as error:
             raise ConfigError(
-                f"publish.flag_mocs.{name}: {error}; name a FITS file of a sky MOC"
+                f"publish.flag_mocs.{name}: {error}; give a FITS file of a sky MOC"
             ) from error
         if len(ra_deg):
             place = Longitude(ra_deg, "deg"), Latitude(dec_deg, "deg")
@@ -131,7 +131,7 @@ def _flags(planes: np.ndarray) -> np.ndarray:
 def _around(
     mask: np.ndarray, wcs: WCS, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcmin: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the planes seen around positions of one image, and the share of masked pixels."""
+    """Return the mask planes around positions on one image, and the share of masked pixels."""
     scale_arcmin = 60 * np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
     radius = radius_arcmin / scale_arcmin
     reach = int(np.ceil(radius))

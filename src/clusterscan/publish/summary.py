@@ -1,4 +1,4 @@
-"""summary.json: a run's headline figures for machines, and the few lines for people."""
+"""summary.json: the figures of a run for machines, and its headline as text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from clusterscan.publish.report_inputs import AtPurity, Binned, Finder, Scores
 
 
 def read_costs(root: Path) -> list[dict[str, Any]]:
-    """Return what each job cost (``costs/*.json``), sorted by stage, key and block."""
+    """Read the costs of all jobs (``costs/*.json``), sorted by stage, key and block."""
     costs = []
     for path in sorted((Path(root) / "costs").glob("*.json")):
         try:
             costs.append(json.loads(path.read_text(encoding="utf-8")))
         except ValueError:
-            continue  # a job was killed while it wrote; its next run writes it again
+            continue  # a job was killed while writing; its next run replaces the file
     return costs
 
 
 def read_problems(root: Path) -> list[dict[str, Any]]:
-    """Return the failed and partial tiles that the run's block manifests list."""
+    """Read the failed and partial tiles from the block manifests of the run."""
     problems = []
     for path in sorted((Path(root) / "manifests").rglob("*.json")):
         try:
@@ -47,9 +47,9 @@ def read_problems(root: Path) -> list[dict[str, Any]]:
 
 
 def stage_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return per stage: jobs, summed wall and CPU seconds, and the largest job's memory.
+    """Return for each stage the number of jobs, summed wall and CPU seconds, and peak memory.
 
-    Jobs run side by side, so the wall seconds of a stage add up to more than the clock showed.
+    Jobs run side by side, so their wall seconds add up to more than the elapsed time.
     """
     stages: dict[str, dict[str, float]] = {}
     for cost in costs:
@@ -123,7 +123,7 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def _probability(measured: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how the probability held on the test region, without the curves."""
+    """Return the test of the probability on the test region, without the curves."""
     record = measured.get("record") or {}
     if not measured.get("n"):
         return None
@@ -163,7 +163,7 @@ def _finder(finder: Finder) -> dict[str, Any]:
 
 
 def _bins(binned: Binned) -> list[dict[str, Any]]:
-    """Return a fraction in each bin, at the finder's threshold; None where nothing is in it."""
+    """Return the fraction in each bin at the finder's threshold; None in empty bins."""
     return [
         {
             "from": _rounded(low),
