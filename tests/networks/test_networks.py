@@ -209,7 +209,8 @@ def test_gpu_nodes_need_neither_astropy_nor_healpy_nor_snakemake():
         "import sys\n"
         "for name in ('astropy', 'healpy', 'snakemake', 'astroquery'): sys.modules[name] = None\n"
         "import clusterscan.networks.registry, clusterscan.networks.card\n"
-        "import clusterscan.train.loop, clusterscan.report.classifier_plots, clusterscan.train.views\n"
+        "import clusterscan.train.loop, clusterscan.train.views\n"
+        "import clusterscan.report.classifier_plots, clusterscan.report.training_plots\n"
         "import clusterscan.scan.tile_scan, clusterscan.scan.fast.scan_copy\n"
         "assert 'timm' not in sys.modules, 'timm costs seconds that baseline need not pay'\n"
     )
