@@ -99,6 +99,7 @@ def test_the_plan_counts_the_files_that_sync_listed(rehearsal):
 
 
 def test_a_dry_run_needs_no_network_and_has_the_jobs_of_the_plan(rehearsal, tmp_path):
+    """Its paths hold ${CLUSTERSCAN_DATA}, whose braces Snakemake could take for a wildcard."""
     config, path = rehearsal
     command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "host", "--nocolor"]
     command += ["--cores", "1", "--snakefile", str(PROJECT_ROOT / "Snakefile")]

@@ -1,8 +1,5 @@
 """The shipped run on real images: its settings hold together, and its split leaks nothing."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -101,15 +98,3 @@ def test_all_members_lie_on_searched_tiles(config, labels):
         members["ra_deg"].to_numpy(), members["dec_deg"].to_numpy(), config.sky.tile_order
     )
     assert set(tile.tolist()) <= set(run_tiles(config.sky))
-
-
-def test_snakemake_plans_the_run_although_paths_hold_a_variable_in_braces(real_data, tmp_path):
-    if not (real_data / "images" / "perseus").is_dir():
-        pytest.skip("the Perseus images are not among the real data")
-    command = [
-        sys.executable, "-m", "snakemake", "-n", "--quiet", "--cores", "1",
-        "--snakefile", str(PROJECT_ROOT / "Snakefile"), "--directory", str(tmp_path),
-        "--configfile", str(PROJECT_ROOT / "resources" / "runs" / "perseus.yaml"),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
