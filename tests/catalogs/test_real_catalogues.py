@@ -238,8 +238,10 @@ def test_cross_matches_within_five_arcmin_are_those_counted_before(
     assert counts.loc["first", "n_matched"] == matches
 
 
-def test_all_catalogues_unite_with_every_row_in_one_cluster(read_file):
-    tables = {f"c{n}": read_file(file).table for n, file in enumerate(FILES)}
+def test_catalogues_unite_with_every_row_in_one_cluster(read_file):
+    # The long optical lists would add minutes of joining, and no other form of entry.
+    short = {f"c{n}": file for n, file in enumerate(FILES) if FILES[file][1] < 8000}
+    tables = {name: read_file(file).table for name, file in short.items()}
     united = unite_known(tables, MatchRule(2.5, n_sigma=2.0))
     assert united["n_entries"].sum() == sum(map(len, tables.values()))
     assert united["healpix29"].is_monotonic_increasing

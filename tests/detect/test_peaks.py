@@ -24,7 +24,7 @@ PLACES = {
 }
 
 
-def pixels_around(ra, dec, radius_deg=2.2):
+def pixels_around(ra, dec, radius_deg=1.4):
     tiles = sky.cells_in_cone(ra, dec, radius_deg, TILE_ORDER)
     ipix = np.concatenate([sky.descendants(int(t), TILE_ORDER, MAP_ORDER) for t in tiles])
     return ipix, *sky.cell_centres(ipix, MAP_ORDER)
@@ -98,7 +98,7 @@ def test_a_peak_on_the_border_of_two_tiles_is_found_once():
     for vector in corner:
         ra0 = np.degrees(np.arctan2(vector[1], vector[0])) % 360
         dec0 = np.degrees(np.arcsin(vector[2]))
-        ipix, ra, dec = pixels_around(ra0, dec0, 2.5)
+        ipix, ra, dec = pixels_around(ra0, dec0, 1.4)
         values = bumps(ra, dec, [(ra0, dec0)])
         # Make the border's pixels exactly equal, as a saturated network does.
         found = by_tiles(np.minimum(values, 15.0), ra, dec, ipix)

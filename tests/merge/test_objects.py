@@ -53,7 +53,7 @@ def tables(ra, dec, score, model):
     }
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(crowds())
 def test_merging_does_not_depend_on_the_order_of_rows_or_models(crowd):
     ra, dec, score, model, seed = crowd
@@ -65,7 +65,7 @@ def test_merging_does_not_depend_on_the_order_of_rows_or_models(crowd):
     pd.testing.assert_frame_equal(merged, expected, check_exact=True)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(crowds())
 def test_merging_is_symmetric_in_the_models(crowd):
     ra, dec, score, model, _ = crowd
@@ -83,7 +83,7 @@ def test_merging_is_symmetric_in_the_models(crowd):
         )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(crowds())
 def test_every_candidate_joins_one_object_and_objects_keep_their_distance(crowd):
     ra, dec, score, model, _ = crowd
