@@ -24,7 +24,7 @@ include: "workflow/rules/publish.smk"
 
 localrules:
     all,
-    release,
+    training_set,
 
 
 rule all:

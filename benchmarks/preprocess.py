@@ -47,12 +47,13 @@ from clusterscan.core import sky
 from clusterscan.fetch.archive import Atlas
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import RawImage, read_raw, write_raw
+from clusterscan.preprocess.make_tile import preprocess_file
 from clusterscan.preprocess.mask_regions import COLUMNS, empty_regions
 from clusterscan.preprocess.reduction import bin_wcs
-from clusterscan.preprocess.stage import preprocess_file
 from clusterscan.preprocess.tile_masks import TileMasks
 
 BANDS, UNIT, SCALE_ARCSEC, BINNING = ("W1", "W2"), "nanomaggy", 2.75, 2
@@ -319,12 +320,11 @@ def measure_workers(folder: Path, tiles: int = 16) -> None:
         for count in (2, tiles):
             job = BlockJob(
                 "preprocess", 1, "unwise", folder / f"run-{workers}-{count}", "tiles/unwise",
-                ".fits", {}, order, 3, first >> 8,
+                ".fits", {}, order, 3, first >> 8, folder / "m.json", workers,
             )  # fmt: skip
             started, cpu = time.perf_counter(), cpu_of_all()
             run_block(
-                job, {n: str(n) for n in numbers[:count]}, partial(compute, folder, order),
-                manifest=folder / "m.json", workers=workers,
+                job, {n: str(n) for n in numbers[:count]}, partial(compute, folder, order)
             )  # fmt: skip
             seconds[workers, count] = time.perf_counter() - started
             spent[workers, count] = cpu_of_all() - cpu

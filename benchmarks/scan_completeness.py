@@ -89,7 +89,7 @@ def scanned(run: Run, survey: str, model: str, way: str, work: Path) -> tuple[Ma
         path = work / f"{survey}-{model}-{way.replace(' ', '-')}-{tile}.npz"
         if not path.exists():
             settings = run.settings(survey, way)
-            scanner = scanner or network_scanner(card, settings.model_dump(mode="json"))
+            scanner = scanner or network_scanner(card, settings)
             order = run.config.sky.tile_order
             image = read_tile(run.folder / "tiles" / survey / sky.shard_path(tile, order, ".fits"))
             place = image.to_pixel(*sky.map_pixels(tile, order, run.config.sky.map_order))

@@ -11,6 +11,7 @@ from clusterscan.core.errors import ClusterscanError, ImageError
 from clusterscan.core.records import read_manifest
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block
 
+MANIFEST = "manifests/preprocess/unwise/o4-16.json"
 TILES = [64, 65, 66, 67]
 
 
@@ -35,16 +36,10 @@ def block(tmp_path):
         settings = {"stage": "preprocess", "version": 1, "key": "unwise", "root": tmp_path}
         settings |= {"folder": "tiles/unwise", "suffix": ".txt", "settings": {"binning": 2}}
         settings |= {"tile_order": 5, "block_order": 4, "block": 16}
-        options = {k: changes.pop(k) for k in ("workers", "max_failed_fraction") if k in changes}
+        settings |= {"manifest": tmp_path / MANIFEST}
         calls: list[int] = []
         job = BlockJob(**{**settings, **changes})
-        run_block(
-            job,
-            inputs,
-            partial(write_square, calls, inputs),
-            manifest=tmp_path / "manifest.json",
-            **options,
-        )
+        run_block(job, inputs, partial(write_square, calls, inputs))
         return calls
 
     return run
@@ -77,13 +72,13 @@ def test_a_failed_tile_is_named_with_its_reason_and_the_others_are_kept(block, t
     with pytest.raises(ClusterscanError, match=r"tile 66: raw image cut short") as caught:
         block(inputs(t66="broken"))
     assert "max_failed_fraction" in str(caught.value)
-    assert not (tmp_path / "manifest.json").exists()
+    assert not (tmp_path / MANIFEST).exists()
     assert block(inputs()) == [66]
 
 
 def test_a_bug_in_one_tile_is_recorded_too(block, tmp_path):
     block(inputs(t64="bug"), max_failed_fraction=0.25)
-    failed = read_manifest(tmp_path / "manifest.json").records[0]
+    failed = read_manifest(tmp_path / MANIFEST).records[0]
     assert (failed.status, failed.reason, failed.path) == ("failed", "TypeError: a bug", "")
 
 
@@ -96,22 +91,20 @@ def test_sky_without_coverage_is_a_success_without_a_shard(block, tmp_path):
 
 def test_two_dask_workers_give_what_one_gives(block, tmp_path):
     block(inputs(t65="empty"))
-    alone = (tmp_path / "manifest.json").read_bytes()
+    alone = (tmp_path / MANIFEST).read_bytes()
     block(inputs(t65="empty"), settings={"binning": 3})
     block(inputs(t65="empty"), workers=2)
-    assert (tmp_path / "manifest.json").read_bytes() == alone
+    assert (tmp_path / MANIFEST).read_bytes() == alone
 
 
 def test_verify_finds_missing_and_damaged_shards_and_forget_has_them_made_anew(block, tmp_path):
     block(inputs())
-    (tmp_path / "manifests").mkdir()
-    (tmp_path / "manifest.json").rename(tmp_path / "manifests/block.json")
-    assert verify(tmp_path) == (4, [])
+    assert verify(tmp_path) == (8, [])  # four shards and their records
     folder = tmp_path / "tiles/unwise/Norder5/Dir0"
     (folder / "Npix64.txt").unlink()
     (folder / "Npix65.txt").write_text("65 rax")
     _, bad = verify(tmp_path)
     found = [(fault.problem, fault.path.rpartition("/")[2]) for fault in bad]
     assert found == [("missing", "Npix64.txt"), ("damaged", "Npix65.txt")]
-    forget(bad)
+    forget(tmp_path, bad)
     assert block(inputs()) == [64, 65]

@@ -172,7 +172,7 @@ def test_sizes_for_the_plan_rerun_nothing(config):
     plain = source(config, kind="archive", files=files)
     files["f"]["megabytes"] = {"image": 7.0}
     sized = source(config, kind="archive", files=files)
-    assert StageSettings(plain).fetch("act") == StageSettings(sized).fetch("act")
+    assert StageSettings(plain).fetch("act").text() == StageSettings(sized).fetch("act").text()
 
 
 def test_this_machine_is_timed_for_networks_that_no_rates_are_given_of(config):

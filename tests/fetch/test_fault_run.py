@@ -14,7 +14,8 @@ from clusterscan.config.image_sources import HipsSource
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
+from clusterscan.formats.image_spec import ImageSpec
 
 TILES = range(60, 68)
 REDIRECTS = 5

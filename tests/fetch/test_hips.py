@@ -20,7 +20,8 @@ from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.hips import parse_properties
 from clusterscan.fetch.hips_tiles import cells_of_image, check_tile, face_wcs, read_tile, to_frame
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import read_raw
 

@@ -13,7 +13,8 @@ from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import read_raw
 
 SCALE = 60.0

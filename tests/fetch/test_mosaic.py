@@ -9,7 +9,8 @@ from clusterscan.config.image_sources import MosaicSource
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.mosaic import Mosaic
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import read_raw
 
 SCALE = 10.0

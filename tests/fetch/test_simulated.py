@@ -11,7 +11,7 @@ from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import read_raw
 
 SPEC = ImageSpec(

@@ -6,12 +6,12 @@ import pytest
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.records import BlockManifest, TileRecord
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 from clusterscan.formats.tile_image import read_tile
+from clusterscan.preprocess.make_tile import preprocess_file
 from clusterscan.preprocess.reduction import bin_image, bin_ivar, depth_table
-from clusterscan.preprocess.stage import preprocess_file
 
 
 @pytest.mark.parametrize("combine", ["mean", "sum"])

@@ -15,11 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from clusterscan.config.preprocess import MapMask, MaskSettings, PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError, SourceError
-from clusterscan.fetch.source import ImageSpec
 from clusterscan.formats.healpix_map import HealpixMap
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import BAD_PLANES
 from clusterscan.formats.raw_image import RawImage, write_raw
 from clusterscan.formats.tile_image import read_tile
+from clusterscan.preprocess.make_tile import preprocess_file, preprocess_tile
 from clusterscan.preprocess.mask_maps import digest, masked_pixels
 from clusterscan.preprocess.mask_regions import (
     COLUMNS,
@@ -29,7 +30,6 @@ from clusterscan.preprocess.mask_regions import (
     regions_of,
     touching,
 )
-from clusterscan.preprocess.stage import preprocess_file, preprocess_tile
 from clusterscan.preprocess.tile_masks import MapHere, TileMasks
 
 ORDER, SCALE = 6, 60.0

@@ -10,9 +10,9 @@ from clusterscan.config.preprocess import MaskSettings, PreprocessSettings
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
 from clusterscan.fetch.simulated import Simulated
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
+from clusterscan.preprocess.make_tile import preprocess_tile
 from clusterscan.preprocess.mask_regions import regions_of
-from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.preprocess.tile_masks import TileMasks
 from clusterscan.scan.validity import reasons
 from clusterscan.simulate.sky_cells import GENERATION_ORDER

@@ -1,13 +1,10 @@
-"""Small skies through the stages' own scripts: tile images to maps to candidates."""
+"""Small skies through the stages themselves: tile images to maps to candidates."""
 
 from __future__ import annotations
 
-import importlib.util
-from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -15,15 +12,19 @@ import pytest
 import torch
 
 from clusterscan.config.networks import NetworkSettings
-from clusterscan.config.scan import DetectSettings
+from clusterscan.config.scan import DetectSettings, ScanSettings
 from clusterscan.core import sky
+from clusterscan.detect.stage import detect_block
 from clusterscan.flow.blocks import BlockJob, TileOutcome, run_block, tiles_of_block
+from clusterscan.flow.job import Job
+from clusterscan.flow.paths import RunFolder
 from clusterscan.flow.products import Products
+from clusterscan.flow.stage_settings import DetectStage, ScanStage, SkyCut, StageModel
 from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.networks.card import save_model
 from clusterscan.networks.registry import build
+from clusterscan.scan.stage import scan_block
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 SCALE_ARCSEC = 30.0
 SIZE_PX = 32
 UNCHANGED = {"kind": "standard", "softening": 1.0, "median": [0.0], "sigma": [1.0]}
@@ -39,10 +40,6 @@ Light = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Brightness at positions (ra_deg, dec_deg)."""
 
 
-def silent(*_: object) -> None:
-    """Take note of no progress."""
-
-
 def cluster(ra_deg: float, dec_deg: float, sigma_arcmin: float = 1.2) -> Light:
     """Return the light of a cluster, a Gaussian of height 50."""
 
@@ -51,16 +48,6 @@ def cluster(ra_deg: float, dec_deg: float, sigma_arcmin: float = 1.2) -> Light:
         return 50 * np.exp(-0.5 * (away / sigma_arcmin) ** 2)
 
     return light
-
-
-def script(name: str) -> ModuleType:
-    """Return a stage's script as a module."""
-    spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def seer_of_clusters(**options) -> torch.nn.Module:
@@ -115,11 +102,10 @@ class Chain:
                 stage="preprocess", version=1, key="act", root=self.root, folder="tiles/act",
                 suffix=".fits", settings={}, tile_order=self.tile_order,
                 block_order=self.block_order, block=block,
+                manifest=self.manifest("preprocess", block),
             )  # fmt: skip
             mine = tiles_of_block(self.tiles, self.tile_order, block, self.block_order)
-            run_block(
-                job, dict.fromkeys(mine), compute, manifest=self.manifest("preprocess", block)
-            )
+            run_block(job, dict.fromkeys(mine), compute)
 
     def make_model(self, network: torch.nn.Module) -> None:
         """Write the network."""
@@ -131,32 +117,31 @@ class Chain:
         return self.root / "manifests" / stage / key / f"o{self.block_order}-{block}.json"
 
     def scan(self, blocks: Iterable[int] | None = None, read_ahead: int = 0, **how) -> None:
-        """Run the scan's script on blocks, in the order given."""
-        stage = {
-            "kind": "network",
-            "pixel_scale_arcsec": SCALE_ARCSEC,
-            "map_order": self.map_order,
-            "how": {"device": "cpu", "step_px": 1} | how,
-        }
+        """Run the stage `scan` on blocks, in the order given."""
+        settings = ScanStage(
+            kind="network",
+            pixel_scale_arcsec=SCALE_ARCSEC,
+            map_order=self.map_order,
+            how=ScanSettings(**{"device": "cpu", "step_px": 1, **how}),
+        )
         for block in self.blocks if blocks is None else blocks:
-            extra = {
-                "tiles": [self.manifest("preprocess", block)],
-                "model": [self.root / "model" / "model.json"],
-                "read_ahead": read_ahead,
-            }
-            script("scan").main(self._arguments("scan", block, stage, extra), silent)
+            scan_block(
+                self._job("scan", block, settings),
+                [self.manifest("preprocess", block)],
+                self.root / "model" / "model.json",
+                read_ahead,
+            )
 
     def detect(self) -> pd.DataFrame:
-        """Run the detection's script on all blocks and return the candidates."""
-        detect = DetectSettings().model_dump(mode="json")
-        stage = {"scale": "probability", "map_order": self.map_order, "detect": detect}
+        """Run the stage `detect` on all blocks and return the candidates."""
+        settings = DetectStage(
+            scale="probability", map_order=self.map_order, detect=DetectSettings()
+        )
         for block in self.blocks:
             around = {int(b) for b in sky.neighbours(block, self.block_order)} & set(self.blocks)
-            extra = {
-                "maps": self.manifest("scan", block),
-                "around": [self.manifest("scan", b) for b in sorted(around)],
-            }
-            script("detect").main(self._arguments("detect", block, stage, extra), silent)
+            near = [self.manifest("scan", b) for b in sorted(around)]
+            job = self._job("detect", block, settings)
+            detect_block(job, self.manifest("scan", block), near)
         orders = self.block_order, self.tile_order, self.map_order
         return Products(self.root, tuple(self.blocks), *orders).table("detect", "act/seer")
 
@@ -165,20 +150,18 @@ class Chain:
         folder = self.root / "maps"
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.fits")}
 
-    def _arguments(self, stage: str, block: int, settings: dict, extra: dict) -> Namespace:
-        orders = {
-            "tile_order": self.tile_order,
-            "block_order": self.block_order,
-            "map_order": self.map_order,
-        }
-        return Namespace(
-            root=self.root,
-            settings={"version": 1, "stage": settings, "sky": orders},
+    def _job(self, stage: str, block: int, settings: StageModel) -> Job:
+        cut = SkyCut(
+            tile_order=self.tile_order, block_order=self.block_order, map_order=self.map_order
+        )
+        return Job(
+            folder=RunFolder(self.root),
+            settings=settings,
+            version=1,
+            sky=cut,
+            output=self.manifest(stage, block),
             key="act/seer",
             block=block,
-            max_failed_fraction=0.0,
-            output=self.manifest(stage, block),
-            **extra,
         )
 
 
@@ -198,9 +181,3 @@ def light_of():
 def chain():
     """Return what makes a run of a few tiles."""
     return Chain
-
-
-@pytest.fixture(scope="session")
-def stage_script():
-    """Return what gives a stage's script as a module."""
-    return script

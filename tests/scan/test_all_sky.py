@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clusterscan.config.scan import ScanSettings
 from clusterscan.core import sky
 from clusterscan.formats.map_tile import read_map_tile
 from clusterscan.formats.mask_planes import EXCLUDED, LARGE_GALAXY
@@ -70,7 +71,9 @@ def test_neighbouring_tiles_say_the_same_about_the_sky_that_they_share(
     pixels = sky.map_pixels(own, ORDER, 12)
     near = 60 * sky.separation_deg(*pixels, ra, dec) < 6
     assert near.sum() > 20
-    scanner = network_scanner(tmp_path / "model" / "model.json", {"device": "cpu", "step_px": 1})
+    scanner = network_scanner(
+        tmp_path / "model" / "model.json", ScanSettings(device="cpu", step_px=1)
+    )
     logits = []
     for number in numbers:
         tile = read_tile(tmp_path / "tiles/act" / sky.shard_path(number, ORDER, ".fits"))
@@ -117,7 +120,7 @@ def test_tiles_of_another_order_give_the_same_values_where_their_images_are_the_
     whole = read_map_tile(scanned.root / "maps/act/seer" / sky.shard_path(tile, ORDER, ".fits"))
     same = read_tile(scanned.root / "tiles/act" / sky.shard_path(tile, ORDER, ".fits"))
     card = scanned.root / "model" / "model.json"
-    scanner = network_scanner(card, {"device": "cpu", "step_px": 1})
+    scanner = network_scanner(card, ScanSettings(device="cpu", step_px=1))
     parts = [sky.map_pixels(part, ORDER + 1, 12) for part in range(4 * tile, 4 * tile + 4)]
     found = [scanner(same, *same.to_pixel(*pixels))[0] for pixels in parts]
     np.testing.assert_allclose(np.concatenate(found), whole, rtol=0, atol=2e-6)
@@ -141,7 +144,7 @@ def test_a_networks_map_is_empty_where_a_mask_excludes_the_sky_and_says_why(scan
     tile = scanned.tiles[4]
     image = read_tile(scanned.root / "tiles/act" / sky.shard_path(tile, ORDER, ".fits"))
     scanner = network_scanner(
-        scanned.root / "model" / "model.json", {"device": "cpu", "min_valid_fraction": 0.0}
+        scanned.root / "model" / "model.json", ScanSettings(device="cpu", min_valid_fraction=0.0)
     )
     x, y = image.to_pixel(*sky.map_pixels(tile, ORDER, 12))
     mask = image.mask.copy()

@@ -5,6 +5,7 @@ import numpy as np
 from clusterscan.core import sky
 from clusterscan.formats.mask_planes import BRIGHT_STAR, EXCLUDED, FLAGGED, POINT_SOURCE
 from clusterscan.formats.tile_image import TileImage
+from clusterscan.scan.stage import flags_of
 
 TILE, ORDER = 1000, 7
 
@@ -18,11 +19,10 @@ def image(scale_arcsec, ra, dec, plane, use):
     return TileImage(np.zeros((1, *shape), np.float32), mask, wcs, "uK_CMB", ("f150",))
 
 
-def test_a_place_has_the_flags_of_all_surveys_and_none_of_what_is_excluded(stage_script):
+def test_a_place_has_the_flags_of_all_surveys_and_none_of_what_is_excluded():
     ra, dec = (v[[0, 3000, 9000]] for v in sky.map_pixels(TILE, ORDER, 14))
     fine = image(5.0, ra[:2], dec[:2], BRIGHT_STAR, FLAGGED)
     wide = image(30.0, ra[1:], dec[1:], POINT_SOURCE, FLAGGED)
-    flags_of = stage_script("scan").flags_of
     both = flags_of({"a": fine, "b": wide}, ra, dec)
     expected = [BRIGHT_STAR, BRIGHT_STAR | POINT_SOURCE, POINT_SOURCE]
     np.testing.assert_array_equal(both, expected)

@@ -103,7 +103,7 @@ def test_the_workflows_scanner_reads_tiles_on_their_own_grids_with_one_missing(
     ra, dec = sky.map_pixels(17681, 6, 9)
     given = {s: images[s] for s in present}
     settings = ScanSettings(step_px=1, device="cpu")
-    scanner = fusion_scanner(tmp_path / "model.json", dict.fromkeys(images, settings.model_dump()))
+    scanner = fusion_scanner(tmp_path / "model.json", dict.fromkeys(images, settings))
     found, reason = scanner(given, ra, dec)
     assert (reason == 0).all()
     surveys = [

@@ -5,6 +5,7 @@ import pytest
 
 from clusterscan.core import sky
 from clusterscan.core.errors import ClusterscanError
+from clusterscan.scan import stage
 from clusterscan.scan.fast import read_ahead
 
 BLOCK = 4
@@ -51,7 +52,7 @@ def test_only_tiles_that_are_computed_are_read_ahead(run, monkeypatch):
         def __init__(self, read, order, ahead):
             super().__init__(lambda tile: told.append(tile) or read(tile), order, ahead)
 
-    monkeypatch.setattr(read_ahead, "ReadAhead", Listening)
+    monkeypatch.setattr(stage, "ReadAhead", Listening)
     run.scan(read_ahead=2)
     assert sorted(told) == lost
     assert run.maps() == before

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import healpy as hp
@@ -20,7 +19,8 @@ from clusterscan.commands.sync.sources import sync_sources
 from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.load import load_config
 from clusterscan.core.errors import ClusterscanError, SourceError
-from clusterscan.core.progress import Progress
+from clusterscan.fetch.stage import fetch_block
+from clusterscan.flow.job import Job
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
 
@@ -237,7 +237,7 @@ def run_script(config):
         command = [sys.executable, str(PROJECT / "workflow/scripts/fetch.py")]
         options = {
             "root": config.output,
-            "settings": StageSettings(config).fetch("act"),
+            "settings": StageSettings(config).fetch("act").text(),
             "download": config.execution.download.model_dump_json(),
             "key": "act",
             "block": block.partition("-")[2],
@@ -251,23 +251,21 @@ def run_script(config):
 
 
 def run_fetch(config, may_fail=0.0):
-    """Run the script's `main` on every block; return each tile's record."""
-    script = _module(PROJECT / "workflow/scripts/fetch.py")
-    paths, records = Paths(config), {}
+    """Run the stage on every block; return each tile's record."""
+    paths, records, told = Paths(config), {}, StageSettings(config).fetch("act")
     for block in paths.blocks:
         output = Path(paths.manifest("fetch", "act", block))
-        args = Namespace(
-            root=Path(config.output),
-            settings=json.loads(StageSettings(config).fetch("act")),
-            download=config.execution.download,
+        job = Job(
+            folder=paths.folder,
+            settings=told.stage,
+            version=told.version,
+            sky=told.sky,
+            output=output,
             key="act",
             block=int(block.partition("-")[2]),
-            sources=Path(paths.sources("act", block)),
             max_failed_fraction=may_fail,
-            output=output,
-            workers=1,
         )
-        script.main(args, Progress(None, "fetch"))
+        fetch_block(job, Path(paths.sources("act", block)), config.execution.download)
         for record in json.loads(output.read_text(encoding="utf-8"))["records"]:
             records[record["tile"]] = record
     return records

@@ -3,9 +3,6 @@
 The stages' scripts run in this process, on a sky of a few images on disk.
 """
 
-import importlib.util
-import json
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +17,13 @@ from clusterscan.commands.sync.sources import sync_sources
 from clusterscan.config.load import load_config
 from clusterscan.core import sky
 from clusterscan.core.errors import SourceError
-from clusterscan.core.progress import Progress
+from clusterscan.detect.stage import detect_block
+from clusterscan.fetch.stage import fetch_block
+from clusterscan.flow.job import Job
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
+from clusterscan.preprocess.stage import preprocess_block
+from clusterscan.scan.stage import scan_block
 
 PROJECT = Path(__file__).resolve().parents[2]
 TILES = (17680, 17681, 17683, 17684, 17686, 17687)  # the first and the last do not touch
@@ -80,52 +81,49 @@ class Mini:
     def run(self, **changes):
         """Bring the run up to date; return which tiles each stage computed."""
         config = self.config(**changes)
-        root = Path(config.output)
         before = {stage: self.times(stage) for stage in STAGES}
         sync_sources(config)
         paths, settings = Paths(config), StageSettings(config)
         for stage in STAGES:
             for block in paths.blocks:
-                self.do_block(stage, config, paths, settings, block, root)
+                self.do_block(stage, config, paths, settings, block)
         after = {stage: self.times(stage) for stage in STAGES}
         return {
             stage: {tile for tile, at in now.items() if before[stage].get(tile) != at}
             for stage, now in after.items()
         }
 
-    def do_block(self, stage, config, paths, settings, block, root):
-        """Run one stage's script on a block."""
+    def do_block(self, stage, config, paths, settings, block):
+        """Run one stage on a block."""
         key = KEYS[stage]
-        texts = {
+        told = {
             "fetch": lambda: settings.fetch("act"),
             "preprocess": lambda: settings.preprocess("act"),
             "scan": lambda: settings.scan("act", "filter"),
             "detect": lambda: settings.detect("act", "filter"),
-        }
-        spec = importlib.util.spec_from_file_location(
-            f"script_{stage}", PROJECT / "workflow/scripts" / f"{stage}.py"
-        )
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-        args = Namespace(
-            root=root,
-            settings=json.loads(texts[stage]()),
+        }[stage]()
+        job = Job(
+            folder=paths.folder,
+            settings=told.stage,
+            version=told.version,
+            sky=told.sky,
+            output=Path(paths.manifest(stage, key, block)),
             key=key,
             block=int(block.partition("-")[2]),
-            output=Path(paths.manifest(stage, key, block)),
-            workers=1,
-            max_failed_fraction=0.0,
-            download=config.execution.download,
-            sources=Path(paths.sources("act", block)),
-            raw=paths.manifest("fetch", "act", block),
-            masks=[Path(path) for path in paths.mask_lists("act", block)],
-            tiles=[Path(paths.manifest("preprocess", "act", block))],
-            read_ahead=0,
-            model=[],
-            maps=paths.manifest("scan", "act/filter", block),
-            around=[Path(p) for p in paths.touching("scan", "act/filter", block)],
         )
-        script.main(args, Progress(None, stage))
+        raw, tiles, maps = (
+            Path(paths.manifest(*earlier, block))
+            for earlier in (("fetch", "act"), ("preprocess", "act"), ("scan", "act/filter"))
+        )
+        if stage == "fetch":
+            fetch_block(job, Path(paths.sources("act", block)), config.execution.download)
+        elif stage == "preprocess":
+            preprocess_block(job, raw, next(map(Path, paths.mask_lists("act", block)), None))
+        elif stage == "scan":
+            scan_block(job, [tiles], None, 0)
+        else:
+            around = paths.touching("scan", "act/filter", block)
+            detect_block(job, maps, [Path(path) for path in around])
 
     def times(self, stage):
         """Return when each tile's record was written."""

@@ -15,7 +15,6 @@ import yaml
 
 from clusterscan.commands.run.runner import find_snakefile
 from clusterscan.commands.sync.offline import sync_offline
-from clusterscan.commands.sync.training_sets import made_for
 from clusterscan.config.load import load_config
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
@@ -41,9 +40,9 @@ def declared_once(tmp_path_factory, mini_text, run_in):
         place = run.folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(path)
-    settings = made_for(StageSettings(config).release("act"))
+    settings = StageSettings(config).training_set("act").fingerprint
     release = TrainingSet("act", settings, {}, {}, {})
-    (run.folder / paths.release("act")).write_text(json.dumps(asdict(release)))
+    (run.folder / paths.training_set("act")).write_text(json.dumps(asdict(release)))
     for kept in (FOLLOW, {}):
         run.configure(mini_text(sky__block_order=5, **kept))
         run.snakemake("--touch", "--forceall", "--quiet")
@@ -72,7 +71,7 @@ def test_a_fresh_run_has_a_job_a_block_for_each_survey_and_map_and_one_of_each_l
     assert jobs(fresh) == {
         "fetch_catalogue": catalogues,
         **dict.fromkeys(("fetch", "preprocess", "sample"), surveys * blocks),
-        "release": surveys,
+        "training_set": surveys,
         "train": models,
         **dict.fromkeys(("scan", "detect"), maps * blocks),
         **LATER,
@@ -103,7 +102,8 @@ def test_networks_that_follow_are_trained_on_new_raw_data_and_scan_all_again(dec
     declared.configure(mini_text(sky__block_order=5, **FOLLOW))
     (declared.root / "manifests/fetch/act/o5-4420.json").write_text("new raw images")
     assert jobs(declared) == {
-        "preprocess": 1, "sample": 1, "release": 1, "train": 1, "scan": 3, "detect": 4, **LATER,
+        "preprocess": 1, "sample": 1, "training_set": 1, "train": 1, "scan": 3, "detect": 4,
+        **LATER,
     }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_a_changed_known_catalogue_reruns_matching_alone(declared):
 def test_a_new_release_of_the_training_set_is_made_only_when_asked_for(declared):
     text = declared.clusterscan("release")
     assert "Unpinned: act" in text
-    assert jobs(declared) == {"release": 1, "train": 1, "scan": 2, "detect": 2, **LATER}
+    assert jobs(declared) == {"training_set": 1, "train": 1, "scan": 2, "detect": 2, **LATER}
     assert "No training set is pinned" in declared.clusterscan("release")
 
 
@@ -154,7 +154,7 @@ def test_a_new_survey_is_fetched_trained_and_scanned_alone(declared, mini_text):
     declared.configure(mini_text(sky__block_order=5, surveys={**surveys, "second": surveys["act"]}))
     assert jobs(declared) == {
         **dict.fromkeys(("fetch", "preprocess", "sample"), 2),
-        "release": 1, "train": 1, "scan": 4, "detect": 4, **LATER,
+        "training_set": 1, "train": 1, "scan": 4, "detect": 4, **LATER,
     }  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_a_new_tile_in_the_footprint_has_the_images_of_its_block_alone_made(decl
     found = jobs(declared)
     assert (found["fetch"], found["preprocess"]) == (1, 1)
     assert found["fetch_catalogue"] == 2  # simulated catalogues cover the footprint
-    assert not {"sample", "release", "train"} & set(found)
+    assert not {"sample", "training_set", "train"} & set(found)
     assert (declared.root / "sources/act/o5-4420.json").read_bytes() == before
     assert "17687" in json.loads((declared.root / "sources/act/o5-4421.json").read_text())["tiles"]
 

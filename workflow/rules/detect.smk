@@ -16,7 +16,7 @@ rule detect:
     params:
         script=script("detect.py"),
         root=root,
-        settings=lambda w: SETTINGS.detect(w.survey, w.model),
+        settings=lambda w: SETTINGS.detect(w.survey, w.model).text(),
         block=block_number,
         may_fail=may_fail,
     shell:

@@ -18,7 +18,7 @@ rule fetch:
     params:
         script=script("fetch.py"),
         root=root,
-        settings=lambda w: SETTINGS.fetch(w.survey),
+        settings=lambda w: SETTINGS.fetch(w.survey).text(),
         block=block_number,
         may_fail=may_fail,
         download=download_settings,
@@ -44,7 +44,7 @@ rule fetch_catalogue:
     params:
         script=script("fetch_catalogue.py"),
         root=root,
-        settings=lambda w: SETTINGS.catalogue(w.name),
+        settings=lambda w: SETTINGS.catalogue(w.name).text(),
     shell:
         "python {params.script:q} --root {params.root:q}"
         " --settings {params.settings:q} --key {wildcards.name}"

@@ -18,7 +18,7 @@ rule merge:
     params:
         script=script("merge.py"),
         root=root,
-        settings=lambda w: SETTINGS.merge(),
+        settings=lambda w: SETTINGS.merge().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output:q} --log {log:q}"

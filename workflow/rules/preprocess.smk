@@ -17,7 +17,7 @@ rule preprocess:
     params:
         script=script("preprocess.py"),
         root=root,
-        settings=lambda w: SETTINGS.preprocess(w.survey),
+        settings=lambda w: SETTINGS.preprocess(w.survey).text(),
         block=block_number,
         may_fail=may_fail,
     shell:

@@ -23,7 +23,7 @@ rule publish:
     params:
         script=script("publish.py"),
         root=root,
-        settings=lambda w: SETTINGS.publish(),
+        settings=lambda w: SETTINGS.publish().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output.summary:q} --log {log:q}"

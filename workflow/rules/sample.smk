@@ -18,7 +18,7 @@ rule sample:
     params:
         script=script("sample.py"),
         root=root,
-        settings=lambda w: SETTINGS.sample(w.survey),
+        settings=lambda w: SETTINGS.sample(w.survey).text(),
         block=block_number,
         may_fail=may_fail,
     shell:
@@ -30,23 +30,23 @@ rule sample:
         " --output {output:q} --log {log:q}"
 
 
-rule release:
+rule training_set:
     input:
         samples=lambda w: PATHS.manifests("sample", w.survey),
         tiles=lambda w: PATHS.manifests("preprocess", w.survey),
         catalogues=PATHS.known_catalogues(),
     output:
-        PATHS.release("{survey}"),
+        PATHS.training_set("{survey}"),
     log:
-        PATHS.log("release", "{survey}", "all"),
+        PATHS.log("training_set", "{survey}", "all"),
     wildcard_constraints:
         survey="|".join(s for s in CFG.surveys if s not in PINNED) or "(?!)",
     conda:
         ENVIRONMENT
     params:
-        script=script("release.py"),
+        script=script("training_set.py"),
         root=root,
-        settings=lambda w: SETTINGS.release(w.survey),
+        settings=lambda w: SETTINGS.training_set(w.survey).text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --samples {input.samples:q} --tiles {input.tiles:q}"

@@ -18,7 +18,7 @@ rule scan:
     params:
         script=script("scan.py"),
         root=root,
-        settings=lambda w: SETTINGS.scan(w.survey, w.model),
+        settings=lambda w: SETTINGS.scan(w.survey, w.model).text(),
         block=block_number,
         may_fail=may_fail,
         read_ahead=read_ahead,

@@ -17,7 +17,7 @@ rule probe:
     params:
         script=script("probe.py"),
         root=root,
-        settings=lambda w: SETTINGS.probe(w.probe),
+        settings=lambda w: SETTINGS.probe(w.probe).text(),
         block=block_number,
         may_fail=may_fail,
     shell:
@@ -43,7 +43,7 @@ rule selection:
     params:
         script=script("selection.py"),
         root=root,
-        settings=lambda w: SETTINGS.selection(),
+        settings=lambda w: SETTINGS.selection().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output:q} --log {log:q}"

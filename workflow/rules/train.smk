@@ -17,8 +17,8 @@ rule train:
     params:
         script=script("train.py"),
         root=root,
-        settings=lambda w: SETTINGS.train(w.survey, w.model),
+        settings=lambda w: SETTINGS.train(w.survey, w.model).text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --key {wildcards.survey}/{wildcards.model} --release {input:q}"
+        " --key {wildcards.survey}/{wildcards.model} --training-sets {input:q}"
         " --output {output:q} --log {log:q}"

@@ -17,7 +17,7 @@ rule validate:
     params:
         script=script("validate.py"),
         root=root,
-        settings=lambda w: SETTINGS.validate(),
+        settings=lambda w: SETTINGS.validate().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --output {output:q} --log {log:q}"

@@ -40,3 +40,7 @@ class Progress:
         """Remove the file: the job ended."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+SILENT = Progress(None, "")
+"""Reports nothing; the default of functions that report their progress."""

@@ -34,9 +34,10 @@ from clusterscan.fetch.image_files import (
     reaches,
     whole_path,
 )
-from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject, failures_text
+from clusterscan.fetch.source import ListedSource, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.healpix_map import HealpixMap
+from clusterscan.formats.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

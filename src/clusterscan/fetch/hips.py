@@ -29,8 +29,9 @@ from clusterscan.fetch.download.checks import ContentError
 from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.hips_tiles import cells_of_image, check_tile, read_tile
 from clusterscan.fetch.image_files import FileTokens
-from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject, failures_text
+from clusterscan.fetch.source import ListedSource, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

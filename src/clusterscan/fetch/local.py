@@ -17,8 +17,9 @@ from clusterscan.core.progress import Progress
 from clusterscan.fetch.coadd import Cut, coadd
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.image_files import FileTokens, ImageFile, outline, reaches
-from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject
+from clusterscan.fetch.source import ListedSource, Listing, SourceObject
 from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from clusterscan.core import sky
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import file_sha256
-from clusterscan.fetch.source import ImageSpec, SourceObject
+from clusterscan.fetch.source import SourceObject
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.fits_images import celestial_wcs
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 

@@ -15,7 +15,8 @@ from clusterscan.config.image_sources import (
 )
 from clusterscan.core.errors import ConfigError
 from clusterscan.fetch.simulated import Simulated
-from clusterscan.fetch.source import ImageSpec, Source
+from clusterscan.fetch.source import Source
+from clusterscan.formats.image_spec import ImageSpec
 
 if TYPE_CHECKING:
     from clusterscan.config.simulation import SimulationSettings

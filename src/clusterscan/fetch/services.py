@@ -26,9 +26,10 @@ from clusterscan.fetch.download.checks import ContentError, check_fits
 from clusterscan.fetch.download.store import Access, Item, Outcome
 from clusterscan.fetch.hips import parse_properties
 from clusterscan.fetch.hips_tiles import cells_of_image
-from clusterscan.fetch.source import ImageSpec, ListedSource, Listing, SourceObject, failures_text
+from clusterscan.fetch.source import ListedSource, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.fits_images import celestial_wcs
+from clusterscan.formats.image_spec import ImageSpec
 
 
 @dataclass(frozen=True)

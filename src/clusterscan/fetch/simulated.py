@@ -12,8 +12,9 @@ import numpy as np
 from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.core import sky
 from clusterscan.core.fingerprint import fingerprint
-from clusterscan.fetch.source import ImageSpec, SourceObject
+from clusterscan.fetch.source import SourceObject
 from clusterscan.flow.blocks import TileOutcome
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.simulate.plugins import simulator
 
 if TYPE_CHECKING:

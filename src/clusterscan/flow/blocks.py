@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 from clusterscan.core import sky
 from clusterscan.core.errors import ClusterscanError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
-from clusterscan.core.progress import Progress
+from clusterscan.core.progress import SILENT, Progress
 from clusterscan.core.records import BlockManifest, Status, TileRecord, read_record, write_record
+from clusterscan.flow.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,14 @@ class BlockJob:
         The settings that determine the result (JSON-able).
     tile_order, block_order, block : int
         The sky.
+    manifest : Path
+        The block's manifest. It is written last, so that it stands only for a finished block.
+    workers : int
+        Dask worker processes.
+    max_failed_fraction : float
+        The job fails if more of its tiles fail; what was computed is kept.
+    progress : Progress
+        Called after every tile.
     """
 
     stage: str
@@ -68,21 +76,29 @@ class BlockJob:
     tile_order: int
     block_order: int
     block: int
+    manifest: Path
+    workers: int = 1
+    max_failed_fraction: float = 0.0
+    progress: Progress = SILENT
 
     @classmethod
-    def of(cls, args: Namespace, stage: str, folder: str, suffix: str) -> BlockJob:
-        """Return the job that a stage script's arguments name; shards lie in folder/key."""
+    def of(cls, job: Job[Any], stage: str, folder: str, suffix: str) -> BlockJob:
+        """Return the block's part of a job; its shards lie in folder/key."""
         return cls(
             stage=stage,
-            version=args.settings["version"],
-            key=args.key,
-            root=args.root,
-            folder=f"{folder}/{args.key}",
+            version=job.version,
+            key=job.key,
+            root=job.root,
+            folder=f"{folder}/{job.key}",
             suffix=suffix,
-            settings=args.settings["stage"],
-            tile_order=args.settings["sky"]["tile_order"],
-            block_order=args.settings["sky"]["block_order"],
-            block=args.block,
+            settings=job.settings.plain(),
+            tile_order=job.sky.tile_order,
+            block_order=job.sky.block_order,
+            block=job.block,
+            manifest=job.output,
+            workers=job.workers,
+            max_failed_fraction=job.max_failed_fraction,
+            progress=job.progress,
         )
 
     def shard(self, tile: int) -> Path:
@@ -107,16 +123,7 @@ class BlockJob:
         )
 
 
-def run_block(
-    job: BlockJob,
-    inputs: dict[int, Any],
-    compute: Compute,
-    *,
-    manifest: Path,
-    workers: int = 1,
-    max_failed_fraction: float = 0.0,
-    progress: Progress | None = None,
-) -> BlockManifest:
+def run_block(job: BlockJob, inputs: dict[int, Any], compute: Compute) -> BlockManifest:
     """Bring every tile of a block up to date and write the block's manifest.
 
     Parameters
@@ -126,15 +133,7 @@ def run_block(
     inputs : dict of int to JSON-able
         For each tile of the block, what its shard is made from (hashes of earlier products).
     compute : callable
-        ``compute(tile, shard_path)``; must be picklable where ``workers > 1``.
-    manifest : Path
-        The manifest to write: last, so that it stands only for a finished block.
-    workers : int
-        Dask worker processes.
-    max_failed_fraction : float
-        The job fails where more of its tiles fail; what was computed is kept.
-    progress : Progress, optional
-        Told about every tile.
+        ``compute(tile, shard_path)``; must be picklable if ``job.workers > 1``.
 
     Raises
     ------
@@ -146,12 +145,11 @@ def run_block(
     records = {tile: record for tile, record in kept.items() if record is not None}
     todo = {tile: mark for tile, mark in wanted.items() if tile not in records}
     log.info("%s %s: %d of %d tiles to compute", job.stage, job.key, len(todo), len(wanted))
-    for record in _records(job, todo, compute, workers):
+    for record in _records(job, todo, compute):
         records[record.tile] = record
-        if progress:
-            progress(len(records), len(wanted), f"tile {record.tile}")
+        job.progress(len(records), len(wanted), f"tile {record.tile}")
         log.info("tile %d: %s %s", record.tile, record.status, record.reason)
-    _raise_if_too_many_failed(job, records, max_failed_fraction)
+    _raise_if_too_many_failed(job, records)
     result = BlockManifest(
         stage=job.stage,
         version=job.version,
@@ -161,7 +159,7 @@ def run_block(
         tile_order=job.tile_order,
         records=tuple(records[tile] for tile in sorted(records)),
     )
-    result.write(manifest)
+    result.write(job.manifest)
     return result
 
 
@@ -178,10 +176,8 @@ def _still_good(job: BlockJob, tile: int, mark: str) -> TileRecord | None:
     return record if record.is_intact(job.root) else None
 
 
-def _records(
-    job: BlockJob, todo: dict[int, str], compute: Compute, workers: int
-) -> Iterator[TileRecord]:
-    if workers == 1 or len(todo) < 2:
+def _records(job: BlockJob, todo: dict[int, str], compute: Compute) -> Iterator[TileRecord]:
+    if job.workers == 1 or len(todo) < 2:
         for tile, mark in todo.items():
             yield _compute_tile(job, tile, mark, compute)
         return
@@ -189,7 +185,7 @@ def _records(
 
     with (
         LocalCluster(
-            n_workers=min(workers, len(todo)),
+            n_workers=min(job.workers, len(todo)),
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
@@ -239,17 +235,15 @@ def _record(job: BlockJob, tile: int, mark: str, outcome: TileOutcome, shard: Pa
     )
 
 
-def _raise_if_too_many_failed(
-    job: BlockJob, records: dict[int, TileRecord], max_failed_fraction: float
-) -> None:
+def _raise_if_too_many_failed(job: BlockJob, records: dict[int, TileRecord]) -> None:
     failed = [record for record in records.values() if record.status == "failed"]
-    if len(failed) > max_failed_fraction * len(records):
+    if len(failed) > job.max_failed_fraction * len(records):
         listed = "\n".join(f"  tile {r.tile}: {r.reason}" for r in failed)
         raise ClusterscanError(
             f"{job.stage} {job.key}: {len(failed)} of {len(records)} tiles of block {job.block} "
-            f"failed:\n{listed}\nMend the cause and run again: only these tiles are computed. "
+            f"failed:\n{listed}\nFix the cause and run again: only these tiles are computed. "
             f"To go on without them raise execution.max_failed_fraction "
-            f"(now {max_failed_fraction:g})."
+            f"(now {job.max_failed_fraction:g})."
         )
 
 

@@ -1,4 +1,4 @@
-"""The edge that every stage script shares: arguments, log file, progress, time, memory, errors.
+"""One job of a stage: its command line, log file, progress, cost and failures.
 
 A script is ``python workflow/scripts/<stage>.py --settings JSON --log FILE ...``; it runs with or
 without Snakemake.
@@ -14,25 +14,107 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from clusterscan import __version__
 from clusterscan.core.atomic import atomic_path, noting_writes, write_json
 from clusterscan.core.checksums import write_job_list
 from clusterscan.core.errors import ClusterscanError
-from clusterscan.core.progress import Progress
+from clusterscan.core.fingerprint import fingerprint
+from clusterscan.core.progress import SILENT, Progress
+from clusterscan.flow.paths import RunFolder
+from clusterscan.flow.stage_settings import JobSettings, SkyCut, Stage
 
 log = logging.getLogger(__name__)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def arguments(stage: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of every stage script."""
+@dataclass(frozen=True)
+class Job(Generic[Stage]):
+    """What a stage's function is given: settings, folder, and which part of the work is meant.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        The run's files.
+    settings : StageModel
+        What determines the result.
+    version : int
+        The version of the stage's code.
+    sky : SkyCut
+        How the sky is cut.
+    output : Path
+        The file to write last.
+    key : str
+        What is computed besides the sky, such as ``unwise`` or ``unwise/resnet18``.
+    block : int
+        The block; -1 for stages that work on the whole sky.
+    workers : int
+        Dask worker processes.
+    max_failed_fraction : float
+        The job fails if more of its tiles fail.
+    progress : Progress
+        Called with how far the job is.
+    """
+
+    folder: RunFolder
+    settings: Stage
+    version: int
+    sky: SkyCut
+    output: Path
+    key: str = ""
+    block: int = -1
+    workers: int = 1
+    max_failed_fraction: float = 0.0
+    progress: Progress = SILENT
+
+    @property
+    def root(self) -> Path:
+        """The run's folder."""
+        return self.folder.root
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the settings and the version."""
+        return fingerprint([self.version, self.settings.plain()])
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, progress: Progress) -> Job[Any]:
+        """Return the job that a script's arguments describe."""
+        told: JobSettings[Any] = args.settings
+        return cls(
+            folder=RunFolder(args.root),
+            settings=told.stage,
+            version=told.version,
+            sky=told.sky,
+            output=args.output,
+            key=args.key,
+            block=getattr(args, "block", -1),
+            workers=args.workers,
+            max_failed_fraction=getattr(args, "max_failed_fraction", 0.0),
+            progress=progress,
+        )
+
+
+def arguments(
+    stage: str, description: str | None, settings: type[Stage] | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every stage script.
+
+    Parameters
+    ----------
+    stage, description : str, str
+        The script's name and text.
+    settings : type of StageModel, optional
+        The stage's settings; without it they stay plain values, as the studies' jobs read them.
+    """
+    read = json.loads if settings is None else JobSettings[settings].model_validate_json  # type: ignore[valid-type]
     parser = argparse.ArgumentParser(prog=f"{stage}.py", description=description)
     parser.add_argument("--root", type=Path, required=True, help="the run's output folder")
-    parser.add_argument("--settings", type=json.loads, required=True, help="settings as JSON")
+    parser.add_argument("--settings", type=read, required=True, help="settings as JSON")
     parser.add_argument("--output", type=Path, required=True, help="the file to write last")
     parser.add_argument("--log", type=Path, required=True, help="the job's log file")
     parser.add_argument("--key", default="", help="what is computed, such as unwise/resnet18")
@@ -40,15 +122,17 @@ def arguments(stage: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def block_arguments(stage: str, description: str) -> argparse.ArgumentParser:
+def block_arguments(
+    stage: str, description: str | None, settings: type[Stage] | None = None
+) -> argparse.ArgumentParser:
     """Return a parser for a stage that works on blocks."""
-    parser = arguments(stage, description)
+    parser = arguments(stage, description, settings)
     parser.add_argument("--block", type=int, required=True, help="NESTED index of the block")
     parser.add_argument(
         "--max-failed-fraction",
         type=float,
         default=0.0,
-        help="the job fails where more of its tiles fail",
+        help="the job fails if more of its tiles fail",
     )
     return parser
 
@@ -62,7 +146,7 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
     stage = parser.prog.removesuffix(".py")
     _log_to(args.log)
     name = "-".join(str(x) for x in (stage, args.key.replace("/", "-"), getattr(args, "block", "")))
-    progress = Progress(args.root / ".progress" / f"{name}.json", _title(stage, args))
+    progress = Progress(RunFolder(args.root).progress(name), _title(stage, args))
     started = time.monotonic()
     progress(0, 1)
     try:
@@ -118,7 +202,7 @@ def _note_failure(args: argparse.Namespace, stage: str, name: str, message: str)
 
 
 def _failure_path(args: argparse.Namespace, name: str) -> Path:
-    return args.root / "failures" / f"{name}.txt"
+    return RunFolder(args.root).failure(name)
 
 
 def _note_cost(args: argparse.Namespace, stage: str, name: str, seconds: float) -> None:
@@ -131,5 +215,5 @@ def _note_cost(args: argparse.Namespace, stage: str, name: str, seconds: float) 
         "cpu_s": round(sum(u.ru_utime + u.ru_stime for u in usage), 2),
         "peak_mib": round(max(u.ru_maxrss for u in usage) / 1024, 1),  # Linux counts in KiB
     }
-    write_json(args.root / "costs" / f"{name}.json", cost)
+    write_json(RunFolder(args.root).cost(name), cost)
     log.info("done: %s", cost)

@@ -1,8 +1,14 @@
-"""Where the workflow's files lie, and which jobs need which: no science, no reading."""
+"""Where every file of a run lies (`RunFolder`), and which jobs need which (`Paths`).
+
+Nothing here reads or writes a file. `RunFolder` needs only the run's folder; `Paths` adds what
+follows from the configuration: the surveys, models, catalogues and blocks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
 
 from clusterscan.config.model import FILTER, Config
 from clusterscan.core import sky
@@ -36,12 +42,154 @@ SELECTION = "selection"
 """The folder of a run below which all that the selection function makes lies."""
 
 
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, by what they hold.
+
+    Attributes
+    ----------
+    root : Path
+        The run's folder (`output` in the configuration).
+    """
+
+    root: Path
+
+    # Written by sync
+
+    def sources(self, survey: str, block: str) -> Path:
+        """Return the source manifest of a survey and block."""
+        return self.root / "sources" / survey / f"{block}.json"
+
+    def masks(self, survey: str, block: str) -> Path:
+        """Return the mask list of a survey and block."""
+        return self.root / "sources" / "masks" / survey / f"{block}.json"
+
+    def catalogue_source(self, name: str) -> Path:
+        """Return the source manifest of a catalogue."""
+        return self.root / "sources" / "catalogues" / f"{name}.json"
+
+    def stamps_source(self, survey: str) -> Path:
+        """Return the source manifest of a survey's labelled stamps."""
+        return self.root / "sources" / "stamps" / f"{survey}.json"
+
+    # Written block by block
+
+    def manifest(self, stage: str, key: str, block: str) -> Path:
+        """Return the manifest of a stage for a survey (or survey/model) and block."""
+        return self.root / "manifests" / stage / key / f"{block}.json"
+
+    def record(self, stage: str, key: str, tile: int, tile_order: int) -> Path:
+        """Return the record of one tile at a stage."""
+        return self.root / "records" / stage / key / sky.shard_path(tile, tile_order, ".json")
+
+    def shards(self, folder: str, key: str) -> Path:
+        """Return the folder of a stage's shards: "raw", "tiles", "samples", "maps" and so on."""
+        return self.root / folder / key
+
+    @property
+    def selection_run(self) -> RunFolder:
+        """The folder below which probes keep manifests, records and shards of their own."""
+        return RunFolder(self.root / SELECTION)
+
+    # Written once for the whole sky
+
+    def catalogue(self, name: str) -> Path:
+        """Return a reference catalogue's table."""
+        return self.root / "catalogs" / f"{name}.parquet"
+
+    def training_set(self, survey: str) -> Path:
+        """Return the training set of a survey."""
+        return self.root / "releases" / f"{survey}.json"
+
+    def model(self, survey: str, model: str) -> Path:
+        """Return a trained network's card."""
+        return self.root / "models" / f"{survey}-{model}" / "model.json"
+
+    @property
+    def merged(self) -> Path:
+        """The folder of the merged tables."""
+        return self.root / "merged"
+
+    @property
+    def objects(self) -> Path:
+        """The merged objects."""
+        return self.merged / "objects.parquet"
+
+    @property
+    def filter_objects(self) -> Path:
+        """The objects of the plain filters."""
+        return self.merged / "filters.parquet"
+
+    @property
+    def known(self) -> Path:
+        """The known clusters, united."""
+        return self.merged / "known.parquet"
+
+    @property
+    def forced(self) -> Path:
+        """Every network's value at every listed position."""
+        return self.merged / "forced.parquet"
+
+    @property
+    def combiners(self) -> Path:
+        """How the models are weighed against each other."""
+        return self.merged / "combiners.json"
+
+    @property
+    def validation(self) -> Path:
+        """The validation's numbers."""
+        return self.root / "validation" / "validation.json"
+
+    @property
+    def selection(self) -> Path:
+        """The selection function's numbers."""
+        return self.root / SELECTION / "selection.json"
+
+    def probe(self, probe: str, block: str) -> Path:
+        """Return the manifest of a probe's block."""
+        return self.selection_run.manifest("probe", probe, block)
+
+    @property
+    def products(self) -> Path:
+        """The folder of the published tables."""
+        return self.root / "catalogue"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report.html"
+
+    @property
+    def summary(self) -> Path:
+        """The run's figures in short."""
+        return self.root / "summary.json"
+
+    # About jobs
+
+    def log(self, stage: str, key: str, block: str) -> Path:
+        """Return a job's log file."""
+        return self.root / "logs" / stage / key / f"{block}.log"
+
+    def cost(self, name: str) -> Path:
+        """Return the record of a job's time and memory."""
+        return self.root / "costs" / f"{name}.json"
+
+    def failure(self, name: str) -> Path:
+        """Return the message of a job that failed."""
+        return self.root / "failures" / f"{name}.txt"
+
+    def progress(self, name: str) -> Path:
+        """Return the file in which a job tells how far it is."""
+        return self.root / ".progress" / f"{name}.json"
+
+
 class Paths:
-    """Paths of one run, below its output folder."""
+    """The files of a configured run as text for Snakemake, and which jobs need which."""
 
     def __init__(self, config: Config):
         self._config = config
-        self._root = config.output
+        self.folder = RunFolder(Path(config.output))
+        self._root = self.folder.root
         self._order = config.sky.block_order
         self._blocks = run_blocks(config.sky)
 
@@ -56,11 +204,11 @@ class Paths:
 
     def sources(self, survey: str, block: str) -> str:
         """Return the source manifest of a survey and block (written by sync)."""
-        return f"{self._root}/sources/{survey}/{block}.json"
+        return str(self.folder.sources(survey, block))
 
     def masks(self, survey: str, block: str) -> str:
         """Return the mask list of a survey and block (written by sync)."""
-        return f"{self._root}/sources/masks/{survey}/{block}.json"
+        return str(self.folder.masks(survey, block))
 
     def mask_lists(self, survey: str, block: str) -> list[str]:
         """Return what a block's tile images depend on besides raw images: its masks, if any."""
@@ -69,11 +217,11 @@ class Paths:
 
     def catalogue_source(self, name: str) -> str:
         """Return the source manifest of a catalogue (written by sync)."""
-        return f"{self._root}/sources/catalogues/{name}.json"
+        return str(self.folder.catalogue_source(name))
 
     def stamps_source(self, survey: str) -> str:
         """Return the source manifest of a survey's labelled stamps (written by sync)."""
-        return f"{self._root}/sources/stamps/{survey}.json"
+        return str(self.folder.stamps_source(survey))
 
     def stamps(self, survey: str) -> list[str]:
         """Return what examples depend on besides tiles: the labelled stamps, if any."""
@@ -82,7 +230,7 @@ class Paths:
 
     def manifest(self, stage: str, key: str, block: str) -> str:
         """Return the manifest of a stage for a survey (or survey/model) and block."""
-        return f"{self._root}/manifests/{stage}/{key}/{block}.json"
+        return str(self.folder.manifest(stage, key, block))
 
     def manifests(self, stage: str, key: str) -> list[str]:
         """Return the manifests of a stage for all blocks."""
@@ -103,13 +251,13 @@ class Paths:
         present = sorted(set(self._blocks) & {int(b) for b in around})
         return [self.manifest(stage, key, self.block_name(b)) for b in present]
 
-    def release(self, survey: str) -> str:
+    def training_set(self, survey: str) -> str:
         """Return the training set of a survey."""
-        return f"{self._root}/releases/{survey}.json"
+        return str(self.folder.training_set(survey))
 
     def catalogue(self, name: str) -> str:
         """Return a reference catalogue's table."""
-        return f"{self._root}/catalogs/{name}.parquet"
+        return str(self.folder.catalogue(name))
 
     def known_catalogues(self) -> list[str]:
         """Return the catalogues of known clusters."""
@@ -130,7 +278,7 @@ class Paths:
 
     def model(self, survey: str, model: str) -> str:
         """Return a trained network's card."""
-        return f"{self._root}/models/{survey}-{model}/model.json"
+        return str(self.folder.model(survey, model))
 
     def images(self, survey: str, model: str, block: str) -> list[str]:
         """Return the manifests of the images that a scan reads: several for a fusion."""
@@ -139,7 +287,7 @@ class Paths:
 
     def training_sets(self, survey: str, model: str) -> list[str]:
         """Return the training sets that a network learns from: several for a fusion."""
-        return [self.release(name) for name in self._config.surveys_of(survey, model)]
+        return [self.training_set(name) for name in self._config.surveys_of(survey, model)]
 
     def trained(self, survey: str, model: str) -> list[str]:
         """Return what a scan needs besides tiles: the network's card, nothing for a filter."""
@@ -151,15 +299,15 @@ class Paths:
 
     def objects(self) -> str:
         """Return the merged objects."""
-        return f"{self._root}/merged/objects.parquet"
+        return str(self.folder.objects)
 
     def validation(self) -> str:
         """Return the validation's numbers."""
-        return f"{self._root}/validation/validation.json"
+        return str(self.folder.validation)
 
     def probe(self, probe: str, block: str) -> str:
         """Return the manifest of a probe's block, apart from the run's own manifests."""
-        return f"{self._root}/{SELECTION}/manifests/probe/{probe}/{block}.json"
+        return str(self.folder.probe(probe, block))
 
     def probe_images(self, probe: str, block: str) -> list[str]:
         """Return the manifests of the images that a probe changes, by survey in order."""
@@ -187,7 +335,7 @@ class Paths:
 
     def selection(self) -> str:
         """Return the selection function's numbers."""
-        return f"{self._root}/{SELECTION}/selection.json"
+        return str(self.folder.selection)
 
     def flag_mocs(self) -> list[str]:
         """Return the MOCs that set flags of the catalogue."""
@@ -196,7 +344,7 @@ class Paths:
 
     def products(self) -> list[str]:
         """Return the final products."""
-        return [f"{self._root}/{name}" for name in PRODUCTS]
+        return [str(self._root / name) for name in PRODUCTS]
 
     def everything(self, pinned: Collection[str] = ()) -> list[str]:
         """Return all that a finished run declares.
@@ -208,7 +356,7 @@ class Paths:
         """
         by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]
         for survey in sorted(set(self._config.surveys) - set(pinned)):
-            by_survey += [*self.manifests("sample", survey), self.release(survey)]
+            by_survey += [*self.manifests("sample", survey), self.training_set(survey)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
         late = [self.objects(), self.validation(), self.selection(), *self.products()]
         late += self.all_probes()
@@ -216,4 +364,4 @@ class Paths:
 
     def log(self, stage: str, key: str, block: str) -> str:
         """Return a job's log file."""
-        return f"{self._root}/logs/{stage}/{key}/{block}.log"
+        return str(self.folder.log(stage, key, block))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from clusterscan.core.records import TileRecord, records_of
+from clusterscan.flow.job import Job
+from clusterscan.flow.paths import RunFolder
 from clusterscan.formats.tables import read_table
 
 
@@ -36,17 +38,20 @@ class Products:
     map_order: int
 
     @classmethod
-    def of(cls, args: Namespace) -> Products:
-        """Return the products of the run that a stage script's arguments name."""
-        sky = args.settings["sky"]
-        return cls(
-            args.root, tuple(sky["blocks"]), sky["block_order"], sky["tile_order"], sky["map_order"]
-        )
+    def of(cls, job: Job[Any]) -> Products:
+        """Return the products of a job's run."""
+        sky = job.sky
+        return cls(job.root, sky.blocks, sky.block_order, sky.tile_order, sky.map_order)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's files."""
+        return RunFolder(self.root)
 
     def records(self, stage: str, key: str) -> dict[int, TileRecord]:
         """Return the records of a stage, by tile in order."""
-        folder = self.root / "manifests" / stage / key
-        return records_of([folder / f"o{self.block_order}-{b}.json" for b in self.blocks])
+        names = [f"o{self.block_order}-{block}" for block in self.blocks]
+        return records_of([self.folder.manifest(stage, key, name) for name in names])
 
     def table(self, stage: str, key: str) -> pd.DataFrame:
         """Return the rows of all shards of a stage, tile by tile.
@@ -63,7 +68,7 @@ class Products:
 
     def catalogue(self, name: str) -> pd.DataFrame:
         """Return a reference catalogue."""
-        return read_table(self.root / "catalogs" / f"{name}.parquet")
+        return read_table(self.folder.catalogue(name))
 
     def map_values(self, key: str) -> Callable[[int], np.ndarray | None]:
         """Return what gives a map's values of a tile in nested order, or None without a map."""

@@ -1,263 +1,478 @@
-"""What each stage sees of the configuration: its own settings and nothing else, as JSON.
+"""What each stage sees of the configuration: its own settings and nothing else, as typed models.
 
-A stage's JSON has up to three parts: ``stage`` and ``version`` determine the result (and go into
-the tiles' fingerprints), ``sky`` says how the sky is cut, for stages that work on its parts. How
-jobs run is not in it. So changing a setting of one stage never reruns an earlier one.
+A job's settings have three parts. ``stage`` and ``version`` determine the result and go into the
+fingerprints of its tiles. ``sky`` says how the sky is cut, for stages that work on its parts. How
+jobs run (workers, read-ahead, downloads) is in none of them. So changing a setting of one stage
+never reruns an earlier stage, and changing how jobs run reruns nothing.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import Field, field_serializer
 
+from clusterscan.config.base import Settings
+from clusterscan.config.catalogs import CatalogueSettings
+from clusterscan.config.image_sources import SourceSettings
+from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER, FUSION, Config
-from clusterscan.config.networks import NetworkSettings
-from clusterscan.config.scan import ScanSettings
-from clusterscan.config.searched_sky import Cells, reads_files
-from clusterscan.config.validation import INJECTED
+from clusterscan.config.networks import FusionSettings, NetworkSettings
+from clusterscan.config.preprocess import PreprocessSettings
+from clusterscan.config.sample import SampleSettings
+from clusterscan.config.scan import DetectSettings, FilterSettings, ScanSettings
+from clusterscan.config.searched_sky import Cells, Footprint, SplitSettings, reads_files
+from clusterscan.config.simulation import HaloSettings, SimulationSettings
+from clusterscan.config.train import TrainSettings
+from clusterscan.config.validation import (
+    INJECTED,
+    InjectionGrid,
+    Range,
+    SelectionSettings,
+    Signal,
+    ValidateSettings,
+)  # fmt: skip
 from clusterscan.core import sky
-from clusterscan.core.fingerprint import file_sha256
+from clusterscan.core.atomic import to_json
+from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.flow.footprint import run_blocks, run_tiles
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.flow.versions import STAGE_VERSIONS
+from clusterscan.formats.image_spec import ImageSpec
+
+Model = tuple[str, str]
+"""A map's survey and model; `FUSION` stands in the survey's place for several surveys."""
+
+
+class StageModel(Settings):
+    """Base of what determines the results of one stage."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as JSON-able values, for fingerprints."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class FetchStage(StageModel):
+    """A survey's raw images; seed and simulation belong to simulated sources."""
+
+    source: SourceSettings
+    spec: ImageSpec
+    seed: int = 0
+    simulation: SimulationSettings | None = None
+
+
+class SimulatedSky(StageModel):
+    """The sky that a simulated catalogue lists."""
+
+    seed: int
+    simulation: SimulationSettings
+    footprint: Footprint
+    tile_order: int
+
+
+class CatalogueStage(StageModel):
+    """One reference catalogue, but for the bytes of its file."""
+
+    catalogue: CatalogueSettings
+    simulated: SimulatedSky | None = None
+
+
+class PreprocessStage(StageModel):
+    """A survey's tile images."""
+
+    spec: ImageSpec
+    preprocess: PreprocessSettings
+
+
+class SampleStage(StageModel):
+    """A survey's labelled examples."""
+
+    seed: int
+    bands: tuple[str, ...]
+    pixel_scale_arcsec: float
+    regions: SplitSettings
+    sample: SampleSettings
+    duplicate_radius_arcmin: float
+
+
+class TrainingSetStage(StageModel):
+    """All that determines the examples of a survey's training set."""
+
+    survey: str
+    tile_order: int
+    versions: dict[str, int]
+    fetch: FetchStage
+    preprocess: PreprocessStage
+    sample: SampleStage
+
+
+class TrainStage(StageModel):
+    """One network and its training.
+
+    ``units`` holds the unit of each survey's pixels: one survey, or those of a fusion.
+    ``first_weights`` holds the checksums of the files that the network starts from: other weights
+    under the same name train it again.
+    """
+
+    units: dict[str, str]
+    bands: tuple[str, ...] = ()
+    pixel_scale_arcsec: float | None = None
+    examples: Literal["common", "any"] = "common"
+    network: NetworkSettings | FusionSettings
+    train: TrainSettings
+    first_weights: dict[str, str] = Field(default_factory=dict)
+
+
+class ScanStage(StageModel):
+    """One map: of a network, of the plain filter, or of a network of several surveys."""
+
+    kind: Literal["network", "filter", "fusion"]
+    map_order: int
+    pixel_scale_arcsec: float | None = None
+    how: FilterSettings | ScanSettings | dict[str, ScanSettings]
+
+
+class DetectStage(StageModel):
+    """The candidates of one map."""
+
+    scale: Literal["snr", "probability"]
+    map_order: int
+    detect: DetectSettings
+
+
+class RealObjects(StageModel):
+    """What makes an object of the validation sky real, as `validate` judges it."""
+
+    catalogues: tuple[str, ...]
+    cut: dict[str, Range]
+    radius_arcmin: float
+
+
+class MergeStage(StageModel):
+    """The merged objects."""
+
+    models: tuple[Model, ...]
+    known: tuple[str, ...]
+    lists: tuple[str, ...]
+    merge: MergeSettings
+    seed: int
+    reference: RealObjects
+    regions: SplitSettings
+
+
+class ValidateStage(StageModel):
+    """Completeness and purity."""
+
+    models: tuple[Model, ...]
+    known: tuple[str, ...]
+    truth: tuple[str, ...]
+    seed: int
+    validate_: ValidateSettings
+    purities: tuple[float, ...]
+    regions: SplitSettings
+
+
+class ProbedSurvey(StageModel):
+    """A survey in a probe; ``images`` says how empty skies are simulated."""
+
+    preprocess: PreprocessSettings
+    signal: Signal | None = None
+    images: FetchStage | None = None
+
+
+class ProbeStage(StageModel):
+    """One probe of the selection function: injected clusters, or a null sky."""
+
+    seed: int
+    map_order: int
+    tiles: tuple[int, ...]
+    how: dict[str, ScanSettings | dict[str, ScanSettings]]
+    surveys: dict[str, ProbedSurvey]
+    grid: InjectionGrid | None = None
+    halos: HaloSettings | None = None
+
+
+class SelectionStage(StageModel):
+    """What is made of all probes, and the random positions."""
+
+    seed: int
+    selection: SelectionSettings
+    probes: dict[str, tuple[int, ...]]
+    models: tuple[Model, ...]
+    surveys: dict[str, tuple[str, ...]]
+    detect: DetectSettings
+    merge: MergeSettings
+    regions: SplitSettings
+    radius_arcmin: float
+    confidence: float
+    footprint: tuple[int, ...]
+
+
+class PublishStage(StageModel):
+    """The products, which show the whole configuration but for how jobs run."""
+
+    config: Config
+
+    @field_serializer("config")
+    def _without_execution(self, config: Config) -> dict[str, Any]:
+        return config.model_dump(mode="json", by_alias=True, exclude={"execution"})
+
+
+class SkyCut(Settings):
+    """How the sky is cut: the orders, and the footprint's blocks for stages that read them all."""
+
+    tile_order: int
+    block_order: int
+    map_order: int
+    blocks: tuple[int, ...] = ()
+
+
+Stage = TypeVar("Stage", bound=StageModel)
+
+
+class JobSettings(Settings, Generic[Stage]):
+    """All that a job is told of the configuration."""
+
+    version: int
+    stage: Stage
+    sky: SkyCut
+
+    def text(self) -> str:
+        """Return the one JSON text of these settings."""
+        return to_json(self.model_dump(mode="json", by_alias=True))
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of what determines the result."""
+        return fingerprint([self.version, self.stage.plain()])
 
 
 class StageSettings:
-    """Each stage's settings, as JSON text for its script's ``--settings``."""
+    """The settings of every job of a run."""
 
     def __init__(self, config: Config):
         self._config = config
 
-    def fetch(self, survey: str) -> str:
-        """Return settings of `fetch`: the source, and what images it must give."""
-        return self._text("fetch", image_source(self._config, survey))
-
-    def catalogue(self, name: str) -> str:
-        """Return settings of one reference catalogue."""
-        return _text("catalogue", catalogue_source(self._config, name))
-
-    def preprocess(self, survey: str) -> str:
-        """Return settings of `preprocess`."""
-        return self._text(
-            "preprocess",
-            {
-                "spec": image_spec(self._config, survey),
-                "preprocess": _plain(self._config.surveys[survey].preprocess.without_lists()),
-            },
+    def _sky(self, *, blocks: bool = False) -> SkyCut:
+        orders = self._config.sky
+        return SkyCut(
+            tile_order=orders.tile_order,
+            block_order=orders.block_order,
+            map_order=orders.map_order,
+            blocks=tuple(run_blocks(orders)) if blocks else (),
         )
 
-    def sample(self, survey: str) -> str:
-        """Return settings of `sample`."""
+    def fetch(self, survey: str) -> JobSettings[FetchStage]:
+        """Return the settings of `fetch`: the source, and what images it must give."""
+        return JobSettings[FetchStage](
+            version=STAGE_VERSIONS["fetch"],
+            stage=image_source(self._config, survey),
+            sky=self._sky(),
+        )
+
+    def catalogue(self, name: str) -> JobSettings[CatalogueStage]:
+        """Return the settings of one reference catalogue."""
+        return JobSettings[CatalogueStage](
+            version=STAGE_VERSIONS["catalogue"],
+            stage=catalogue_source(self._config, name),
+            sky=self._sky(),
+        )
+
+    def preprocess(self, survey: str) -> JobSettings[PreprocessStage]:
+        """Return the settings of `preprocess`."""
+        stage = PreprocessStage(
+            spec=image_spec(self._config, survey),
+            preprocess=self._config.surveys[survey].preprocess.without_lists(),
+        )
+        return JobSettings[PreprocessStage](
+            version=STAGE_VERSIONS["preprocess"], stage=stage, sky=self._sky()
+        )
+
+    def sample(self, survey: str) -> JobSettings[SampleStage]:
+        """Return the settings of `sample`."""
         settings = self._config.surveys[survey]
-        return self._text(
-            "sample",
-            {
-                "seed": self._config.seed,
-                "bands": list(settings.bands),
-                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
-                "regions": _plain(self._config.sky.regions),
-                "sample": _plain(settings.sample),
-                "duplicate_radius_arcmin": self._config.merge.unite_radius_arcmin,
-            },
+        stage = SampleStage(
+            seed=self._config.seed,
+            bands=settings.bands,
+            pixel_scale_arcsec=settings.tile_pixel_scale_arcsec,
+            regions=self._config.sky.regions,
+            sample=settings.sample,
+            duplicate_radius_arcmin=self._config.merge.unite_radius_arcmin,
+        )
+        return JobSettings[SampleStage](
+            version=STAGE_VERSIONS["sample"], stage=stage, sky=self._sky()
         )
 
-    def release(self, survey: str) -> str:
+    def training_set(self, survey: str) -> JobSettings[TrainingSetStage]:
         """Return all settings that determine the examples of a training set."""
-        texts = {
-            "fetch": self.fetch(survey),
-            "preprocess": self.preprocess(survey),
-            "sample": self.sample(survey),
-        }
-        parts = {name: json.loads(text) for name, text in texts.items()}
-        made_by = {name: [part["version"], part["stage"]] for name, part in parts.items()}
-        tile_order = self._config.sky.tile_order
-        return _text("release", {"survey": survey, "tile_order": tile_order, **made_by})
-
-    def train(self, survey: str, model: str) -> str:
-        """Return settings of `train`."""
-        if survey == FUSION:
-            return self._train_fusion(model)
-        settings = self._config.surveys[survey]
-        return _text(
-            "train",
-            {
-                "survey": survey,
-                "bands": list(settings.bands),
-                "unit": settings.unit,
-                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
-                "network": _plain(settings.models[model].network),
-                "train": _plain(settings.models[model].train),
-                **first_weights(settings.models[model].network),
-            },
+        stage = TrainingSetStage(
+            survey=survey,
+            tile_order=self._config.sky.tile_order,
+            versions={name: STAGE_VERSIONS[name] for name in ("fetch", "preprocess", "sample")},
+            fetch=self.fetch(survey).stage,
+            preprocess=self.preprocess(survey).stage,
+            sample=self.sample(survey).stage,
+        )
+        return JobSettings[TrainingSetStage](
+            version=STAGE_VERSIONS["training_set"], stage=stage, sky=self._sky()
         )
 
-    def _train_fusion(self, model: str) -> str:
-        fusion = self._config.fusions[model]
-        surveys = {name: self._config.surveys[name] for name in fusion.network.branches}
-        return _text(
-            "train",
-            {
-                "surveys": {name: {"unit": survey.unit} for name, survey in surveys.items()},
-                "examples": fusion.examples,
-                "network": _plain(fusion.network),
-                "train": _plain(fusion.train),
-                **first_weights(*fusion.network.branches.values()),
-            },
-        )
-
-    def scan(self, survey: str, model: str) -> str:
-        """Return settings of `scan`, with the network or with the plain filter."""
+    def train(self, survey: str, model: str) -> JobSettings[TrainStage]:
+        """Return the settings of `train`."""
         if survey == FUSION:
-            return self._text(
-                "scan",
-                {
-                    "kind": FUSION,
-                    "map_order": self._config.sky.map_order,
-                    "how": network_how(self._config, survey, model),
-                },
+            fusion = self._config.fusions[model]
+            branches = fusion.network.branches
+            stage = TrainStage(
+                units={name: self._config.surveys[name].unit for name in branches},
+                examples=fusion.examples,
+                network=fusion.network,
+                train=fusion.train,
+                first_weights=first_weights(*branches.values()),
             )
-        settings = self._config.surveys[survey]
-        how = _plain(settings.filter) if model == FILTER else _how(settings.scan)
-        return self._text(
-            "scan",
-            {
-                "kind": FILTER if model == FILTER else "network",
-                "pixel_scale_arcsec": settings.tile_pixel_scale_arcsec,
-                "map_order": self._config.sky.map_order,
-                "how": how,
-            },
+        else:
+            settings = self._config.surveys[survey]
+            network = settings.models[model].network
+            stage = TrainStage(
+                units={survey: settings.unit},
+                bands=settings.bands,
+                pixel_scale_arcsec=settings.tile_pixel_scale_arcsec,
+                network=network,
+                train=settings.models[model].train,
+                first_weights=first_weights(network),
+            )
+        return JobSettings[TrainStage](
+            version=STAGE_VERSIONS["train"], stage=stage, sky=self._sky()
         )
 
-    def detect(self, survey: str, model: str) -> str:
-        """Return settings of `detect`."""
-        return self._text(
-            "detect",
-            {
-                "scale": "snr" if model == FILTER else "probability",
-                "map_order": self._config.sky.map_order,
-                "detect": _plain(self._config.detect),
-            },
+    def scan(self, survey: str, model: str) -> JobSettings[ScanStage]:
+        """Return the settings of `scan`, with a network or with the plain filter."""
+        map_order = self._config.sky.map_order
+        if survey == FUSION:
+            how = network_how(self._config, survey, model)
+            stage = ScanStage(kind="fusion", map_order=map_order, how=how)
+        else:
+            settings = self._config.surveys[survey]
+            stage = ScanStage(
+                kind="filter" if model == FILTER else "network",
+                pixel_scale_arcsec=settings.tile_pixel_scale_arcsec,
+                map_order=map_order,
+                how=settings.filter if model == FILTER else settings.scan,
+            )
+        return JobSettings[ScanStage](version=STAGE_VERSIONS["scan"], stage=stage, sky=self._sky())
+
+    def detect(self, survey: str, model: str) -> JobSettings[DetectStage]:
+        """Return the settings of `detect`."""
+        stage = DetectStage(
+            scale="snr" if model == FILTER else "probability",
+            map_order=self._config.sky.map_order,
+            detect=self._config.detect,
+        )
+        return JobSettings[DetectStage](
+            version=STAGE_VERSIONS["detect"], stage=stage, sky=self._sky()
         )
 
-    def merge(self) -> str:
-        """Return settings of `merge`."""
-        return self._text(
-            "merge",
-            {
-                "models": self._config.scanned(),
-                "known": self._config.catalogue_names("known"),
-                "lists": self._config.catalogue_names("reference"),
-                "merge": _plain(self._config.merge),
-                "seed": self._config.seed,
-                "reference": self._reference(),
-                "regions": _plain(self._config.sky.regions),
-            },
-            blocks=run_blocks(self._config.sky),
+    def merge(self) -> JobSettings[MergeStage]:
+        """Return the settings of `merge`."""
+        config = self._config
+        stage = MergeStage(
+            models=tuple(config.scanned()),
+            known=tuple(config.catalogue_names("known")),
+            lists=tuple(config.catalogue_names("reference")),
+            merge=config.merge,
+            seed=config.seed,
+            reference=RealObjects(
+                catalogues=tuple(config.reference_catalogues()),
+                cut=config.validate_.purity_cut,
+                radius_arcmin=config.validate_.radius_arcmin,
+            ),
+            regions=config.sky.regions,
+        )
+        return JobSettings[MergeStage](
+            version=STAGE_VERSIONS["merge"], stage=stage, sky=self._sky(blocks=True)
         )
 
-    def validate(self) -> str:
-        """Return settings of `validate`."""
-        return self._text(
-            "validate",
-            {
-                "models": self._config.scanned(),
-                "known": self._config.catalogue_names("known"),
-                "seed": self._config.seed,
-                "truth": self._config.catalogue_names("truth"),
-                "validate": _plain(self._config.validate_),
-                "purities": list(self._config.merge.calibration.purities),
-                "regions": _plain(self._config.sky.regions),
-            },
-            blocks=run_blocks(self._config.sky),
+    def validate(self) -> JobSettings[ValidateStage]:
+        """Return the settings of `validate`."""
+        config = self._config
+        stage = ValidateStage(
+            models=tuple(config.scanned()),
+            known=tuple(config.catalogue_names("known")),
+            truth=tuple(config.catalogue_names("truth")),
+            seed=config.seed,
+            validate_=config.validate_,
+            purities=config.merge.calibration.purities,
+            regions=config.sky.regions,
+        )
+        return JobSettings[ValidateStage](
+            version=STAGE_VERSIONS["validate"], stage=stage, sky=self._sky(blocks=True)
         )
 
-    def probe(self, probe: str) -> str:
-        """Return settings of one probe of the selection function."""
+    def probe(self, probe: str) -> JobSettings[ProbeStage]:
+        """Return the settings of one probe of the selection function."""
         config, chosen = self._config, self._config.selection
-        networks = [(s, m) for s, m in config.scanned() if m != FILTER]
         seen = probe_surveys(config, probe)
-        how = {
-            f"{s}/{m}": network_how(config, s, m)
-            for s, m in networks
-            if set(config.surveys_of(s, m)) <= set(seen)
-        }
-        stage: dict[str, Any] = {
-            "seed": config.seed,
-            "map_order": config.sky.map_order,
-            "tiles": probe_tiles(config, probe),
-            "how": how,
-            "surveys": {
-                survey: {
-                    "preprocess": _plain(config.surveys[survey].preprocess.without_lists()),
-                    "signal": _plain(chosen.signals.get(survey)),
-                    **(image_source(config, survey) if probe == "empty" else {}),
-                }
+        injected = probe == INJECTED
+        stage = ProbeStage(
+            seed=config.seed,
+            map_order=config.sky.map_order,
+            tiles=tuple(probe_tiles(config, probe)),
+            how={
+                f"{survey}/{model}": network_how(config, survey, model)
+                for survey, model in config.scanned()
+                if model != FILTER and set(config.surveys_of(survey, model)) <= set(seen)
+            },
+            surveys={
+                survey: ProbedSurvey(
+                    preprocess=config.surveys[survey].preprocess.without_lists(),
+                    signal=chosen.signals.get(survey),
+                    images=image_source(config, survey) if probe == "empty" else None,
+                )
                 for survey in seen
             },
-        }
-        if probe == INJECTED:
-            stage |= {"grid": _plain(chosen.grid), "halos": _plain(config.simulation.halos)}
-        return self._text("probe", stage)
-
-    def selection(self) -> str:
-        """Return settings of what is made of the probes, and of the random positions."""
-        config = self._config
-        names = probes(config)
-        return self._text(
-            "selection",
-            {
-                "seed": config.seed,
-                "selection": _plain(config.selection),
-                "probes": {name: probe_tiles(config, name) for name in names},
-                "models": [list(m) for m in config.scanned() if m[1] != FILTER],
-                "surveys": {name: probe_surveys(config, name) for name in names},
-                "detect": _plain(config.detect),
-                "merge": _plain(config.merge),
-                "regions": _plain(config.sky.regions),
-                "radius_arcmin": config.validate_.radius_arcmin,
-                "confidence": config.validate_.confidence,
-                "footprint": run_tiles(config.sky),
-            },
-            blocks=run_blocks(config.sky),
+            grid=chosen.grid if injected else None,
+            halos=config.simulation.halos if injected else None,
+        )
+        return JobSettings[ProbeStage](
+            version=STAGE_VERSIONS["probe"], stage=stage, sky=self._sky()
         )
 
-    def publish(self) -> str:
-        """Return settings of `publish`, which shows the whole configuration."""
-        config = self._config.model_dump(mode="json", by_alias=True)
-        config.pop("execution")
-        return self._text("publish", {"config": config}, blocks=run_blocks(self._config.sky))
+    def selection(self) -> JobSettings[SelectionStage]:
+        """Return the settings of what is made of the probes, and of the random positions."""
+        config = self._config
+        names = probes(config)
+        stage = SelectionStage(
+            seed=config.seed,
+            selection=config.selection,
+            probes={name: tuple(probe_tiles(config, name)) for name in names},
+            models=tuple(m for m in config.scanned() if m[1] != FILTER),
+            surveys={name: tuple(probe_surveys(config, name)) for name in names},
+            detect=config.detect,
+            merge=config.merge,
+            regions=config.sky.regions,
+            radius_arcmin=config.validate_.radius_arcmin,
+            confidence=config.validate_.confidence,
+            footprint=tuple(run_tiles(config.sky)),
+        )
+        return JobSettings[SelectionStage](
+            version=STAGE_VERSIONS["selection"], stage=stage, sky=self._sky(blocks=True)
+        )
 
-    def _reference(self) -> dict[str, Any]:
-        """Return what makes an object of the validation sky real, as `validate` judges it."""
-        judged = self._config.validate_
-        cut = judged.model_dump(mode="json")["purity_cut"]
-        names = self._config.reference_catalogues()
-        return {"catalogues": names, "cut": cut, "radius_arcmin": judged.radius_arcmin}
-
-    def _text(self, name: str, stage: dict[str, Any], **sky: Any) -> str:
-        orders = self._config.sky
-        cut = {
-            "tile_order": orders.tile_order,
-            "block_order": orders.block_order,
-            "map_order": orders.map_order,
-        }
-        return _text(name, stage, sky={**cut, **sky})
+    def publish(self) -> JobSettings[PublishStage]:
+        """Return the settings of `publish`, which shows the whole configuration."""
+        return JobSettings[PublishStage](
+            version=STAGE_VERSIONS["publish"],
+            stage=PublishStage(config=self._config),
+            sky=self._sky(blocks=True),
+        )
 
 
-def _text(name: str, stage: dict[str, Any], **more: Any) -> str:
-    content = {"version": STAGE_VERSIONS[name], "stage": stage, **more}
-    return json.dumps(content, sort_keys=True)
-
-
-def network_how(config: Config, survey: str, model: str) -> dict[str, Any]:
-    """Return how a network scans; of a network of several surveys, how it scans each."""
+def network_how(config: Config, survey: str, model: str) -> ScanSettings | dict[str, ScanSettings]:
+    """Return how a network scans; for a network of several surveys, how it scans each."""
     if survey != FUSION:
-        return _how(config.surveys[survey].scan)
-    return {name: _how(config.surveys[name].scan) for name in config.surveys_of(survey, model)}
+        return config.surveys[survey].scan
+    return {name: config.surveys[name].scan for name in config.surveys_of(survey, model)}
 
 
 def probes(config: Config) -> list[str]:
@@ -271,7 +486,7 @@ def probes(config: Config) -> list[str]:
 
 
 def probe_surveys(config: Config, probe: str) -> list[str]:
-    """Return the surveys whose images a probe changes; of a null sky the others are not scanned."""
+    """Return the surveys whose images a probe changes; a null sky scans no other survey."""
     signals = config.selection.signals
     found = []
     for name, survey in config.surveys.items():
@@ -299,73 +514,57 @@ def probe_tiles(config: Config, probe: str) -> list[int]:
     return [int(t) for t in tiles[at]]
 
 
-def image_source(config: Config, survey: str) -> dict[str, Any]:
+def image_source(config: Config, survey: str) -> FetchStage:
     """Return all that determines a survey's raw images."""
+    settings, spec = config.surveys[survey], image_spec(config, survey)
+    if settings.source.kind != "simulated":
+        return FetchStage(source=settings.source, spec=spec)
+    return FetchStage(
+        source=settings.source,
+        spec=spec,
+        seed=config.seed,
+        simulation=SimulationSettings(**config.simulation.parts_of(settings.source.sky)),
+    )
+
+
+def image_spec(config: Config, survey: str) -> ImageSpec:
+    """Return what a tile's image of a survey must be."""
     settings = config.surveys[survey]
-    source: dict[str, Any] = {
-        "source": _plain(settings.source),
-        "spec": image_spec(config, survey),
-    }
-    if settings.source.kind == "simulated":
-        parts = config.simulation.parts_of(settings.source.sky)
-        source |= {"seed": config.seed, "simulation": parts}
-    return source
+    return ImageSpec(
+        survey=survey,
+        bands=settings.bands,
+        unit=settings.unit,
+        pixel_scale_arcsec=settings.pixel_scale_arcsec,
+        tile_order=config.sky.tile_order,
+        halo_arcmin=settings.halo_arcmin,
+        margin_arcmin=settings.preprocess.margin_arcmin,
+        binning=settings.preprocess.binning,
+        inverse_variance=settings.preprocess.inverse_variance,
+    )
 
 
-def image_spec(config: Config, survey: str) -> dict[str, Any]:
-    """Return what a tile's image of a survey must be (the fields of `fetch.source.ImageSpec`)."""
-    settings = config.surveys[survey]
-    more = {"inverse_variance": True} if settings.preprocess.inverse_variance else {}
-    return {
-        "survey": survey,
-        "bands": list(settings.bands),
-        "unit": settings.unit,
-        "pixel_scale_arcsec": settings.pixel_scale_arcsec,
-        "tile_order": config.sky.tile_order,
-        "halo_arcmin": settings.halo_arcmin,
-        "margin_arcmin": settings.preprocess.margin_arcmin,
-        "binning": settings.preprocess.binning,
-        **more,  # what is not asked for is in no fingerprint
-    }
-
-
-def catalogue_source(config: Config, name: str) -> dict[str, Any]:
+def catalogue_source(config: Config, name: str) -> CatalogueStage:
     """Return all that determines a reference catalogue, but the bytes of its file."""
     settings = config.catalogue(name)
-    source: dict[str, Any] = {"catalogue": _plain(settings)}
-    if settings.kind == "simulated":
-        source |= {
-            "seed": config.seed,
-            "simulation": config.simulation.parts_of(settings.selection),
-            "footprint": _plain(_listed_footprint(config)),
-            "tile_order": config.sky.tile_order,
-        }
-    return source
+    if settings.kind != "simulated":
+        return CatalogueStage(catalogue=settings)
+    # A footprint that is read from a file counts by its tiles, which change with the file.
+    footprint = config.sky.footprint
+    if reads_files(footprint):
+        footprint = Cells(order=config.sky.tile_order, ipix=tuple(run_tiles(config.sky)))
+    simulated = SimulatedSky(
+        seed=config.seed,
+        simulation=SimulationSettings(**config.simulation.parts_of(settings.selection)),
+        footprint=footprint,
+        tile_order=config.sky.tile_order,
+    )
+    return CatalogueStage(catalogue=settings, simulated=simulated)
 
 
-def _listed_footprint(config: Config) -> BaseModel:
-    """Return the footprint; one that stands in a file as its tiles, which change with the file."""
-    if reads_files(config.sky.footprint):
-        return Cells(order=config.sky.tile_order, ipix=tuple(run_tiles(config.sky)))
-    return config.sky.footprint
-
-
-def first_weights(*networks: NetworkSettings) -> dict[str, dict[str, str]]:
+def first_weights(*networks: NetworkSettings) -> dict[str, str]:
     """Return the checksums of the files that networks start from; nothing where there are none.
 
-    Other weights under the same name train anew. A file that is missing fails in training, which
-    says so.
+    A file that is missing is reported by the training itself.
     """
     paths = {n.pretrained for n in networks if isinstance(n.pretrained, str)}
-    found = {p: file_sha256(p) for p in sorted(paths) if Path(p).is_file()}
-    return {"first_weights": found} if found else {}
-
-
-def _plain(model: BaseModel | None) -> Any:
-    return None if model is None else model.model_dump(mode="json")
-
-
-def _how(scan: ScanSettings) -> dict[str, Any]:
-    """Return how networks scan; maps that were made before a setting came stay as they are."""
-    later = {"precision": "float32", "compile_network": False}
-    return {k: v for k, v in _plain(scan).items() if k not in later or v != later[k]}
+    return {p: file_sha256(p) for p in sorted(paths) if Path(p).is_file()}

@@ -9,7 +9,7 @@ STAGE_VERSIONS = {
     "catalogue": 2,
     "preprocess": 1,
     "sample": 1,
-    "release": 1,
+    "training_set": 1,
     "train": 3,
     "scan": 4,
     "detect": 1,

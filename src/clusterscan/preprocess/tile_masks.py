@@ -16,7 +16,7 @@ from clusterscan.config.preprocess import MapMask, PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError, SourceError
 from clusterscan.core.fingerprint import fingerprint
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, PLANES, SATURATED
 from clusterscan.formats.tables import read_table
 from clusterscan.preprocess.mask_maps import digest, masked_pixels

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from clusterscan.config.scan import FilterSettings, ScanSettings
 from clusterscan.core.errors import ModelError
@@ -46,7 +45,7 @@ class Scanner:
         return self.scan(self.prepare(tile, x, y))
 
 
-def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
+def network_scanner(card_path: Path, settings: ScanSettings) -> Scanner:
     """Load a trained network and return its scanner."""
     from clusterscan.networks.card import load_model
     from clusterscan.scan.fast.memory import keep_freed_memory
@@ -54,7 +53,6 @@ def network_scanner(card_path: Path, how: dict[str, Any]) -> Scanner:
     from clusterscan.scan.tile_scan import prepare_tile, scan_prepared
 
     network, card = load_model(card_path.parent)
-    settings = ScanSettings(**how)
     compile_it = settings.compile_network
     coarse = scan_copy(network, compile_it=compile_it) if settings.coarse_step_px else None
     fine = scan_copy(network, settings.step_px, compile_it=compile_it)
@@ -88,7 +86,7 @@ class FusionScanner:
         return self.scan(self.prepare(tiles, ra_deg, dec_deg))
 
 
-def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> FusionScanner:
+def fusion_scanner(card_path: Path, how: Mapping[str, ScanSettings]) -> FusionScanner:
     """Load a network of several surveys and return its scanner."""
     from clusterscan.networks.card import load_model
     from clusterscan.networks.fusion import FusionNetwork
@@ -99,7 +97,7 @@ def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> Fusion
     network, card = load_model(card_path.parent)
     if not isinstance(network, FusionNetwork):
         raise ModelError(f"{card_path}: a network of one survey, not a fusion; train it again")
-    settings = [ScanSettings(**how[survey]) for survey in network.surveys]
+    settings = [how[survey] for survey in network.surveys]
     for i, one in enumerate(settings):
         branch: Any = network.branches[i]
         network.branches[i] = scan_copy(branch, one.step_px, compile_it=one.compile_network)
@@ -116,17 +114,28 @@ def fusion_scanner(card_path: Path, how: Mapping[str, dict[str, Any]]) -> Fusion
     return FusionScanner(prepare, lambda ready: scan_fusion_tile(network, card, ready, settings))
 
 
-def filter_scanner(how: dict[str, Any]) -> Scanner:
+def filter_scanner(settings: FilterSettings) -> Scanner:
     """Return the scanner of the plain filter."""
     from clusterscan.scan.plain_filter import filter_tile
-
-    settings = TypeAdapter(FilterSettings).validate_python(how)
 
     def scan(ready: tuple[TileImage, np.ndarray, np.ndarray]) -> Values:
         tile, x, y = ready
         return filter_tile(tile.image, tile.mask, tile.pixel_scale_arcsec, x, y, settings)
 
     return Scanner(lambda *ready: ready, scan)
+
+
+def open_scanner(
+    card: Path | None, how: FilterSettings | ScanSettings | Mapping[str, ScanSettings]
+) -> Scanner | FusionScanner:
+    """Open the plain filter, a network, or a network of several surveys, as the settings say."""
+    if isinstance(how, ScanSettings):
+        assert card is not None
+        return network_scanner(card, how)
+    if isinstance(how, Mapping):
+        assert card is not None
+        return fusion_scanner(card, how)
+    return filter_scanner(how)
 
 
 def model_identity(card_path: Path) -> str:

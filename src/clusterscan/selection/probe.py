@@ -11,27 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from astropy.wcs import WCS
-from pydantic import TypeAdapter
 from scipy import fft
 
 from clusterscan.config.image_sources import SimulatedSource
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
-from clusterscan.config.validation import INJECTED, GalaxiesSignal, InjectionGrid, Signal, SzSignal
+from clusterscan.config.validation import INJECTED, GalaxiesSignal, InjectionGrid, SzSignal
 from clusterscan.core import sky
 from clusterscan.core.errors import ConfigError, ImageError
 from clusterscan.fetch.simulated import Simulated
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.flow.stage_settings import ProbedSurvey, ProbeStage
 from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE, SATURATED
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.physics.psf import PSFS
+from clusterscan.preprocess.make_tile import preprocess_tile
 from clusterscan.preprocess.reduction import bin_image
-from clusterscan.preprocess.stage import preprocess_tile
 from clusterscan.sample.inject import decrement_uk
 from clusterscan.scan.scanners import FusionScanner, Scanner
 from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
@@ -48,7 +46,7 @@ def changed_tile(
     tile: int,
     tile_order: int,
     image: TileImage,
-    settings: Mapping[str, Any],
+    settings: ProbeStage,
     scratch: Path,
 ) -> TileImage:
     """Return a survey's tile image as a probe changes it.
@@ -61,8 +59,8 @@ def changed_tile(
     tile, tile_order : int
     image : TileImage
         The run's own.
-    settings : mapping
-        The probe's settings as `clusterscan.flow.stage_settings.StageSettings.probe` writes them.
+    settings : ProbeStage
+        The probe's settings.
     scratch : Path
         A file that may be written for a moment.
 
@@ -71,18 +69,19 @@ def changed_tile(
     ConfigError
         If there is no such probe.
     """
-    own = settings["surveys"][survey]
-    seed = settings["seed"]
+    own, seed = settings.surveys[survey], settings.seed
     if probe == INJECTED:
+        assert settings.grid is not None
+        assert settings.halos is not None
         around = {tile, *(int(t) for t in sky.neighbours(tile, tile_order))}
-        clusters = injected_in(around, tile_order, InjectionGrid(**settings["grid"]), seed)
-        if own["signal"] is None:
+        clusters = injected_in(around, tile_order, settings.grid, seed)
+        if own.signal is None:
             return image
         return add_signal(
             image,
-            as_halos(clusters, HaloSettings(**settings["halos"])),
-            TypeAdapter(Signal).validate_python(own["signal"]),
-            PreprocessSettings(**own["preprocess"]),
+            as_halos(clusters, settings.halos),
+            own.signal,
+            own.preprocess,
             seed,
         )
     if probe == "empty":
@@ -106,14 +105,17 @@ def _with_masks(tile: TileImage, mask: np.ndarray) -> TileImage:
     return replace(tile, mask=tile.mask | (mask & ~(NO_COVERAGE | SATURATED)))
 
 
-def _empty_tile(tile: int, own: Mapping[str, Any], scratch: Path) -> TileImage:
+def _empty_tile(tile: int, own: ProbedSurvey, scratch: Path) -> TileImage:
     """Return a tile of the simulated sky rendered without halos."""
-    spec = ImageSpec(**{**own["spec"], "bands": tuple(own["spec"]["bands"])})
-    simulation = without_halos(SimulationSettings(**own["simulation"]))
-    source = Simulated(SimulatedSource(**own["source"]), spec, simulation, own["seed"])
+    images = own.images
+    assert images is not None
+    assert images.simulation is not None
+    assert isinstance(images.source, SimulatedSource)
+    simulation = without_halos(images.simulation)
+    source = Simulated(images.source, images.spec, simulation, images.seed)
     source.fetch_tile(tile, scratch)
     try:
-        return preprocess_tile(scratch, PreprocessSettings(**own["preprocess"]), spec)
+        return preprocess_tile(scratch, own.preprocess, images.spec)
     finally:
         scratch.unlink(missing_ok=True)
 

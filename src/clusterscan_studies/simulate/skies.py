@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.errors import ConfigError
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan_studies.simulate.optical import render_optical
 from clusterscan_studies.simulate.xray import UNITS, render_xray
 

@@ -14,9 +14,10 @@ from clusterscan.config.image_sources import ArchiveSource
 from clusterscan.core.errors import SourceError
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
 from clusterscan.formats import healpix_map
 from clusterscan.formats.healpix_map import HealpixMap
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import read_raw
 
 NSIDE = 128

@@ -21,7 +21,7 @@ from clusterscan.core.fingerprint import fingerprint
 from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.store import Access
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, PreparedSource, SourceObject, tokens_by_tile
+from clusterscan.fetch.source import PreparedSource, SourceObject, tokens_by_tile
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import image_source, image_spec
@@ -141,7 +141,7 @@ def sync_listed(config: Config, survey: str, progress: Progress | None = None) -
 
 def _source(config: Config, survey: str) -> PreparedSource:
     settings = config.surveys[survey]
-    spec = ImageSpec(**{**image_spec(config, survey), "bands": settings.bands})
+    spec = image_spec(config, survey)
     access = Access.of(config.execution.download, Path(config.output))
     source = open_source(settings.source, spec, access=access)
     assert isinstance(source, PreparedSource)
@@ -149,7 +149,7 @@ def _source(config: Config, survey: str) -> PreparedSource:
 
 
 def _listed_for(config: Config, survey: str) -> str:
-    return fingerprint(image_source(config, survey))
+    return fingerprint(image_source(config, survey).plain())
 
 
 def _contents(

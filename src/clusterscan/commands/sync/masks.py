@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.image_files import FileTokens
-from clusterscan.fetch.source import ImageSpec
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import image_spec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.tables import write_table
 from clusterscan.known.reference_tables import Sky, reference_files, reference_table
 from clusterscan.preprocess.mask_maps import circle_around, digest
@@ -92,7 +92,7 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
         return MaskReport(survey, tuple(state["lines"]), len(paths.blocks), 0)
     maps = [(m, p[0]) for m, p in zip(masks, files, strict=True) if isinstance(m, MapMask)]
     regions, lines = _regions(config, survey)
-    spec, widened = _spec(config, survey), _widened_arcmin(config, survey)
+    spec, widened = image_spec(config, survey), _widened_arcmin(config, survey)
     here: dict[int, dict[int, tuple[pd.DataFrame, dict[str, str]]]] = {}
     for tile, rows in _by_tile(regions, run_tiles(config.sky), spec, widened):
         frame = listing_frame(tile, spec, widened)
@@ -224,7 +224,7 @@ def _tokens(config: Config, files: list[list[Path]]) -> list[list[str]]:
 
 def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
     """Return the sky of which objects can reach the footprint's images."""
-    spec = _spec(config, survey)
+    spec = image_spec(config, survey)
     reach = 60.0
     if isinstance(mask, StarMask):
         reach = mask.max_arcmin
@@ -234,16 +234,11 @@ def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
     return Sky(tuple(run_tiles(config.sky)), config.sky.tile_order, margin / 60.0)
 
 
-def _spec(config: Config, survey: str) -> ImageSpec:
-    bands = config.surveys[survey].bands
-    return ImageSpec(**{**image_spec(config, survey), "bands": bands})
-
-
 def _widened_arcmin(config: Config, survey: str) -> float:
     """Return how much wider than a tile's frame its image may be: a mosaic's is not turned."""
     if config.surveys[survey].source.kind != "mosaic":
         return 0.0
-    halo = _spec(config, survey).raw_halo_arcmin
+    halo = image_spec(config, survey).raw_halo_arcmin
     return float(2.0**0.5 * 60.0 * sky.cell_radius_deg(config.sky.tile_order) + 0.5 * halo)
 
 
@@ -252,7 +247,7 @@ def _listed_for(config: Config, survey: str) -> str:
     return fingerprint(
         {
             "masks": [mask.model_dump(mode="json") for mask in masks],
-            "spec": image_spec(config, survey),
+            "spec": asdict(image_spec(config, survey)),
             "tiles": run_tiles(config.sky),
             "block_order": config.sky.block_order,
         }

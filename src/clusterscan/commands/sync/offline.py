@@ -20,7 +20,7 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ProductError, SourceError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 from clusterscan.fetch.registry import open_source
-from clusterscan.fetch.source import ImageSpec, tokens_by_tile
+from clusterscan.fetch.source import tokens_by_tile
 from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import BLOCK_STAGES, Paths
@@ -106,7 +106,7 @@ def source_manifests(config: Config) -> dict[Path, Any]:
 def _image_tokens(config: Config, survey: str) -> dict[int, dict[str, list[str]]]:
     """Return, for each block, each tile's source objects with their version tokens."""
     settings = config.surveys[survey]
-    spec = ImageSpec(**{**image_spec(config, survey), "bands": settings.bands})
+    spec = image_spec(config, survey)
     source = open_source(settings.source, spec, seed=config.seed, simulation=config.simulation)
     tiles = run_tiles(config.sky)
     by_block: dict[int, dict[str, list[str]]] = {}
@@ -118,7 +118,7 @@ def _image_tokens(config: Config, survey: str) -> dict[int, dict[str, list[str]]
 
 def _catalogue_token(config: Config, name: str) -> dict[str, str]:
     settings = config.catalogue(name)
-    token = {"settings": fingerprint(catalogue_source(config, name))}
+    token = {"settings": fingerprint(catalogue_source(config, name).plain())}
     if settings.kind != "simulated":
         token["sha256"] = file_sha256(_catalogue_file(settings))
     return token

@@ -6,12 +6,11 @@ the present settings, no rule makes it, so new images and catalogues train nothi
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from clusterscan.config.model import Config
 from clusterscan.core.errors import ProductError
-from clusterscan.core.fingerprint import file_sha256, fingerprint
+from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.records import records_of
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
@@ -26,16 +25,11 @@ def pinned_surveys(config: Config) -> list[str]:
     return [survey for survey in config.surveys if _pinned(config, survey) is not None]
 
 
-def made_for(settings: str) -> str:
-    """Return what a training set notes of the settings that it was made with (JSON text)."""
-    return fingerprint(json.loads(settings))
-
-
 def drop_training_sets(config: Config) -> list[str]:
     """Unpin all training sets, so that the next run makes new ones; return their surveys."""
     dropped = pinned_surveys(config)
     for survey in dropped:
-        Path(Paths(config).release(survey)).unlink(missing_ok=True)
+        Path(Paths(config).training_set(survey)).unlink(missing_ok=True)
     return dropped
 
 
@@ -68,10 +62,10 @@ def _pinned(config: Config, survey: str) -> TrainingSet | None:
     if config.surveys[survey].training_set == "follow":
         return None
     try:
-        release = read_training_set(Path(Paths(config).release(survey)))
+        release = read_training_set(Path(Paths(config).training_set(survey)))
     except ProductError:
         return None
-    current = made_for(StageSettings(config).release(survey))
+    current = StageSettings(config).training_set(survey).fingerprint
     return release if release.made_for == current else None
 
 

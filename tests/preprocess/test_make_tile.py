@@ -7,11 +7,11 @@ from scipy import ndimage
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
-from clusterscan.fetch.source import ImageSpec
+from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.mask_planes import NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 from clusterscan.formats.tile_image import read_tile, write_tile
-from clusterscan.preprocess.stage import preprocess_file, preprocess_tile
+from clusterscan.preprocess.make_tile import preprocess_file, preprocess_tile
 
 TILE, ORDER, SCALE = 3000, 6, 30.0
 HIGHPASS = {"kind": "highpass", "fwhm_arcmin": 8.0}

@@ -1,0 +1,55 @@
+"""Stage train: examples to one trained network with its card, history, measures and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clusterscan.config.networks import FusionSettings
+from clusterscan.flow.job import Job
+from clusterscan.flow.stage_settings import TrainStage
+from clusterscan.formats.training_set import read_training_set
+from clusterscan.train.checkpoint import discard
+from clusterscan.train.dataset import Examples, join_views, read_examples, shown_by_all
+from clusterscan.train.loop import train
+from clusterscan.train.products import write_model
+
+
+def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
+    """Train one network, going on from its checkpoint if there is one.
+
+    Parameters
+    ----------
+    job : Job
+        The settings, and where to write.
+    training_sets : sequence of Path
+        The training set of each of the network's surveys.
+    """
+    folder = job.output.parent
+    checkpoint = folder / ".checkpoint"
+    result = train(
+        read_training_sets(job, training_sets),
+        job.settings.network,
+        job.settings.train,
+        progress=job.progress,
+        checkpoint=checkpoint,
+    )
+    write_model(folder, result)
+    discard(checkpoint)
+
+
+def read_training_sets(job: Job[TrainStage], paths: Sequence[Path]) -> Examples:
+    """Return the examples of one training set, or of several surveys' joined."""
+    found = {}
+    for training_set in map(read_training_set, paths):
+        survey = training_set.survey
+        examples = read_examples(training_set.checked_shards(job.root), name=survey)
+        (view,) = examples.views
+        view = replace(view, unit=job.settings.units[survey])
+        found[survey] = replace(examples, views=(view,))
+    if not isinstance(job.settings.network, FusionSettings):
+        (survey,) = job.settings.units
+        return found[survey]
+    joined = join_views({name: found[name] for name in sorted(job.settings.units)})
+    return shown_by_all(joined) if job.settings.examples == "common" else joined
