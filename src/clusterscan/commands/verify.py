@@ -112,6 +112,7 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
                 raise ProductError(f"{path}: a manifest of {manifest.stage} {manifest.key}")
         except ProductError:
             yield _fault("damaged", path, root, "block manifest", (path,))
+            yield from _shards_of_records(root, base, path)
             continue
         for record in manifest.records:
             owner = f"{manifest.stage} {manifest.key}"
@@ -125,6 +126,20 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
             if record.has_shard:
                 shard = base / record.path
                 yield _compared(shard, record.sha256, root, owner, path, (note, path))
+
+
+def _shards_of_records(root: Path, base: Path, manifest: Path) -> Iterator[Fault | None]:
+    """Compare shards with their records alone.
+
+    The next run makes a bad manifest anew from records and keeps every shard of the right size, so
+    that a damaged shard behind a bad manifest has to be found now.
+    """
+    key = manifest.parent.relative_to(base / "manifests")
+    for note in sorted((base / "records" / key).rglob("*.json")):
+        record = read_record(note) if _lies_inside(note, root) else None
+        if record is not None and record.has_shard and _lies_inside(base / record.path, root):
+            shard = base / record.path
+            yield _compared(shard, record.sha256, root, key.as_posix(), note, (note,))
 
 
 def _other_jobs(root: Path) -> Iterator[Fault | None]:

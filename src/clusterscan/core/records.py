@@ -1,8 +1,8 @@
 """What happened to each tile: one small record per tile and stage, gathered in block manifests.
 
 Snakemake knows only the manifests. Records stay when a manifest is made again, so that a block job
-computes only the tiles whose fingerprint changed or whose shard is gone. A manifest holds the
-sha256 of its own content: one flipped bit makes it unreadable instead of a wrong answer.
+computes only the tiles whose fingerprint changed or whose shard is gone. Manifests and records hold
+the sha256 of their own content: one flipped bit makes them unreadable instead of a wrong answer.
 """
 
 from __future__ import annotations
@@ -88,9 +88,14 @@ class TileRecord:
 def read_record(path: Path) -> TileRecord | None:
     """Return a tile's record, or None if there is none (a damaged one counts as none)."""
     try:
-        return _record(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        return _record(_checked(json.loads(path.read_text(encoding="utf-8"))))
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
+
+
+def write_record(path: Path, record: TileRecord) -> None:
+    """Write a tile's record."""
+    write_json(path, _with_checksum(asdict(record)))
 
 
 def _record(values: dict[str, Any]) -> TileRecord:
@@ -100,9 +105,19 @@ def _record(values: dict[str, Any]) -> TileRecord:
     return record
 
 
-def write_record(path: Path, record: TileRecord) -> None:
-    """Write a tile's record."""
-    write_json(path, asdict(record))
+_CHECKSUM = "content_sha256"
+
+
+def _with_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, _CHECKSUM: fingerprint(content)}
+
+
+def _checked(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content without its checksum, which files of earlier versions do not hold."""
+    written = content.pop(_CHECKSUM, None)
+    if written not in (None, fingerprint(content)):
+        raise ValueError("its content does not have the sha256 that it holds")
+    return content
 
 
 @dataclass(frozen=True)
@@ -119,8 +134,7 @@ class BlockManifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest, tiles in order."""
-        content = asdict(self)
-        write_json(path, {**content, "sha256": fingerprint(content)})
+        write_json(path, _with_checksum(asdict(self)))
 
 
 def read_manifest(path: str | Path) -> BlockManifest:
@@ -132,10 +146,7 @@ def read_manifest(path: str | Path) -> BlockManifest:
         If the file is missing, damaged or no manifest, or names files outside of the run's folder.
     """
     try:
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        written = raw.pop("sha256", None)  # manifests of earlier versions hold none
-        if written not in (None, fingerprint(raw)):
-            raise ValueError("its content does not have the sha256 that it holds")
+        raw = _checked(json.loads(Path(path).read_text(encoding="utf-8")))
         raw["records"] = tuple(_record(record) for record in raw["records"])
         return BlockManifest(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
