@@ -40,9 +40,9 @@ def test_a_run_ends_with_the_places_of_its_products(finished):
 
 
 def test_a_second_run_does_nothing_and_says_so(copy):
-    before = {p: p.stat().st_mtime_ns for p in copy.root.rglob("*.fits")}
+    before = times(copy.root / "catalogue")
     assert "Nothing to be done" in copy.clusterscan("run", "--cores", "1")
-    assert {p: p.stat().st_mtime_ns for p in copy.root.rglob("*.fits")} == before
+    assert times(copy.root / "catalogue") == before
 
 
 def test_status_counts_tiles_and_says_whether_the_run_is_finished(finished, fresh):
@@ -50,14 +50,19 @@ def test_status_counts_tiles_and_says_whether_the_run_is_finished(finished, fres
     table = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
     assert table["fetch"] == ["4", "0", "0", "0"]
     assert table["scan"] == ["8", "0", "0", "0"]
+    assert any(line.startswith("published: ") for line in lines)
     assert lines[-1] == "finished"
     assert "nothing has been computed yet" in fresh.clusterscan("status")
 
 
-def test_blocks_cores_and_workers_change_no_byte_of_the_catalogue(finished, copy, mini_text):
+def test_kills_blocks_cores_and_workers_change_no_byte_and_plain_snakemake_goes_on(
+    finished, copy, mini_text
+):
     forget_all_but(copy, "fetch")  # raw images are shared, for time
     copy.configure(mini_text(sky__block_order=5, execution__workers=2))
-    copy.clusterscan("run", "--cores", "2")
+    for appearing in ("models", "records/scan", "records/detect"):
+        run_until(copy, copy.root / appearing)
+    assert "Nothing to be done" not in copy.snakemake()
     assert len(list(copy.root.glob("manifests/detect/act/*/o5-*.json"))) == 4
     assert copy.catalogue() == finished.catalogue()
     assert map_bytes(copy) == map_bytes(finished)
@@ -83,14 +88,6 @@ def forget_all_but(run, *stages):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def test_a_run_killed_again_and_again_ends_in_the_same_bytes_with_plain_snakemake(finished, copy):
-    forget_all_but(copy, "fetch", "preprocess")
-    for appearing in ("models", "records/scan", "records/detect"):
-        run_until(copy, copy.root / appearing)
-    assert "Nothing to be done" not in copy.snakemake()
-    assert copy.catalogue() == finished.catalogue()
-
-
 def run_until(run, place):
     """Start a run and kill it with all its children as soon as files appear at a place."""
     child = run.start("clusterscan", "run", "config.yaml", "--cores", "1")
@@ -105,26 +102,6 @@ def run_until(run, place):
 def times(folder):
     """Return when each file below a folder was written."""
     return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
-
-
-def test_verify_finds_a_damaged_shard_and_forgetting_it_gives_the_same_bytes(finished, copy):
-    assert "0 missing or damaged" in copy.clusterscan("verify")
-    shard = next(copy.root.glob("candidates/act/filter/Norder6/Dir10000/*.parquet"))
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:100] + b"\0" + whole[101:])
-    weights = copy.root / "models/act-baseline/weights.safetensors"
-    trained = weights.read_bytes()
-    weights.unlink()
-    said = copy.clusterscan("verify", expect=1)
-    assert f"damaged: {shard.relative_to(copy.root)} (detect act/filter)" in said
-    assert f"missing: {weights.relative_to(copy.root)} (network act-baseline)" in said
-    scanned = times(copy.root / "records/scan")
-    assert "Forgotten" in copy.clusterscan("verify", "--forget")
-    copy.clusterscan("run", "--cores", "1")
-    assert shard.read_bytes() == whole
-    assert weights.read_bytes() == trained
-    assert times(copy.root / "records/scan") == scanned  # the same network: nothing scanned again
-    assert copy.catalogue() == finished.catalogue()
 
 
 def test_a_corrupt_raw_image_is_told_and_can_be_left_out(copy, mini_text):
@@ -145,25 +122,9 @@ def test_a_corrupt_raw_image_is_told_and_can_be_left_out(copy, mini_text):
     assert len(list(copy.root.glob("tiles/act/Norder6/Dir10000/*.fits"))) == 3
 
     copy.configure(mini_text(execution__max_failed_fraction=0.25))
-    copy.clusterscan("run", "--cores", "1")
+    copy.snakemake("results/manifests/scan/act/filter/o4-1105.json")
     assert "preprocess tile 17684 failed" in copy.clusterscan("status")
     assert len(list(copy.root.glob("maps/act/filter/Norder6/Dir10000/*.fits"))) == 3
-
-
-def test_two_runs_at_once_in_a_folder_are_refused_and_do_not_disturb_each_other(fresh):
-    first = fresh.start("clusterscan", "run", "config.yaml", "--cores", "1")
-    try:
-        progress = fresh.root / ".progress"
-        wait_for(lambda: any(progress.glob("*.json")), first)
-        note = fresh.root / "failures" / "mark.txt"
-        note.parent.mkdir(exist_ok=True)
-        note.write_text("of the first run")
-        text = fresh.clusterscan("run", "--cores", "1", expect=1)
-        assert "another run is at work in results; wait for it, or end it" in text
-        assert note.exists()
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
 
 
 @pytest.mark.parametrize("whom", ["all", "the command alone"])
@@ -171,6 +132,8 @@ def test_ctrl_c_ends_the_jobs_says_how_to_go_on_and_frees_the_folder(fresh, whom
     child = fresh.start("clusterscan", "run", "config.yaml", "--cores", "1")
     try:
         wait_for(lambda: any((fresh.root / ".progress").glob("*.json")), child)
+        if whom == "all":
+            two_runs_at_once_are_refused(fresh)
         (os.killpg if whom == "all" else os.kill)(child.pid, signal.SIGINT)
         text, _ = child.communicate(timeout=30)
         assert child.returncode == 1
@@ -182,6 +145,16 @@ def test_ctrl_c_ends_the_jobs_says_how_to_go_on_and_frees_the_folder(fresh, whom
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
+
+
+def two_runs_at_once_are_refused(run):
+    """See that a second run in a folder is refused and leaves the first one's files alone."""
+    note = run.root / "failures" / "mark.txt"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text("of the first run")
+    text = run.clusterscan("run", "--cores", "1", expect=1)
+    assert "another run is at work in results; wait for it, or end it" in text
+    assert note.exists()
 
 
 def wait_for(condition, child):

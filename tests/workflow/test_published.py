@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,28 +26,6 @@ def test_the_products_of_a_run_satisfy_the_tools_of_others(finished, checks):
     assert checks.check_products(finished.root) > 0
 
 
-def test_publishing_again_gives_the_same_folder_to_the_last_byte(finished, copy):
-    sums = copy.root / "published/SHA256SUMS"
-    before = sums.read_text()
-    sums.unlink()
-    assert "published: nothing yet" in copy.clusterscan("status")
-    copy.clusterscan("run", "--cores", "1")
-    assert sums.read_text() == before == (finished.root / "published/SHA256SUMS").read_text()
-    assert "published: " in copy.clusterscan("status")
-
-
-def test_verify_names_a_changed_file_of_the_published_folder_and_its_broken_manifests(copy):
-    csv = copy.root / "published/catalogue/clusters.csv"
-    csv.write_bytes(csv.read_bytes() + b"another,row")
-    manifests = sorted(copy.root.glob("manifests/*/act/*.json"))[:2]
-    for manifest in manifests:
-        manifest.write_text("{")
-    said = copy.clusterscan("verify", expect=1)
-    assert "damaged: published/catalogue/clusters.csv (published folder)" in said
-    for manifest in manifests:
-        assert f"damaged: {manifest.relative_to(copy.root)} (block manifest)" in said
-
-
 def test_the_folder_names_what_the_run_was_made_from(finished):
     crate = json.loads((finished.root / "published/ro-crate-metadata.json").read_text())
     graph = {entity["@id"]: entity for entity in crate["@graph"]}
@@ -54,3 +33,24 @@ def test_the_folder_names_what_the_run_was_made_from(finished):
     assert "config.yaml" in used
     assert "#survey-act" in used
     assert graph["#survey-act"]["identifier"].startswith("sha256:")
+
+
+SMALLER = [17681, 17683, 17686]  # without a tile of the training region
+
+
+def test_a_smaller_footprint_publishes_what_a_fresh_run_of_it_publishes(
+    finished, copy, fresh, mini_text
+):
+    """The training set is pinned, and the network with it: the fresh run is given both."""
+    footprint = {"kind": "cells", "order": 6, "ipix": SMALLER}
+    for run in (copy, fresh):
+        run.configure(mini_text(sky__footprint=footprint))
+    for name in ("releases", "models"):
+        shutil.copytree(finished.root / name, fresh.root / name)
+    for run in (copy, fresh):
+        run.clusterscan("run", "--cores", "1")
+    assert len(list(copy.root.glob("maps/act/filter/Norder6/Dir10000/*.fits"))) == 4
+    said = [(run.root / "published/SHA256SUMS").read_text().splitlines() for run in (copy, fresh)]
+    assert sorted(set(said[0]) ^ set(said[1])) == []
+    tiles = [line for line in said[0] if "maps/act/filter/Norder6/" in line]
+    assert len(tiles) == 3
