@@ -45,7 +45,7 @@ class Run:
         """Run a command to its end and return what it said."""
         child = self.start(*arguments)
         try:
-            text, _ = child.communicate(timeout=240)
+            text, _ = child.communicate(timeout=900)
         finally:
             kill_group(child)
         assert child.returncode == expect, text

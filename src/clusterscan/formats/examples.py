@@ -1,7 +1,7 @@
-"""Labelled examples as Parquet shards.
+"""Labelled examples as Parquet files: one file per tile, or one for a whole data set.
 
-The images are float16 bytes in C order, bands × N × N; what they are stands in the schema's
-metadata under the key ``clusterscan``.
+Each row holds its image as float16 bytes in C order, bands × N × N. The schema's metadata, under
+the key ``clusterscan``, holds the bands, N and the pixel scale as JSON.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TileExamples:
     Attributes
     ----------
     table : DataFrame
-        One row an example: example_id, object_id, ra_deg, dec_deg, label, split, kind, extras.
+        One row per example: example_id, object_id, ra_deg, dec_deg, label, split, kind, extras.
     images : float16 ndarray, shape (n, bands, N, N)
         Their images.
     bands : tuple of str
@@ -50,7 +50,7 @@ class TileExamples:
     pixel_scale_arcsec : float
         Pixel size [arcsec].
     counts : dict
-        What was drawn, and what was dropped and why.
+        Numbers of drawn examples, and of dropped ones by reason.
     """
 
     table: pd.DataFrame
@@ -69,7 +69,7 @@ class TileExamples:
 
 
 def _columns(table: pd.DataFrame) -> pa.Table:
-    """Return all columns but the images: those of every table of examples, then the others."""
+    """Return all columns except the images: the common columns, then the extras."""
     arrays = [pa.array(table[name].to_numpy(), kind) for name, kind in _COLUMNS]
     names = [name for name, _ in _COLUMNS]
     for name in table.columns.difference(names, sort=False):
@@ -110,7 +110,7 @@ def write_example_chunks(
     classes: Sequence[str],
     unit: str,
 ) -> None:
-    """Write examples atomically without having all images in memory.
+    """Write a data set of examples, atomically, with only one chunk of images in memory.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def write_example_chunks(
     chunks : iterable of float16 ndarray, shape (k, bands, size_px, size_px)
         Their images, in the rows' order.
     bands, size_px, pixel_scale_arcsec : sequence of str, int, float
-        What the images are.
+        Bands, side and pixel size of the images.
     classes : sequence of str
         Names of labels 0, 1, ...
     unit : str
@@ -146,17 +146,17 @@ def write_example_chunks(
 def write_examples(path: Path, examples: TileExamples) -> None:
     """Write a tile's examples atomically; the same examples always give the same bytes."""
     with atomic_path(path) as temporary:
-        # Noisy half-precision pixels hardly compress: the fast codec loses nothing.
+        # Noisy half-precision pixels hardly compress, so the fastest codec is the best one.
         pq.write_table(examples.to_arrow(), temporary, compression="lz4")
 
 
 def read_examples(path: Path) -> TileExamples:
-    """Read a tile's examples (counts are not kept).
+    """Read a tile's examples; `counts` are not in the file and come back empty.
 
     Raises
     ------
     ProductError
-        If the file is missing, damaged or no table of examples.
+        If the file is missing, damaged or not a table of examples.
     """
     try:
         table = pq.read_table(path)
@@ -177,7 +177,7 @@ def read_examples(path: Path) -> TileExamples:
 
 
 def count_examples(table: pd.DataFrame) -> dict[str, int]:
-    """Return how many examples there are of each part and kind."""
+    """Return the number of examples by part and kind, such as ``train_known``."""
     grouped = table.groupby(["split", "kind"]).size()
     return {
         f"{part}_{kind}": int(grouped[part, kind])

@@ -1,6 +1,6 @@
-"""The map tile: one HiPS tile in FITS a HEALPix cell, with values, reasons and flags.
+"""The map tile: one HEALPix cell of a map as a HiPS tile in FITS: values, reasons and flags.
 
-NESTED ordering, ICRS. A map tile of W x W pixels holds the cells W.bit_length() - 1 orders finer,
+NESTED ordering, ICRS. A map tile of W x W pixels holds the cells that are log2(W) orders finer,
 laid out by `clusterscan.core.sky.to_hips_array`.
 
 References
@@ -34,7 +34,7 @@ REASONS = (
     "excluded for a point source",
     "excluded by a survey's mask",
 )
-_ALWAYS_TOLD = 4  # the others stand in the headers of tiles that hold them
+_ALWAYS_TOLD = 4  # the other codes are only in the headers of tiles that use them
 
 _TILE_NAME = re.compile(r"Npix(\d+)\.fits")
 
@@ -64,7 +64,8 @@ def write_map_tile(
     Raises
     ------
     ProductError
-        If the arrays are not of one square power-of-two tile, or values and reasons disagree.
+        If the arrays do not form one square tile with a power-of-two side, or if a pixel has both
+        a value and a reason for having none.
     """
     from astropy.io import fits
 
@@ -93,7 +94,7 @@ def read_map_tile(path: Path) -> np.ndarray:
     Raises
     ------
     ProductError
-        If the file is missing or is no map tile.
+        If the file is missing or is not a map tile.
     """
     from astropy.io import fits
 
@@ -108,7 +109,7 @@ def read_map_tile(path: Path) -> np.ndarray:
 
 
 def read_map_flags(path: Path) -> np.ndarray | None:
-    """Return a map tile's flags in nested order, uint8; None where it has none."""
+    """Return a map tile's flags in nested order, uint8, or None if it has none."""
     from astropy.io import fits
 
     with fits.open(path, memmap=False) as hdus:
@@ -118,13 +119,13 @@ def read_map_flags(path: Path) -> np.ndarray | None:
 
 
 def tiles_on_disk(root: Path, order: int) -> list[int]:
-    """Return the sorted tiles of one order that lie below a map's folder."""
+    """Return the sorted tiles of one order in a map's folder, whatever the footprint is now."""
     matches = (_TILE_NAME.fullmatch(p.name) for p in Path(root).glob(f"Norder{order}/Dir*/*.fits"))
     return sorted(int(m.group(1)) for m in matches if m)
 
 
 def tile_path(root: Path, tile: int, order: int) -> Path:
-    """Return where a map's tile lies."""
+    """Return the path of a map's tile."""
     return Path(root) / sky.shard_path(tile, order, ".fits")
 
 

@@ -1,7 +1,7 @@
-"""Raw tile images on disk: one FITS image extension a band, and a mask of bit planes.
+"""Raw tile images on disk: one FITS image extension per band, and a mask of bit planes.
 
-Where the source gives inverse variances and the survey asks for them, an extension ``IVAR_<band>``
-follows for each band: per pixel, in 1 / unit², 0 where there are no data.
+If the source has inverse variances and the survey asks for them, one extension ``IVAR_<band>`` per
+band follows: 1 / unit² for each pixel, 0 where there are no data.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class RawImage:
     image : float32 ndarray, shape (bands, ny, nx)
         Pixel values; may be NaN where masked.
     mask : uint8 ndarray, shape (ny, nx)
-        Bit planes, `clusterscan.formats.mask_planes.PLANES`; of sources NO_COVERAGE, SATURATED,
-        BRIGHT_STAR, SURVEY_MASK.
+        Bit planes, `clusterscan.formats.mask_planes.PLANES`. Sources set only NO_COVERAGE,
+        SATURATED, BRIGHT_STAR and SURVEY_MASK.
     wcs : astropy.wcs.WCS
         Celestial, ICRS.
     unit : str
@@ -46,7 +46,7 @@ class RawImage:
 
 
 def covered_raw(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return planes that are 0 where any band has no data, and the mask that says so.
+    """Return the planes with 0 where any band has no data, and the mask of these pixels.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def read_raw(path: Path, bands: tuple[str, ...]) -> RawImage:
     Raises
     ------
     ImageError
-        If the file is no FITS, is cut short, lacks a band, holds planes of different shapes or
+        If the file is not FITS, is cut short, lacks a band, holds planes of different shapes or
         has no celestial WCS.
     """
     try:
@@ -110,7 +110,9 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
         )
     planes = [hdus[band].data for band in bands]
     if any(plane is None or plane.ndim != 2 for plane in planes):
-        raise ImageError(f"{path}: a band is no two-dimensional image; it must be fetched anew")
+        raise ImageError(
+            f"{path}: a band is not a two-dimensional image; delete the file and run again"
+        )
     shapes = {plane.shape for plane in planes}
     mask = hdus["MASK"].data if "MASK" in names else np.zeros(planes[0].shape, np.uint8)
     if len(shapes | {mask.shape}) > 1:
@@ -121,7 +123,9 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
     header = hdus[bands[0]].header
     wcs = WCS(header)
     if not wcs.has_celestial:
-        raise ImageError(f"{path}: no celestial WCS in band {bands[0]}; it must be fetched anew")
+        raise ImageError(
+            f"{path}: no celestial WCS in band {bands[0]}; delete the file and run again"
+        )
     image = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
     mask = np.asarray(mask, np.uint8)
     return RawImage(image, mask, wcs, str(header.get("BUNIT", "")), _ivar(hdus, bands, mask, path))
@@ -144,7 +148,7 @@ def _ivar(
 
 
 def wcs_header(wcs: WCS) -> fits.Header:
-    """Return a WCS's cards, without those that hold dates."""
+    """Return the header of a WCS without its dates, which would change the bytes."""
     header = wcs.to_header()
     for key in ("DATE", "DATE-OBS", "MJD-OBS", "MJDREF", "MJDREFI", "MJDREFF"):
         header.remove(key, ignore_missing=True)

@@ -1,4 +1,4 @@
-"""A tile's image: what sampling trains on and scanning slides over, and its FITS form."""
+"""A tile's image, which sampling cuts examples from and scanning slides over, as FITS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class TileImage:
         Finite everywhere; pixels without coverage hold the band's median.
     mask : uint8 ndarray, shape (ny, nx)
         Bit planes: 1 no coverage, 2 saturated, 4 bright star, 8 large galaxy, 16 point source,
-        32 survey mask; beside one of them 64: candidates get a flag, 128: no valid sky.
+        32 survey mask. With one of the last four also 64 (candidates get a flag) or 128 (the
+        pixel is no valid sky).
     wcs : astropy.wcs.WCS
         Celestial, ICRS; pixel centres at integers.
     unit : str
@@ -37,7 +38,7 @@ class TileImage:
     bands : tuple of str
         Bands, in the order of the planes.
     ivar : float32 ndarray, shape (bands, ny, nx), optional
-        Inverse variance of each pixel [1 / unit²]; 0 where nothing is known.
+        Inverse variance of each pixel [1 / unit²]; 0 where it is unknown.
     """
 
     image: np.ndarray
@@ -54,7 +55,7 @@ class TileImage:
 
     @property
     def pixel_scale_arcsec(self) -> float:
-        """Pixel size at the reference point [arcsec]; rounded, so that all tiles say the same."""
+        """Pixel size at the reference point [arcsec], rounded so that all tiles agree."""
         area_deg2 = np.abs(np.linalg.det(self.wcs.pixel_scale_matrix))
         return round(float(np.sqrt(area_deg2)) * 3600.0, 6)
 
@@ -101,7 +102,10 @@ def _compressed(data: np.ndarray, header: fits.Header, name: str) -> fits.CompIm
 
 
 def _forget_times(path: Path) -> None:
-    """Set the time in every gzip header (RFC 1952, bytes 4 to 7) to 0: same image, same bytes."""
+    """Set the time in every gzip header (RFC 1952, bytes 4 to 7) to 0.
+
+    zlib writes the clock's time there, and the same image must always give the same bytes.
+    """
     with fits.open(path, disable_image_compression=True) as hdus:
         places = []
         for hdu in hdus:

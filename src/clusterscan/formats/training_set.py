@@ -1,9 +1,9 @@
-"""The training set of a survey, pinned: which examples, of which bytes, and made from what.
+"""The pinned training set of a survey: its examples, their checksums, and their inputs.
 
-Sky, images and catalogues go on changing; a network that followed each change would be trained
-again, and the whole sky be scanned again, for one new tile. So the examples are pinned once:
-they are linked (or copied) aside, and networks are trained on this set until another one is
-asked for, or the settings that make examples change.
+Images and catalogues go on changing. A network that followed each change would be trained again,
+and the whole sky scanned again, for one new tile. The examples are therefore pinned: they are
+linked (or copied) aside, and networks are trained on this set until `clusterscan release` asks for
+a new one or the settings that make examples change.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class TrainingSet:
     examples : dict of str to str
         sha256 of each tile's examples, by path relative to the run's folder, in tile order.
     images : dict of str to str
-        What the examples were cut from: each tile image's sha256 (or status), by tile.
+        The sha256 (or status) of each tile image that examples were cut from, by tile.
     catalogues : dict of str to str
-        sha256 of the reference catalogues that labelled them, by name.
+        sha256 of the reference catalogues that labelled the examples, by name.
     """
 
     survey: str
@@ -74,7 +74,7 @@ class TrainingSet:
 
 
 def training_set_folder(root: Path, survey: str) -> Path:
-    """Return where the examples of a survey's training set lie."""
+    """Return the folder of the examples of a survey's training set."""
     return root / "releases" / survey
 
 
@@ -87,7 +87,7 @@ def write_training_set(
     images: Mapping[int, TileRecord],
     catalogues: Iterable[Path],
 ) -> TrainingSet:
-    """Put present examples aside and write the training set that names them.
+    """Pin the present examples: link them aside and write the training set that names them.
 
     Parameters
     ----------
@@ -134,15 +134,15 @@ def read_training_set(path: Path) -> TrainingSet:
     Raises
     ------
     ProductError
-        If there is none, or it is damaged or leads out of its folder.
+        If the file is missing or damaged, or names files outside of the run's folder.
     """
     try:
         training_set = TrainingSet(**json.loads(path.read_text(encoding="utf-8")))
         names = [Path(name) for name in training_set.examples]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ProductError(
-            f"{path}: no training set can be read ({error}); delete the file and run again, it is "
-            "made anew from present images and catalogues"
+            f"{path}: not a readable training set ({error}); delete the file and run again: it is "
+            "made anew from the present images and catalogues"
         ) from error
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise ProductError(f"{path}: names files outside of the run's folder; delete it")
@@ -150,7 +150,7 @@ def read_training_set(path: Path) -> TrainingSet:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name: examples are replaced, never changed, so the bytes stay."""
+    """Give a file a second name, which keeps the bytes when the first one is replaced."""
     with atomic_path(target) as temporary:
         try:
             os.link(source, temporary)

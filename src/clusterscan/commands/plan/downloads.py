@@ -1,4 +1,4 @@
-"""How much a run downloads, survey by survey, and how that is known."""
+"""The size of a run's downloads, survey by survey, and how it is known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CUTOUT_EXCESS = 2.0
 
 @dataclass(frozen=True)
 class Download:
-    """What one survey brings here.
+    """The download of one survey.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Download:
 
 
 def downloads(config: Config, megapixels: dict[str, float]) -> list[Download]:
-    """Return what each survey with a source on servers downloads.
+    """Return the download of each survey whose source is on a server.
 
     Parameters
     ----------

@@ -1,9 +1,10 @@
-"""What one unit of each stage's work costs on a machine.
+"""The cost of one unit of each stage's work on a machine.
 
-The costs of a network depend on the network and the machine: `calibrate` measures them in seconds.
-The other stages' are those of the shipped run on one core of an AMD EPYC, and good to a factor of
-two elsewhere; give measured ones for more. ``cut`` is that of a tile under seven images of the
-unWISE atlas, with weights in gzip, resampled bilinearly (`benchmarks/preprocess.py --only atlas`).
+The cost of a network depends on the network and the machine; `calibrate` measures it in seconds.
+The rates of the other stages were measured in the shipped run on one core of an AMD EPYC; they
+are good to a factor of two elsewhere, unless you give measured ones. ``cut`` is that of a tile in
+seven images of the unWISE atlas, with weights in gzip, resampled bilinearly
+(`benchmarks/preprocess.py --only atlas`).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def calibrate(config: Config, rates: Rates, device: str = "auto") -> Rates:
 
 
 def training_s(rate: NetworkRate, examples: float) -> float:
-    """Return the seconds of training on so many crops, passes counted."""
+    """Return the seconds of training on so many crops (a crop counts once per epoch)."""
     return (rate.train_s or _TRAINING_PER_FORWARD * rate.crop_s) * examples
 
 

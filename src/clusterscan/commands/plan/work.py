@@ -38,18 +38,18 @@ _CLEAR_OF_BORDERS = 0.9  # what keeps clear of other parts of the sky and of mas
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage takes.
+    """The work of one stage.
 
     Attributes
     ----------
     stage : str
         Its name.
     jobs, tiles : int
-        Jobs, and tiles computed in them (a tile counts once for each survey and model).
+        Number of jobs, and of tiles computed in them (once for each survey and model).
     cpu_h : float
-        Hours of one core, or of one GPU where networks run on one.
+        Hours of one core, or of one GPU if networks run on one.
     disk_gib, download_gib : float
-        What it leaves, and what it brings here.
+        Size of its products, and of its downloads.
     """
 
     stage: str
@@ -61,7 +61,7 @@ class StagePlan:
 
 
 def plan(config: Config, rates: Rates) -> list[StagePlan]:
-    """Return what each stage of a run takes, from nothing to the end."""
+    """Return the work of each stage of a run that starts from nothing."""
     return [
         *_image_stages(config, rates),
         _train(config, rates),
@@ -83,7 +83,7 @@ def image_megapixels(config: Config, survey: str, *, raw: bool) -> float:
 
 
 def planned_downloads(config: Config) -> list[Download]:
-    """Return what the surveys of a run download."""
+    """Return the downloads of a run, one entry for each survey that has any."""
     sizes = {name: image_megapixels(config, name, raw=True) for name in config.surveys}
     return downloads(config, sizes)
 
@@ -193,14 +193,14 @@ def _hours(seconds: float, jobs: int, rates: Rates) -> float:
 
 @dataclass(frozen=True)
 class ExampleEstimate:
-    """How many examples there are, on all of a run's sky.
+    """Estimated number of examples on all of a run's sky.
 
     Attributes
     ----------
     positives, negatives : float
         By label.
     train, validation : float
-        The part of the sky that they are for.
+        Fraction of the sky in each region.
     """
 
     positives: float
@@ -214,14 +214,14 @@ class ExampleEstimate:
         return self.positives + self.negatives
 
     def of_an_epoch(self, model: ModelSettings | FusionModelSettings) -> float:
-        """Return how many examples an epoch of training shows (see `train.epochs.epoch_rows`)."""
+        """Return the number of examples in one epoch of training."""
         ratio = model.train.negatives_per_positive
         once = self.total if ratio is None else self.positives * (1.0 + ratio)
         return max(once * self.train, float(model.train.least_examples_per_epoch))
 
 
 def estimate_examples(config: Config, survey: SurveySettings) -> ExampleEstimate:
-    """Return about how many examples a survey's sample stage makes."""
+    """Estimate the number of examples that the sample stage makes of a survey."""
     tiles = np.array(run_tiles(config.sky), dtype=np.int64)
     area = tiles.size * sky.cell_area_deg2(config.sky.tile_order)
     parts = SkySplit(config.sky.regions).part_of(*sky.cell_centres(tiles, config.sky.tile_order))
