@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def cluster(ra_deg: float, dec_deg: float, sigma_arcmin: float = 1.2) -> Light:
         return 50 * np.exp(-0.5 * (away / sigma_arcmin) ** 2)
 
     return light
+
+
+@cache
+def vgg16() -> torch.nn.Module:
+    """Return a network that takes longer to build than to test; do not change it."""
+    settings = NetworkSettings(
+        name="vgg16", form="dense", window_px=112, size_px=336, output_stride=16
+    )
+    return build(settings, 1, 1).eval()
 
 
 def seer_of_clusters(**options) -> torch.nn.Module:
@@ -122,7 +132,7 @@ class Chain:
             kind="network",
             pixel_scale_arcsec=SCALE_ARCSEC,
             map_order=self.map_order,
-            how=ScanSettings(**{"device": "cpu", "step_px": 1, **how}),
+            how=ScanSettings(**{"device": "cpu", "step_px": 2, **how}),
         )
         for block in self.blocks if blocks is None else blocks:
             scan_block(

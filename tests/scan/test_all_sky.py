@@ -23,9 +23,7 @@ PLACES = {
     "beside the north pole": (271.0, 89.4),
     "south pole": (10.0, -90.0),
     "just west of RA 0": (359.9995, -33.0),
-    "just east of RA 0": (0.0005, 12.0),
     "on the equator at RA 0": (0.0, 0.0),
-    "on the equator": (133.7, 0.0),
     "where three base cells meet": (90.0, 41.8103),
     "elsewhere": (52.3, -27.4),
 }
@@ -36,15 +34,28 @@ def tiles_around(ra_deg, dec_deg, order=ORDER):
     return tuple(sorted({own, *(int(t) for t in sky.neighbours(own, order))}))
 
 
+@pytest.fixture(scope="module")
+def scan_of(chain, seer, light_of, tmp_path_factory):
+    """Return the finished scan of the nine tiles around a place with a cluster, made once."""
+    made = {}
+
+    def scan(place):
+        if place not in made:
+            ra, dec = PLACES[place]
+            run = chain(tmp_path_factory.mktemp("scan"), tiles_around(ra, dec))
+            run.make_images(light_of(ra, dec))
+            run.make_model(seer())
+            run.scan()
+            made[place] = run
+        return made[place]
+
+    return scan
+
+
 @pytest.mark.parametrize("place", list(PLACES))
-def test_a_cluster_is_found_once_within_a_map_pixel_of_its_place(
-    place, chain, seer, light_of, tmp_path
-):
+def test_a_cluster_is_found_once_within_a_map_pixel_of_its_place(place, scan_of):
     ra, dec = PLACES[place]
-    run = chain(tmp_path, tiles_around(ra, dec))
-    run.make_images(light_of(ra, dec))
-    run.make_model(seer())
-    run.scan()
+    run = scan_of(place)
     found = run.detect()
     assert len(found) == 1
     away = sky.separation_deg(found["ra_deg"], found["dec_deg"], ra, dec)
@@ -52,31 +63,26 @@ def test_a_cluster_is_found_once_within_a_map_pixel_of_its_place(
     assert found["value"][0] == pytest.approx(1 / (1 + np.exp(-4)), abs=0.02)
     # The candidate is its owner's, whose tile is told by the map pixel.
     owner = sky.ancestor(int(found["ipix"][0]), 12, ORDER)
-    assert (tmp_path / "candidates/act/seer" / sky.shard_path(owner, ORDER, ".parquet")).is_file()
+    assert (run.root / "candidates/act/seer" / sky.shard_path(owner, ORDER, ".parquet")).is_file()
 
 
 @pytest.mark.parametrize(
     "place", ["north pole", "just west of RA 0", "where three base cells meet"]
 )
-def test_neighbouring_tiles_say_the_same_about_the_sky_that_they_share(
-    place, chain, seer, light_of, tmp_path
-):
+def test_neighbouring_tiles_say_the_same_about_the_sky_that_they_share(place, scan_of):
     """To a twentieth of the cluster's height: the square windows are turned from frame to frame."""
     ra, dec = PLACES[place]
-    numbers = tiles_around(ra, dec)
-    run = chain(tmp_path, numbers)
-    run.make_images(light_of(ra, dec))
-    run.make_model(seer())
+    run = scan_of(place)
     own = int(sky.owning_cell(np.array([ra]), np.array([dec]), ORDER)[0])
     pixels = sky.map_pixels(own, ORDER, 12)
     near = 60 * sky.separation_deg(*pixels, ra, dec) < 6
     assert near.sum() > 20
     scanner = network_scanner(
-        tmp_path / "model" / "model.json", ScanSettings(device="cpu", step_px=1)
+        run.root / "model" / "model.json", ScanSettings(device="cpu", step_px=2)
     )
     logits = []
-    for number in numbers:
-        tile = read_tile(tmp_path / "tiles/act" / sky.shard_path(number, ORDER, ".fits"))
+    for number in run.tiles:
+        tile = read_tile(run.root / "tiles/act" / sky.shard_path(number, ORDER, ".fits"))
         x, y = tile.to_pixel(*(p[near] for p in pixels))
         probability, _ = scanner(tile, x, y)
         ny, nx = tile.mask.shape
@@ -90,19 +96,15 @@ def test_neighbouring_tiles_say_the_same_about_the_sky_that_they_share(
     assert spread.max() < 0.4  # of 8 between empty sky and the cluster
 
 
-@pytest.fixture(scope="module")
-def scanned(chain, seer, light_of, tmp_path_factory):
-    """A finished scan of nine tiles in several blocks, and what made it."""
-    ra, dec = 0.0, 0.0
-    run = chain(tmp_path_factory.mktemp("scan"), tiles_around(ra, dec))
-    run.make_images(light_of(ra, dec))
-    run.make_model(seer())
-    run.scan()
+@pytest.fixture
+def scanned(scan_of):
+    """Return a finished scan of nine tiles in several blocks."""
+    run = scan_of("on the equator at RA 0")
     assert len(run.blocks) > 1
     return run
 
 
-@pytest.mark.parametrize("block_order", [0, 2, 7])
+@pytest.mark.parametrize("block_order", [0, 7])
 def test_maps_are_the_same_bytes_for_all_blocks_and_in_any_order(
     block_order, scanned, chain, seer, light_of, tmp_path
 ):
@@ -120,7 +122,7 @@ def test_tiles_of_another_order_give_the_same_values_where_their_images_are_the_
     whole = read_map_tile(scanned.root / "maps/act/seer" / sky.shard_path(tile, ORDER, ".fits"))
     same = read_tile(scanned.root / "tiles/act" / sky.shard_path(tile, ORDER, ".fits"))
     card = scanned.root / "model" / "model.json"
-    scanner = network_scanner(card, ScanSettings(device="cpu", step_px=1))
+    scanner = network_scanner(card, ScanSettings(device="cpu", step_px=2))
     parts = [sky.map_pixels(part, ORDER + 1, 12) for part in range(4 * tile, 4 * tile + 4)]
     found = [scanner(same, *same.to_pixel(*pixels))[0] for pixels in parts]
     np.testing.assert_allclose(np.concatenate(found), whole, rtol=0, atol=2e-6)

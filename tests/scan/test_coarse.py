@@ -29,7 +29,7 @@ def seer_of_light():
     return net.eval()
 
 
-def sky_with_clusters(side=448, count=14, seed=1):
+def sky_with_clusters(side=300, count=8, seed=1):
     """Noise with clusters from far below to far above what detection keeps."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[:side, :side]
@@ -51,7 +51,7 @@ def peaks(probability, shape):
 @pytest.mark.parametrize("engine", ["dense", "windowed"])
 def test_no_candidate_above_the_threshold_is_lost_and_most_pixels_are_not_looked_at(engine, caplog):
     image = sky_with_clusters()
-    side = np.arange(24.0, 424.0, 10.0 if engine == "windowed" else 4.0)
+    side = np.arange(24.0, 276.0, 8.0 if engine == "windowed" else 4.0)
     x, y = (v.ravel() for v in np.meshgrid(side, side))
     mask = np.zeros(image.shape[1:], np.uint8)
     how = {"engine": engine, "device": "cpu", "step_px": 2}

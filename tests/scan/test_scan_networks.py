@@ -175,28 +175,6 @@ def test_a_tile_without_any_valid_pixel_costs_nothing_and_is_empty():
     assert (reason == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "options"),
-    [
-        ("mobilenet", 144, {"output_stride": 8}),
-        ("densenet121", 96, {"output_stride": 4}),
-        ("resnet34", 208, {"output_stride": 8, "stages": 2}),
-    ],
-)
-def test_deep_dense_networks_scan_as_they_classify_crops_that_hold_all_they_see(
-    name, size, options
-):
-    net = network(name=name, size_px=size, window_px=16, **options)
-    assert net.reach_px <= (size - 16) / 2
-    image = sky((size + 24, size + 16))
-    centre = np.array([(size - 1) / 2 + 7.0])
-    grid = dense_grid(net, image, centre, centre)
-    rows, columns = (n.ravel() for n in np.indices(grid.values.shape))
-    x, y = grid.x0 + net.stride * columns, grid.y0 + net.stride * rows
-    reference = windowed_logits(net, image, x, y, batch_size=4)
-    np.testing.assert_allclose(grid.values.ravel(), reference, atol=1e-4 * np.ptp(reference) + 2e-5)
-
-
 def test_channel_weights_follow_a_box_of_the_crops_size_not_the_tile():
     """A bright field a few crops away leaves the logits alone; a mean over the tile would not."""
     net = network(name="mobilenetv3", size_px=32, window_px=16, output_stride=8)
