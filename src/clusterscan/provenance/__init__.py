@@ -1,1 +1,0 @@
-"""Where every file comes from: atomic writes, fingerprints, per-tile records, block manifests."""
