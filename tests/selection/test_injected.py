@@ -7,7 +7,7 @@ from scipy.special import ndtr
 
 from clusterscan.config.preprocess import PreprocessSettings
 from clusterscan.config.simulation import HaloSettings, SimulationSettings
-from clusterscan.config.validation import GalaxiesSignal, InjectionGrid, SzSignal
+from clusterscan.config.validation import InjectionGrid, SzSignal
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.tile_image import TileImage
@@ -23,7 +23,6 @@ from clusterscan.selection.probe import (
 
 GRID = InjectionGrid()
 SZ = SzSignal(kind="sz", frequencies_ghz=(97.8, 149.6), beam_fwhm_arcmin=(2.0, 1.4))
-GALAXIES = GalaxiesSignal(kind="galaxies")
 
 
 def tile_image(ra, dec, size=120, scale_arcsec=30.0, bands=("f090", "f150")):
@@ -87,14 +86,14 @@ def test_the_galaxies_add_light_where_the_cluster_is_and_none_elsewhere():
     cluster = one_cluster(mass=8e14)
     tile = tile_image(cluster["ra_deg"].iloc[0], cluster["dec_deg"].iloc[0], 200, 5.5, ("W1", "W2"))
     how = PreprocessSettings(binning=2, combine="sum")
-    light = galaxies_signal(tile, as_halos(cluster, HaloSettings()), GALAXIES, how, 1)
+    light = galaxies_signal(tile, as_halos(cluster, HaloSettings()), how, 1)
     assert light.shape == (2, 200, 200)
-    again = galaxies_signal(tile, as_halos(cluster, HaloSettings()), GALAXIES, how, 1)
+    again = galaxies_signal(tile, as_halos(cluster, HaloSettings()), how, 1)
     np.testing.assert_array_equal(light, again)
     y, x = np.indices((200, 200)) - 99.5
     inner = np.hypot(x, y) < 30
     assert light[0][inner].sum() / inner.sum() > 5 * light[0][~inner].sum() / (~inner).sum()
-    nothing = galaxies_signal(tile, as_halos(cluster.iloc[:0], HaloSettings()), GALAXIES, how, 1)
+    nothing = galaxies_signal(tile, as_halos(cluster.iloc[:0], HaloSettings()), how, 1)
     assert not nothing.any()
 
 

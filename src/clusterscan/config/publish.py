@@ -46,11 +46,6 @@ class PublishSettings(Settings):
         le=60,
         description="Number of candidates of each kind in the gallery of the report.",
     )
-    gallery_width_arcmin: dict[str, float] = Field(
-        default_factory=dict,
-        description="Width of the gallery images of a survey [arcmin]; the default is 200 of its "
-        "pixels.",
-    )
     flag_mocs: dict[Literal["star", "dust", "galaxy", "artefact"], str] = Field(
         default_factory=dict,
         description="Flag of the catalogue -> FITS file of the MOC whose inside sets it, such as "

@@ -59,12 +59,6 @@ class InjectionSettings(Settings):
     z: tuple[float, float] = Field(
         (0.1, 1.2), description="Lowest and highest redshift, drawn uniformly."
     )
-    hydrostatic_one_minus_b: float = Field(
-        0.71,
-        gt=0,
-        le=1,
-        description="Mass that scales the pressure profile, divided by the true mass.",
-    )
     frequencies_ghz: tuple[float, ...] = Field(
         (97.8, 149.6, 216.5),
         description="Effective frequency of each band for the SZ effect [GHz].",

@@ -175,9 +175,6 @@ class MultiscaleFilterSettings(Settings):
         min_length=1,
         description="Standard deviations of the core Gaussians [arcsec].",
     )
-    ring_ratio: float = Field(
-        4.0, gt=1, description="Standard deviation of the ring divided by that of the core."
-    )
     signal_colour: tuple[float, ...] = Field(
         (1.0, 1.5),
         min_length=1,
@@ -191,11 +188,6 @@ class MultiscaleFilterSettings(Settings):
         100.0,
         description="Pixels brighter than this multiple of the pixel noise are left out; null: "
         "none.",
-    )
-    bright_radius_arcsec: NonNegativeFloat = Field(
-        15.0,
-        description="Radius around these pixels that is left out too, for the wings of stars "
-        "[arcsec].",
     )
     noise_radius_arcmin: PositiveFloat = Field(
         30.0, description="Half side of the boxes in which the local noise is measured [arcmin]."

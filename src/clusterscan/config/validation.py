@@ -123,9 +123,6 @@ class GalaxiesSignal(Settings):
     """Model clusters appear by their galaxies, in W1 and W2 [nanomaggy, Vega]."""
 
     kind: Literal["galaxies"]
-    limit_w1_mag: float = Field(
-        19.5, description="Faintest member galaxy that is drawn, in W1 [Vega mag]."
-    )
 
 
 Signal = Annotated[SzSignal | GalaxiesSignal, Field(discriminator="kind")]

@@ -24,7 +24,7 @@ from clusterscan.report.stretch import DISPLAY, as_rgb, background, coloured, is
 
 SIDE_PX = 112
 SMOOTHING_PX = 1.5  # of microwave maps, in which single pixels show only noise
-DEFAULT_WIDTH_PX = 120  # survey pixels across an image, unless the configuration sets a width
+WIDTH_PX = 120  # survey pixels across an image, unless the configuration sets a width
 LARGEST_WIDTH_ARCMIN = 24.0  # the default width stays within a tile's halo
 BAR_ARCMIN = (1 / 30, 1 / 12, 1 / 6, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
@@ -94,7 +94,6 @@ class _Painter:
     def __init__(self, inputs: ReportInputs):
         self.inputs = inputs
         self.order = inputs.release.tile_order
-        self.widths = dict(inputs.config.get("publish", {}).get("gallery_width_arcmin", {}))
         self._tile = lru_cache(maxsize=6)(self._read_tile)
         self._map = lru_cache(maxsize=64)(self._read_map)
 
@@ -146,8 +145,7 @@ class _Painter:
         image = self._tile(survey, tile)
         if image is None:
             return []
-        default = min(DEFAULT_WIDTH_PX * image.pixel_scale_arcsec / 60, LARGEST_WIDTH_ARCMIN)
-        width = float(self.widths.get(survey, default))
+        width = min(WIDTH_PX * image.pixel_scale_arcsec / 60, LARGEST_WIDTH_ARCMIN)
         sky_ra, sky_dec = north_up_grid(ra, dec, width)
         x, y = image.to_pixel(sky_ra.ravel(), sky_dec.ravel())
         covered = _sampled(image.covered.astype(np.float32), x, y, order=0) > 0.5

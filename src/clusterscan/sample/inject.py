@@ -17,6 +17,7 @@ from clusterscan.config.validation import SzSignal
 from clusterscan.physics import cosmology, sz_effect
 from clusterscan.physics.sz_effect import beam_window, sz_uk, template_window
 
+HYDROSTATIC_ONE_MINUS_B = 0.71  # mass that scales the pressure profile, over the true mass
 _PADDING = 3  # the transform's side in crops: profiles reach far beyond a crop
 _KEY = 17  # keeps these draws apart from those of positions
 
@@ -40,7 +41,7 @@ def draw_clusters(
             "m500c_msun": mass,
             "z": z,
             "theta500_arcmin": cosmology.angle_arcmin(cosmology.r500_mpc(mass, z), z),
-            "y0": sz_effect.central_compton(settings.hydrostatic_one_minus_b * mass, z),
+            "y0": sz_effect.central_compton(HYDROSTATIC_ONE_MINUS_B * mass, z),
         }
     )
 

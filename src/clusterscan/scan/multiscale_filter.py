@@ -14,6 +14,8 @@ from clusterscan.core.errors import ImageError
 from clusterscan.scan.significance import MAD_TO_SIGMA, local_significance
 
 PIXELS_PER_SIGMA = 4  # blocks this much finer than the smallest core lose nothing
+RING_RATIO = 4.0  # standard deviation of the ring over that of the core
+BRIGHT_RADIUS_ARCSEC = 15.0  # the wings of stars around a bright pixel
 COVARIANCE_CLIP = 4.0  # robust sigmas beyond which a pixel is a source, not the field
 
 
@@ -60,7 +62,7 @@ def multiscale_filter(
             f"{len(settings.signal_colour)} values; give one for each band"
         )
     if settings.bright_sigma is not None:
-        reach = settings.bright_radius_arcsec / pixel_scale_arcsec
+        reach = BRIGHT_RADIUS_ARCSEC / pixel_scale_arcsec
         usable = usable & ~bright_sources(image, usable, settings.bright_sigma, reach)
     if not usable.any():
         return np.zeros(usable.shape), np.zeros(usable.shape), 1
@@ -74,7 +76,7 @@ def multiscale_filter(
     best = None
     for scale in settings.scales_arcsec:
         sigma = scale / pixel_scale_arcsec / factor
-        excess = difference_of_gaussians(light, weight, sigma, settings.ring_ratio)
+        excess = difference_of_gaussians(light, weight, sigma)
         summed = add_bands(excess, np.array(settings.signal_colour), measurable)
         snr = local_significance(summed, measurable, radius)
         best = snr if best is None else np.maximum(best, snr)
@@ -125,15 +127,13 @@ def block_mean(image: np.ndarray, factor: int) -> np.ndarray:
     return padded.reshape(ny, factor, nx, factor).mean(axis=(1, 3))
 
 
-def difference_of_gaussians(
-    light: np.ndarray, weight: np.ndarray, sigma_px: float, ring_ratio: float
-) -> np.ndarray:
+def difference_of_gaussians(light: np.ndarray, weight: np.ndarray, sigma_px: float) -> np.ndarray:
     """Return mean light under a core Gaussian minus that under a wider one, band by band.
 
     ``light`` (bands, ny, nx) is already multiplied with ``weight`` (ny, nx).
     """
     sides = []
-    for width in (sigma_px, ring_ratio * sigma_px):
+    for width in (sigma_px, RING_RATIO * sigma_px):
         under = np.maximum(gaussian_filter(weight, width, mode="constant"), 1e-6)
         sides.append(np.stack([gaussian_filter(b, width, mode="constant") for b in light]) / under)
     return sides[0] - sides[1]

@@ -295,6 +295,7 @@ def as_halos(clusters: pd.DataFrame, settings: HaloSettings) -> Halos:
 _MEMBERS_KEY = 29
 _SZ_REACH_ARCMIN = 20.0  # beyond, the high-passed signal is below 1e-3 of its centre
 _MEMBERS_REACH_ARCMIN = 15.0
+_MEMBERS_LIMIT_W1_MAG = 19.5  # faintest member galaxy that is drawn [Vega mag]
 _BORDER_ARCSEC = 220.0  # as for the simulated sky: 5.7 sigma of the PSF's widest Gaussian
 
 
@@ -327,7 +328,7 @@ def add_signal(
     if isinstance(signal, SzSignal):
         added = sz_signal(tile, halos, signal)
     else:
-        added = galaxies_signal(tile, halos, signal, preprocess, seed)
+        added = galaxies_signal(tile, halos, preprocess, seed)
     if added.shape[0] != tile.image.shape[0]:
         raise ImageError(
             f"selection.signals: a signal of {added.shape[0]} bands for images of {tile.bands}; "
@@ -362,7 +363,6 @@ def sz_signal(tile: TileImage, halos: Halos, signal: SzSignal) -> np.ndarray:
 def galaxies_signal(
     tile: TileImage,
     halos: Halos,
-    signal: GalaxiesSignal,
     preprocess: PreprocessSettings,
     seed: int,
 ) -> np.ndarray:
@@ -378,7 +378,7 @@ def galaxies_signal(
         np.concatenate([np.empty(0), *part])
         for part in (zip(*columns, strict=True) if columns else ((),) * 4)
     )
-    bright = w1 < signal.limit_w1_mag
+    bright = w1 < _MEMBERS_LIMIT_W1_MAG
     px, py = frame.to_pixel(ra[bright], dec[bright])
     inside = frame.inside(px, py)
     flux = flux_nanomaggies(np.stack([w1[bright][inside], w2[bright][inside]]))
