@@ -4,14 +4,11 @@ import base64
 import errno
 import hashlib
 import json
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
 from collections import Counter
 
-import numpy as np
 import pytest
 import xxhash
 
@@ -116,9 +113,9 @@ def test_headers_that_never_end_or_lead_backwards_are_damage(tmp_path):
     path.write_bytes(first + cards(*table, b"PCOUNT  =  -2880"))
     with pytest.raises(ContentError, match="PCOUNT -2880"):
         check_fits(path)
-    with path.open("wb") as handle:  # sparse: 200 MB of zeros
+    with path.open("wb") as handle:  # sparse: 58 MB of zeros
         handle.write(b"SIMPLE  =".ljust(2880))
-        handle.truncate(2880 * 70_000)
+        handle.truncate(2880 * 20_000)
     tracemalloc.start()
     with pytest.raises(ContentError, match="has no END"):
         check_fits(path)
@@ -270,7 +267,7 @@ def test_a_server_that_is_down_is_left_alone(tmp_path, quick_downloads, server):
 
 
 def test_there_is_no_request_storm(server, tmp_path, quick_downloads, fits_bytes):
-    paths = [f"/{i}.fits" for i in range(120)]
+    paths = [f"/{i}.fits" for i in range(60)]
     server.files = dict.fromkeys(paths, fits_bytes())
     faults = list(RECOVERABLE.values())
     for i, path in enumerate(paths[::6]):
@@ -367,40 +364,3 @@ def test_a_full_disk_is_seen_as_what_it_is(server, tmp_path, quick_downloads, fi
     with pytest.raises(OSError, match="No space left"):
         get(server, tmp_path, quick_downloads(), check=full)
     assert not list(tmp_path.rglob("a.fits"))
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from clusterscan.config.execution import DownloadSettings
-from clusterscan.fetch.download.batch import download_all
-from clusterscan.fetch.download.checks import check_fits
-from clusterscan.fetch.download.store import Item
-from clusterscan.fetch.download.store import Store
-
-base, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-items = [Item(f"{i}", f"{base}/{i}.fits", "v1", check_fits) for i in range(count)]
-print("go", flush=True)
-download_all(items, Store(folder), DownloadSettings(connections_per_host=2))
-"""
-
-
-def test_a_job_killed_again_and_again_ends_with_the_right_bytes(
-    server, tmp_path, quick_downloads, fits_bytes
-):
-    count = 150
-    image = np.random.default_rng(3).normal(size=(600, 600)).astype(np.float32)  # 1.4 MB
-    server.files = {f"/{i}.fits": fits_bytes(image, OBJECT=i) for i in range(count)}
-    command = [sys.executable, "-c", SCRIPT, server.base, str(tmp_path), str(count)]
-    kills = 4
-    for wait in np.random.default_rng(1).uniform(0.05, 0.4, kills):
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as job:
-            assert job.stdout.readline() == b"go\n"
-            time.sleep(wait)
-            job.kill()
-        for path in tmp_path.rglob("*.fits"):  # at no time is a name that of half a file
-            assert path.read_bytes() == server.files[f"/{path.name}"]
-    found = get(server, tmp_path, quick_downloads(stall_s=9.0), sorted(server.files))
-    for name, outcome in found.items():
-        assert outcome.path.read_bytes() == server.files[name]
-    assert len(server.requests) <= count + 2 * kills  # only what was under way is asked for again

@@ -327,7 +327,7 @@ def test_strange_properties_are_refused(line, words):
 def test_a_survey_must_have_a_tree_for_each_band(tmp_path):
     with pytest.raises(ConfigError, match="no tree for g"):
         hips(tmp_path, tmp_path, image=spec(bands=("f", "g")))
-    with pytest.raises(ValueError, match="no bands of trees"):
+    with pytest.raises(ValueError, match="not among the bands of trees"):
         HipsSource(kind="hips", trees={"f": "x"}, scale_by={"g": 2.0})
 
 

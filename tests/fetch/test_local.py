@@ -147,7 +147,7 @@ def test_files_that_are_no_images_of_the_sky_are_named(tmp_path):
     with pytest.raises(SourceError, match="no file matches"):
         source.objects([0])
     fits.PrimaryHDU(np.zeros((4, 4))).writeto(tmp_path / "in/a.fits")
-    with pytest.raises(SourceError, match="no place on the sky"):
+    with pytest.raises(SourceError, match="no celestial WCS"):
         source.objects([0])
     (tmp_path / "in/a.fits").write_bytes(b"<html>")
     with pytest.raises(SourceError, match="not a FITS file"):
@@ -167,5 +167,5 @@ def test_a_file_that_was_cut_short_is_no_data(tmp_path):
 
 def test_patterns_stay_in_the_folder(tmp_path):
     for pattern in ("/etc/*", "../*.fits"):
-        with pytest.raises(ValueError, match="out of the folder"):
+        with pytest.raises(ValueError, match="leaves the folder"):
             local(tmp_path, tmp_path, files={"f": pattern})

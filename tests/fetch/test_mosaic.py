@@ -42,8 +42,7 @@ def frame():
     return wcs
 
 
-@pytest.fixture
-def path(tmp_path):
+def write_mosaic(folder):
     y, x = np.indices(SHAPE)
     header = frame().to_header()
     count = np.ones(SHAPE, np.uint8)
@@ -54,8 +53,24 @@ def path(tmp_path):
         fits.ImageHDU((2 * x).astype(np.float32), header, name="B"),
         fits.ImageHDU(count, header, name="N"),
     ]
-    fits.HDUList(hdus).writeto(tmp_path / "mosaic.fits")
-    return tmp_path / "mosaic.fits"
+    fits.HDUList(hdus).writeto(folder / "mosaic.fits")
+    return folder / "mosaic.fits"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_mosaic(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory):
+    """Fetch every tile of the mosaic once: its source, and the raw image of each tile with data."""
+    folder = tmp_path_factory.mktemp("mosaic")
+    source, found = mosaic(write_mosaic(folder)), {}
+    for tile in source.tiles():
+        if source.fetch_tile(tile, folder / "raw.fits").status == "ok":
+            found[tile] = read_raw(folder / "raw.fits", BANDS)
+    return source, found
 
 
 def mosaic(path, coverage="N", **values):
@@ -64,12 +79,8 @@ def mosaic(path, coverage="N", **values):
     return Mosaic(settings, spec(**values))
 
 
-def test_pixels_are_copied_and_keep_their_place_on_the_sky(path, tmp_path):
-    source = mosaic(path)
-    for tile in source.tiles():
-        if source.fetch_tile(tile, tmp_path / "raw.fits").status != "ok":
-            continue
-        raw = read_raw(tmp_path / "raw.fits", BANDS)
+def test_pixels_are_copied_and_keep_their_place_on_the_sky(tiles):
+    for raw in tiles[1].values():
         y, x = np.nonzero(raw.mask == 0)
         y, x = y[::97], x[::97]
         ra, dec = raw.wcs.pixel_to_world_values(x, y)
@@ -90,8 +101,8 @@ def test_a_distorted_mosaic_is_refused(path):
         mosaic(path).tiles()
 
 
-def test_every_covered_pixel_is_in_the_image_of_the_tile_that_owns_it(path, tmp_path):
-    source = mosaic(path)
+def test_every_covered_pixel_is_in_the_image_of_the_tile_that_owns_it(tiles):
+    source, raws = tiles
     y, x = np.indices(SHAPE)
     ra, dec = frame().pixel_to_world_values(x.ravel(), y.ravel())
     owner = sky.owning_cell(ra, dec, 8).reshape(SHAPE)
@@ -99,20 +110,16 @@ def test_every_covered_pixel_is_in_the_image_of_the_tile_that_owns_it(path, tmp_
     covered[100:120, 200:250] = False
     assert set(np.unique(owner)) <= set(source.tiles())
     for tile in np.unique(owner[covered]).tolist():
-        assert source.fetch_tile(tile, tmp_path / "raw.fits").status == "ok"
-        raw = read_raw(tmp_path / "raw.fits", BANDS)
+        raw = raws[tile]
         values = raw.image[0][raw.mask == 0]
         mine = (x + 1000 * y)[covered & (owner == tile)]
         assert np.isin(mine, values).all()
 
 
-def test_a_window_on_any_covered_pixel_of_the_tile_lies_in_the_image(path, tmp_path):
-    source = mosaic(path)
+def test_a_window_on_any_covered_pixel_of_the_tile_lies_in_the_image(tiles):
+    source, raws = tiles
     half = int(60 * source.spec.halo_arcmin / SCALE)
-    for tile in source.tiles():
-        if source.fetch_tile(tile, tmp_path / "raw.fits").status != "ok":
-            continue
-        raw = read_raw(tmp_path / "raw.fits", BANDS)
+    for tile, raw in raws.items():
         y, x = np.nonzero(raw.mask == 0)
         own = sky.owning_cell(*raw.wcs.pixel_to_world_values(x, y), 8) == tile
         ny, nx = raw.mask.shape
@@ -120,14 +127,11 @@ def test_a_window_on_any_covered_pixel_of_the_tile_lies_in_the_image(path, tmp_p
         assert ((x[own] >= half) & (x[own] < nx - half)).all()
 
 
-def test_holes_and_sky_beyond_the_border_are_masked(path, tmp_path):
-    source = mosaic(path)
+def test_holes_and_sky_beyond_the_border_are_masked(tiles):
+    source, raws = tiles
     covered = 0
     pixels = {}
-    for tile in source.tiles():
-        if source.fetch_tile(tile, tmp_path / "raw.fits").status != "ok":
-            continue
-        raw = read_raw(tmp_path / "raw.fits", BANDS)
+    for tile, raw in raws.items():
         y0, _, x0, _ = source.box(tile)
         y, x = np.nonzero(raw.mask == 0)
         pixels[tile] = set(zip((y + y0).tolist(), (x + x0).tolist(), strict=True))

@@ -23,6 +23,7 @@ from clusterscan.formats.image_spec import ImageSpec
 from clusterscan.formats.raw_image import read_raw
 
 PLACES = [(0.2, 30.0), (180.0, -45.0), (45.0, 90.0), (200.0, -89.0)]
+ORDER = 9  # of the tiles of the cutouts; with coarse pixels, so that images are small
 
 
 class Service(ThreadingHTTPServer):
@@ -140,16 +141,16 @@ def hips2fits(service, tmp_path, hips="CDS/P/test", offline=False, **values):
     return opened(settings, spec, tmp_path, offline=offline)
 
 
-def cutouts(service, tmp_path, scale=6.0, **values):
-    spec = ImageSpec("test", ("r", "g"), "nanomaggy", scale, 9, 1.0)
+def cutouts(service, tmp_path, scale=12.0, **values):
+    spec = ImageSpec("test", ("r", "g"), "nanomaggy", scale, ORDER, 1.0)
     settings = CutoutsSource(
         kind="cutouts",
         **{
             "layer": "test",
             "bands": {"g": "g", "r": "r"},
             "server": f"{service.base}/cutout",
-            "native_scale_arcsec": 2.0,
-            "max_px": 400,
+            "native_scale_arcsec": 4.0,
+            "max_px": 240,
             "resampling": "bilinear",
             **values,
         },
@@ -263,22 +264,22 @@ def test_a_new_release_of_the_tree_is_a_new_version(service, tmp_path):
 def test_cutouts_put_together_show_the_sky_and_keep_its_flux(
     service, tmp_path, sky_function, place
 ):
-    source, tile = cutouts(service, tmp_path), tile_at(*place, 9)
+    source, tile = cutouts(service, tmp_path), tile_at(*place, ORDER)
     outcome = fetch(source, tile, tmp_path / "raw.fits")
     assert outcome.counts["covered"] == outcome.counts["pixels"]
     raw = read_raw(tmp_path / "raw.fits", ("r", "g"))
     y, x = np.indices(raw.mask.shape)
     where = raw.wcs.pixel_to_world(x.ravel(), y.ravel())
-    flux = sky_function(where.ra.deg, where.dec.deg) * 9.0  # 6 arcsec pixels of 2 arcsec ones
+    flux = sky_function(where.ra.deg, where.dec.deg) * 9.0  # 12 arcsec pixels of 4 arcsec ones
     np.testing.assert_allclose(raw.image[1].ravel(), flux, rtol=2e-4)
     np.testing.assert_allclose(raw.image[0].ravel(), 2.0 * flux, rtol=2e-4)
-    assert all(int(asked["size"]) <= 400 for _, asked in service.asked)
-    assert {asked["pixscale"] for _, asked in service.asked} == {"2.0"}
+    assert all(int(asked["size"]) <= 240 for _, asked in service.asked)
+    assert {asked["pixscale"] for _, asked in service.asked} == {"4.0"}
     assert outcome.counts["cutouts"] == len(service.asked)
 
 
 def test_finer_pixels_are_averaged_by_default(service, tmp_path, sky_function):
-    source, tile = cutouts(service, tmp_path, resampling="adaptive"), tile_at(*PLACES[0], 9)
+    source, tile = cutouts(service, tmp_path, resampling="adaptive"), tile_at(*PLACES[0], ORDER)
     fetch(source, tile, tmp_path / "raw.fits")
     raw = read_raw(tmp_path / "raw.fits", ("r", "g"))
     y, x = np.indices(raw.mask.shape)
@@ -288,8 +289,8 @@ def test_finer_pixels_are_averaged_by_default(service, tmp_path, sky_function):
 
 
 def test_neighbouring_tiles_share_cutouts(service, tmp_path):
-    tile = tile_at(10.0, 10.0, 9)
-    other = int(sky.neighbours(tile, 9)[0])
+    tile = tile_at(10.0, 10.0, ORDER)
+    other = int(sky.neighbours(tile, ORDER)[0])
     source = cutouts(service, tmp_path)
     for number in (tile, other):
         fetch(source, number, tmp_path / "raw.fits")
@@ -299,28 +300,28 @@ def test_neighbouring_tiles_share_cutouts(service, tmp_path):
 
 
 def test_sky_outside_of_the_layer_is_no_coverage(service, tmp_path):
-    tile = tile_at(10.0, 10.0, 9)
+    tile = tile_at(10.0, 10.0, ORDER)
     service.covered = lambda ra, dec: ra < 10.0
     fetch(cutouts(service, tmp_path), tile, tmp_path / "raw.fits")
     raw = read_raw(tmp_path / "raw.fits", ("r", "g"))
     y, x = np.nonzero(raw.mask == 0)
     assert 0.1 < (raw.mask == 0).mean() < 0.9
-    assert raw.wcs.pixel_to_world(x, y).ra.deg.max() < 10.0 + 6.0 / 3600
+    assert raw.wcs.pixel_to_world(x, y).ra.deg.max() < 10.0 + 12.0 / 3600
     service.covered = lambda ra, dec: np.zeros(np.shape(ra), bool)
-    far = tile_at(100.0, 10.0, 9)
+    far = tile_at(100.0, 10.0, ORDER)
     assert fetch(cutouts(service, tmp_path), far, tmp_path / "no.fits").status == "no_coverage"
 
 
 def test_a_band_that_the_viewer_replaces_without_a_word_is_found_out(service, tmp_path):
     source = cutouts(service, tmp_path, bands={"g": "g", "r": "y"})
     with pytest.raises(SourceError, match=r"instead of"):
-        fetch(source, tile_at(10.0, 10.0, 9), tmp_path / "raw.fits")
+        fetch(source, tile_at(10.0, 10.0, ORDER), tmp_path / "raw.fits")
 
 
 def test_an_image_that_the_viewer_makes_smaller_without_a_word_is_found_out(service, tmp_path):
     service.clamp = 100
     with pytest.raises(SourceError, match="an image of"):
-        fetch(cutouts(service, tmp_path), tile_at(10.0, 10.0, 9), tmp_path / "raw.fits")
+        fetch(cutouts(service, tmp_path), tile_at(10.0, 10.0, ORDER), tmp_path / "raw.fits")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -230,11 +230,11 @@ def _offline(config):
 # --- the stage -------------------------------------------------------------------------------
 
 
-def run_script(config):
-    """Run the stage's script on every block as Snakemake does."""
+def run_script(config, monkeypatch):
+    """Run the stage's script on one block with the arguments that Snakemake gives it."""
     paths = Paths(config)
-    for block in paths.blocks:
-        command = [sys.executable, str(PROJECT / "workflow/scripts/fetch.py")]
+    for block in paths.blocks[:1]:
+        command = [str(PROJECT / "workflow/scripts/fetch.py")]
         options = {
             "root": config.output,
             "settings": StageSettings(config).fetch("act").text(),
@@ -247,7 +247,8 @@ def run_script(config):
         }
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        subprocess.run(command, capture_output=True, check=True)
+        monkeypatch.setattr(sys, "argv", command)
+        runpy.run_path(command[0], run_name="__main__")
 
 
 def run_fetch(config, may_fail=0.0):
@@ -271,7 +272,7 @@ def run_fetch(config, may_fail=0.0):
     return records
 
 
-def test_the_stage_fetches_once_and_again_only_what_changed(survey, server):
+def test_the_stage_fetches_once_and_again_only_what_changed(survey, server, monkeypatch):
     config = survey()
     sync_sources(config)
     server.requests.clear()
@@ -285,7 +286,7 @@ def test_the_stage_fetches_once_and_again_only_what_changed(survey, server):
         assert np.isfinite(hdus["f"].data).all()
 
     server.requests.clear()
-    run_script(config)
+    run_script(config, monkeypatch)
     assert run_fetch(config) == first
     assert not server.requests
 

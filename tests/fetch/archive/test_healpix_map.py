@@ -97,18 +97,18 @@ def test_pixels_may_be_listed_in_any_order_and_many_parts(tmp_path, values, monk
 
 
 def test_of_a_large_partial_map_only_parts_are_in_memory(tmp_path):
-    count = 3_000_000
+    count = 1_200_000
     pixels = np.arange(count, dtype=np.int64) + 1_000_000_000
     path = tmp_path / "map.fits"
     listed(path, pixels, pixels % 1000 * 1.0, NSIDE=16384, ORDERING="NESTED")
-    lon, lat = hp.pix2ang(16384, pixels[[5, 1_234_567, count - 1]], nest=True, lonlat=True)
+    lon, lat = hp.pix2ang(16384, pixels[[5, 1_034_567, count - 1]], nest=True, lonlat=True)
     tracemalloc.start()
     found, _ = HealpixMap(path).at(SkyCoord(lon, lat, unit="deg"), nearest=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.tolist() == [5.0, 567.0, 999.0]
-    assert path.stat().st_size > 40e6
-    assert peak < 15e6
+    assert path.stat().st_size > 16e6
+    assert peak < 10e6
 
 
 def test_of_a_large_whole_map_only_the_pixels_needed_are_in_memory(tmp_path):
