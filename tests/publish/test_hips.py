@@ -13,14 +13,16 @@ from mocpy import MOC
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk, write_map_tile
-from clusterscan.publish.hips import MapTitle, cells_moc, finish_hips, parent_values
+from clusterscan.publish.hips import MapTitle, cells_moc, finish_hips, hips_files, parent_values
 from clusterscan.publish.release import Release
 
 REAL = Path(os.environ.get("CLUSTERSCAN_DATA", "")) / "images" / "hips"
 RELEASE = Release("0.1.0", "default", 7, 0.0, True)
+TILES = (100, 101, 103, 300)
+FILTER = MapTitle("act", "filter", True)
 
 
-def make_map(root, tiles=(100, 101, 103, 300), order=5, width=128):
+def make_map(root, tiles=TILES, order=5, width=128):
     """Write map tiles whose values are a smooth function of the sky, with holes."""
     for tile in tiles:
         ra, dec = sky.map_pixels(tile, order, order + width.bit_length() - 1)
@@ -89,7 +91,7 @@ def test_means_leave_out_holes_and_missing_children():
 
 def test_a_finished_map_has_every_order_its_area_and_its_properties(tmp_path):
     make_map(tmp_path)
-    cells = finish_hips(tmp_path, MapTitle("unwise", "resnet18", False), RELEASE)
+    cells = finish_hips(tmp_path, TILES, MapTitle("unwise", "resnet18", False), RELEASE)
     assert tiles_on_disk(tmp_path, 4) == [25, 75]
     assert tiles_on_disk(tmp_path, 0) == [0]
     assert cells.size == 4 * (128**2 - 50)
@@ -111,24 +113,32 @@ def test_a_finished_map_has_every_order_its_area_and_its_properties(tmp_path):
 def test_finishing_twice_or_in_another_order_gives_the_same_bytes(tmp_path):
     for name, tiles in (("a", (100, 101, 103, 300)), ("b", (300, 103, 101, 100))):
         make_map(tmp_path / name, tiles)
-        finish_hips(tmp_path / name, MapTitle("act", "filter", True), RELEASE)
-    finish_hips(tmp_path / "b", MapTitle("act", "filter", True), RELEASE)
+        finish_hips(tmp_path / name, tiles, FILTER, RELEASE)
+    finish_hips(tmp_path / "b", TILES, FILTER, RELEASE)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))
     assert files
     for file in [*files, Path("properties")]:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_coarser_tiles_go_when_their_children_are_gone(tmp_path):
-    make_map(tmp_path)
-    finish_hips(tmp_path, MapTitle("act", "filter", True), RELEASE)
-    tile_path(tmp_path, 300, 5).unlink()
-    finish_hips(tmp_path, MapTitle("act", "filter", True), RELEASE)
-    assert tiles_on_disk(tmp_path, 4) == [25]
+def test_a_smaller_footprint_leaves_out_the_tiles_that_still_lie_on_disk(tmp_path):
+    make_map(tmp_path / "shrunk")
+    finish_hips(tmp_path / "shrunk", TILES, FILTER, RELEASE)
+    make_map(tmp_path / "fresh", (100, 103))
+    cells = [finish_hips(tmp_path / n, (100, 103), FILTER, RELEASE) for n in ("shrunk", "fresh")]
+    np.testing.assert_array_equal(*cells)
+    assert tiles_on_disk(tmp_path / "shrunk", 5) == list(TILES)  # going back computes nothing
+    fresh = {p for p in (tmp_path / "fresh").rglob("*") if p.is_file()}
+    assert set(hips_files(tmp_path / "fresh", (100, 103), 5)) == fresh
+    assert len(fresh) == 2 + 5 + 2
+    for path in hips_files(tmp_path / "shrunk", (100, 103), 5):
+        same = tmp_path / "fresh" / path.relative_to(tmp_path / "shrunk")
+        assert path.read_bytes() == same.read_bytes()
+    assert tiles_on_disk(tmp_path / "shrunk", 4) == [25]
 
 
 def test_an_empty_map_has_an_empty_moc(tmp_path):
-    cells = finish_hips(tmp_path, MapTitle("act", "filter", True), RELEASE)
+    cells = finish_hips(tmp_path, (), FILTER, RELEASE)
     assert cells.size == 0
     assert MOC.load(tmp_path / "Moc.fits", format="fits").sky_fraction == 0
     assert cells_moc(cells, 12).empty()

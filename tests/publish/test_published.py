@@ -24,12 +24,13 @@ PRODUCTS = (
     "catalogue/hats/collection.properties",
     "catalogue/hats/clusters/dataset/Norder=0/Dir=0/Npix=4.parquet",
     "maps/act/net/properties",
-    "maps/act/net/Norder5/Dir0/Npix4432.fits",
+    "maps/act/net/Moc.fits",
+    *(f"maps/act/net/Norder{n}/Dir0/Npix{4432 // 4 ** (5 - n)}.fits" for n in range(6)),
     "models/act-net/model.json",
     "validation/validation.json",
     "selection/selection.json",
 )
-STRAYS = ("catalogue/notes.txt", "models/act-net/roc.png", "maps/act/net/.Npix1.part.fits")
+STRAYS = ("catalogue/notes.txt", "models/act-net/roc.png", "maps/act/net/Norder5/Dir0/Npix1.fits")
 
 
 def contents(title="A sky", doi="", creators=("The clusterscan developers", "Zwicky, Fritz")):
@@ -39,6 +40,7 @@ def contents(title="A sky", doi="", creators=("The clusterscan developers", "Zwi
         columns=catalogue_columns(MODELS, ["sz"], simulated=True),
         config={"title": title, "seed": 7},
         models=MODELS,
+        map_tiles=dict.fromkeys(MODELS, (4432,)),
         sources=[Source("survey-act", "ACT", "simulated images", "ab" * 32)],
         versions={"clusterscan": "0.1.0", "astropy": "8.0"},
         report="<!doctype html><title>x</title>",

@@ -38,13 +38,14 @@ def test_a_single_bright_map_pixel_is_seen_where_it_is(tmp_path):
     values[777] = 1
     write_map_tile(tile_path(tmp_path, 4433, 5), values, np.zeros(4**7, np.uint8), {})
     (frame,) = sky_frames(np.array([4433]), 5, pixels=200)
-    drawn = frame_values(frame, tmp_path, 5)
+    drawn = frame_values(frame, tmp_path, [4433], 5)
     y, x = np.argwhere(drawn == 1).mean(axis=0)
     ra, dec = sky.map_pixels(4433, 5, 12)
     expected = frame.wcs.world_to_pixel_values(ra[777], dec[777])
     assert abs(x - expected[0]) < 1.5
     assert abs(y - expected[1]) < 1.5
     assert np.isnan(drawn).any()
+    assert np.isnan(frame_values(frame, tmp_path, [4434], 5)).all()  # of another footprint
 
 
 @pytest.mark.parametrize(("ra", "dec"), [(0.01, 0.0), (359.99, 45.0), (120.0, -89.9), (10.0, 90.0)])

@@ -10,8 +10,9 @@ Fernique et al. 2017, HiPS - Hierarchical Progressive Survey 1.0, IVOA Recommend
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,38 +57,52 @@ def parent_values(children: Mapping[int, np.ndarray]) -> np.ndarray:
     return mean.astype(np.float32)
 
 
-def write_lower_orders(root: Path, tile_order: int, header: Header) -> list[Path]:
-    """Write the tiles of all coarser orders, down to 0, from those of ``tile_order``.
+def hips_tiles(tiles: Iterable[int], tile_order: int) -> dict[int, list[int]]:
+    """Return the tiles of a HiPS by order, from 0 to ``tile_order``: the given ones and above."""
+    found = {tile_order: sorted(set(tiles))}
+    for order in range(tile_order - 1, -1, -1):
+        found[order] = sorted({tile // 4 for tile in found[order + 1]})
+    return dict(sorted(found.items()))
 
-    Coarser tiles without any child are removed, so that the tree shows only the current map.
+
+def hips_files(root: Path, tiles: Iterable[int], tile_order: int) -> Iterator[Path]:
+    """Yield the files of a finished HiPS of these tiles, whatever else lies in its folder."""
+    for order, present in hips_tiles(tiles, tile_order).items():
+        for tile in present:
+            yield tile_path(root, tile, order)
+    yield Path(root) / "Moc.fits"
+    yield Path(root) / "properties"
+
+
+def write_lower_orders(
+    root: Path, tiles: Iterable[int], tile_order: int, header: Header
+) -> list[Path]:
+    """Write the tiles of all coarser orders, down to 0, from the given ones of ``tile_order``.
+
+    Tiles of a larger footprint stay on disk, so that going back to it computes nothing. Their
+    pixels must not enter coarser tiles, and coarser tiles of them alone are removed.
     """
+    by_order = hips_tiles(tiles, tile_order)
     written = []
     for order in range(tile_order - 1, -1, -1):
-        fine = tiles_on_disk(root, order + 1)
-        parents = sorted({tile // 4 for tile in fine})
-        for stale in set(tiles_on_disk(root, order)) - set(parents):
+        for stale in set(tiles_on_disk(root, order)) - set(by_order[order]):
             tile_path(root, stale, order).unlink()
-        for parent in parents:
-            children = {
-                tile % 4: read_map_tile(tile_path(root, tile, order + 1))
-                for tile in fine
-                if tile // 4 == parent
-            }
+        for parent, family in groupby(by_order[order + 1], key=lambda tile: tile // 4):
+            children = {t % 4: read_map_tile(tile_path(root, t, order + 1)) for t in family}
             values = parent_values(children)
             reason = np.where(np.isfinite(values), 0, 1).astype(np.uint8)
             path = tile_path(root, parent, order)
-            cards = {**header, "ORDER": order, "NPIX": parent}
-            write_map_tile(path, values, reason, cards)
+            write_map_tile(path, values, reason, {**header, "ORDER": order, "NPIX": parent})
             written.append(path)
     return written
 
 
-def valid_cells(root: Path, tile_order: int, map_order: int) -> np.ndarray:
-    """Return the sorted map pixels that have a value."""
+def valid_cells(root: Path, tiles: Iterable[int], tile_order: int, map_order: int) -> np.ndarray:
+    """Return the sorted map pixels of some tiles that have a value."""
     cells = [
         tile * 4 ** (map_order - tile_order)
         + np.flatnonzero(np.isfinite(read_map_tile(tile_path(root, tile, tile_order))))
-        for tile in tiles_on_disk(root, tile_order)
+        for tile in sorted(tiles)
     ]
     return np.concatenate(cells).astype(np.int64) if cells else np.zeros(0, dtype=np.int64)
 
@@ -192,14 +207,21 @@ def properties_text(
 
 
 def finish_hips(
-    root: Path, title: MapTitle, release: Release, publisher_did: str = "ivo://clusterscan"
+    root: Path,
+    tiles: Collection[int],
+    title: MapTitle,
+    release: Release,
+    publisher_did: str = "ivo://clusterscan",
 ) -> np.ndarray:
-    """Make a folder of map tiles a complete HiPS: coarser orders, ``Moc.fits``, ``properties``.
+    """Complete a folder of map tiles to a HiPS: coarser orders, ``Moc.fits``, ``properties``.
 
     Parameters
     ----------
     root : Path
         Folder of the map, such as ``results/maps/unwise/resnet18``.
+    tiles : collection of int
+        The tiles of the run's footprint that have a map, as the scan's manifests name them. The
+        folder may hold others, of a larger footprint: they are left alone and left out.
     title, release, publisher_did
         See `properties_text`; the area written is the map's own.
 
@@ -208,12 +230,10 @@ def finish_hips(
     cells : int64 ndarray
         The map pixels (at ``release.map_order``) that have a value.
     """
-    from dataclasses import replace
-
     width = 2 ** (release.map_order - release.tile_order)
-    cells = valid_cells(root, release.tile_order, release.map_order)
+    cells = valid_cells(root, tiles, release.tile_order, release.map_order)
     header = {"CREATOR": "clusterscan", "SIMULATD": release.simulated}
-    write_lower_orders(root, release.tile_order, header)
+    write_lower_orders(root, tiles, release.tile_order, header)
     area_deg2 = write_moc(Path(root) / "Moc.fits", cells, release.map_order, release)
     text = properties_text(title, replace(release, area_deg2=area_deg2), width, publisher_did)
     with atomic_path(Path(root) / "properties") as temporary:

@@ -23,6 +23,7 @@ from clusterscan.core.fingerprint import file_sha256
 from clusterscan.formats.catalogue_columns import FLAGS, Column
 from clusterscan.publish.citation import Citation, cff_text, citation_line, datacite
 from clusterscan.publish.crate import FileFact, Source, crate_json
+from clusterscan.publish.hips import hips_files
 
 GIB = 2**30
 
@@ -43,7 +44,6 @@ PRODUCTS = (
     "selection/*.parquet",
     "selection/mass_limits.fits",
 )
-MAPS = ("properties", "Moc.fits", "Norder*/Dir*/Npix*.fits")
 FOLDERS = {
     "catalogue/hats/": "The catalogue as a HATS collection with a margin cache",
     "models/": "Trained networks: card, weights, measures, training history; all beside each other",
@@ -65,6 +65,9 @@ class Contents:
         The configuration as plain values.
     models : sequence of (survey, model)
         The models with maps.
+    map_tiles : mapping of (survey, model) to sequence of int
+        The tiles of the footprint that each map has. A map's folder may hold others, of a larger
+        footprint, which are not published.
     sources : sequence of Source
         The surveys and catalogues that the run used.
     versions : mapping of str to str
@@ -79,6 +82,7 @@ class Contents:
     columns: Sequence[Column]
     config: Mapping[str, Any]
     models: Sequence[tuple[str, str]]
+    map_tiles: Mapping[tuple[str, str], Sequence[int]]
     sources: Sequence[Source]
     versions: Mapping[str, str]
     report: str
@@ -97,7 +101,12 @@ def write_published(root: Path, contents: Contents, *, maps_max_gib: float) -> N
     maps_max_gib : float
         Maps are left out if their total size is larger than this [GiB].
     """
-    maps = list(map_files(root, contents.models))
+    tile_order = contents.citation.release.tile_order
+    maps = [
+        path
+        for (survey, model), tiles in contents.map_tiles.items()
+        for path in hips_files(root / "maps" / survey / model, tiles, tile_order)
+    ]
     size_gib = sum(path.stat().st_size for path in maps) / GIB
     note = ""
     if size_gib > maps_max_gib:
@@ -135,13 +144,6 @@ def _current_products(root: Path, models: Iterable[tuple[str, str]]) -> Iterator
         parts = path.relative_to(root).parts
         if parts[0] != "models" or len(parts) == 2 or parts[1] in trained:
             yield path
-
-
-def map_files(root: Path, models: Iterable[tuple[str, str]]) -> Iterator[Path]:
-    """Yield the files of the run's HiPS maps."""
-    for survey, model in models:
-        for pattern in MAPS:
-            yield from sorted((root / "maps" / survey / model).glob(pattern))
 
 
 def file_facts(folder: Path) -> Iterator[FileFact]:

@@ -191,6 +191,8 @@ class _Painter:
         return _if_readable(read_tile, self.inputs.root / "tiles" / survey / shard)
 
     def _read_map(self, survey: str, model: str, tile: int) -> np.ndarray | None:
+        if tile not in self.inputs.tiles:  # its map may still lie there, of a larger footprint
+            return None
         folder = self.inputs.map_folder(survey, model)
         return _if_readable(read_map_tile, tile_path(folder, tile, self.order))
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from clusterscan.config.model import FUSION
 from clusterscan.formats.catalogue_columns import FILTER
+from clusterscan.formats.map_tile import tiles_on_disk
 from clusterscan.publish.release import Release
 
 RegionOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -89,6 +90,11 @@ class ReportInputs:
     def survey_settings(self, survey: str) -> Mapping[str, Any]:
         """Return the configuration of a survey, {} if there is none."""
         return self.config.get("surveys", {}).get(survey, {})
+
+    def map_tiles(self, survey: str, model: str) -> list[int]:
+        """Return the footprint's tiles of a map, whose folder may hold more, of a larger one."""
+        present = tiles_on_disk(self.map_folder(survey, model), self.release.tile_order)
+        return sorted(set(present) & set(self.tiles))
 
     def map_folder(self, survey: str, model: str) -> Path:
         """Return the folder of a map."""

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER
-from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
+from clusterscan.formats.map_tile import read_map_tile, tile_path
 from clusterscan.publish.report_inputs import ReportInputs, Scores
 from clusterscan.report import look
 from clusterscan.report.document import Picture, Section
@@ -53,7 +53,8 @@ class SkyViews:
             return None
         key = (self.frames.index(frame), survey, model)
         if key not in self._values:
-            self._values[key] = frame_values(frame, folder, self.order)
+            tiles = self.inputs.map_tiles(survey, model)
+            self._values[key] = frame_values(frame, folder, tiles, self.order)
         return self._values[key]
 
     def _seen_cells(self) -> tuple[np.ndarray, int]:
@@ -65,7 +66,7 @@ class SkyViews:
         fine = 4**FRAME_ORDERS
         for survey, model in inputs.models:
             folder = inputs.map_folder(survey, model)
-            for tile in tiles_on_disk(folder, self.order):
+            for tile in inputs.map_tiles(survey, model):
                 valid = np.isfinite(read_map_tile(tile_path(folder, tile, self.order)))
                 cells = np.flatnonzero(valid.reshape(fine, -1).any(axis=1))
                 found.append(tile * fine + cells)

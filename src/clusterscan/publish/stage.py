@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -46,7 +47,15 @@ def publish_run(job: Job[PublishStage]) -> None:
     config, run, progress = job.settings.config, job.folder, job.progress
     products = Products.of(job)
     progress(0, 5, "maps")
-    searched = publish_maps(config, run, release_of(config, 0.0))
+    map_tiles = {
+        (survey, model): [
+            tile
+            for tile, record in products.records("scan", f"{survey}/{model}").items()
+            if record.has_shard
+        ]
+        for survey, model in config.scanned()
+    }
+    searched = publish_maps(config, run, map_tiles, release_of(config, 0.0))
     release = release_of(config, searched.size * sky.cell_area_deg2(config.sky.map_order))
     moc = run.products / "searched_moc.fits"
     write_moc(moc, searched, config.sky.map_order, release)
@@ -70,6 +79,7 @@ def publish_run(job: Job[PublishStage]) -> None:
     threshold = read_scores(validation).threshold
     write_tables(config, run, release, catalogue, columns, threshold)
     progress(2, 5, "report")
+    footprint = run_tiles(config.sky)
     inputs = ReportInputs(
         root=job.root,
         release=release,
@@ -77,13 +87,13 @@ def publish_run(job: Job[PublishStage]) -> None:
         config=job.settings.plain()["config"],
         catalogue=catalogue,
         models=config.scanned(),
-        tiles=run_tiles(config.sky),
+        tiles=footprint,
         known=known,
         truth=truth,
         validation=validation,
         selection=selection,
         costs=read_costs(job.root),
-        problems=read_problems(job.root),
+        problems=[p for p in read_problems(job.root) if p["tile"] in footprint],
         versions={
             "clusterscan": __version__,
             "python": platform.python_version(),
@@ -95,19 +105,24 @@ def publish_run(job: Job[PublishStage]) -> None:
     report, timeless = render_reports(inputs, gallery_count=config.publish.gallery_count)
     write_text(run.report, report)
     progress(3, 5, "folder to hand on")
-    contents = contents_of(config, products, inputs, columns, timeless)
+    contents = contents_of(config, products, map_tiles, inputs, columns, timeless)
     write_published(job.root, contents, maps_max_gib=config.publish.maps_max_gib)
     progress(4, 5, "summary")
     write_summary(job.output, summary_of(inputs, known))
 
 
-def publish_maps(config: Config, run: RunFolder, release: Release) -> np.ndarray:
+def publish_maps(
+    config: Config,
+    run: RunFolder,
+    map_tiles: Mapping[tuple[str, str], Sequence[int]],
+    release: Release,
+) -> np.ndarray:
     """Finish every map's HiPS tree; return the map pixels that at least one network searched."""
     searched: list[np.ndarray] = []
-    for survey, model in config.scanned():
+    for (survey, model), tiles in map_tiles.items():
         title = MapTitle(survey, model, model == FILTER)
         folder = run.shards("maps", f"{survey}/{model}")
-        cells = finish_hips(folder, title, release, config.publish.publisher_did)
+        cells = finish_hips(folder, tiles, title, release, config.publish.publisher_did)
         if model != FILTER:
             searched.append(cells)
     return np.unique(np.concatenate(searched))
@@ -225,6 +240,7 @@ def write_tables(
 def contents_of(
     config: Config,
     products: Products,
+    map_tiles: Mapping[tuple[str, str], Sequence[int]],
     inputs: ReportInputs,
     columns: tuple[Column, ...],
     report: str,
@@ -243,6 +259,7 @@ def contents_of(
         columns=columns,
         config=inputs.config,
         models=inputs.models,
+        map_tiles=map_tiles,
         sources=run_sources(config, products),
         versions=inputs.versions,
         report=report,

@@ -6,7 +6,7 @@ to the left, north up at the centre.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterscan.core import sky
-from clusterscan.formats.map_tile import read_map_tile, tile_path, tiles_on_disk
+from clusterscan.formats.map_tile import read_map_tile, tile_path
 from clusterscan.report import look
 
 if TYPE_CHECKING:
@@ -81,14 +81,17 @@ def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFram
     return [whole or _aitoff_frame(pixels)]
 
 
-def frame_values(frame: SkyFrame, folder: Path, tile_order: int) -> np.ndarray:
+def frame_values(
+    frame: SkyFrame, folder: Path, tiles: Collection[int], tile_order: int
+) -> np.ndarray:
     """Return a map on a frame, shape (ny, nx): the largest value in each pixel, NaN if none.
 
-    Large maps are read from the coarser orders of their HiPS.
+    Only the given tiles are drawn: the folder may hold others, of a larger footprint. Large maps
+    are read from the coarser orders of their HiPS.
     """
-    order = tile_order
-    while order > 0 and len(tiles_on_disk(folder, order)) > MOST_TILES_READ:
-        order -= 1
+    order, present = tile_order, set(tiles)
+    while order > 0 and len(present) > MOST_TILES_READ:
+        order, present = order - 1, {tile // 4 for tile in present}
     ra, dec = frame.samples
     good = np.isfinite(ra) & np.isfinite(dec)
     found = np.full(ra.shape, np.nan, dtype=np.float32)
@@ -100,7 +103,7 @@ def frame_values(frame: SkyFrame, folder: Path, tile_order: int) -> np.ndarray:
     tiles, first = np.unique(tile[by_tile], return_index=True)
     for number, rows in zip(tiles, np.split(by_tile, first[1:]), strict=True):
         path = tile_path(folder, int(number), order)
-        if path.is_file():
+        if int(number) in present and path.is_file():
             values = read_map_tile(path)
             map_order = order + (values.size.bit_length() - 1) // 2
             offset = sky.ancestor(cell[rows], sky.MAX_ORDER, map_order) - number * values.size
