@@ -54,7 +54,7 @@ def test_the_container_copies_files_that_exist():
 
 @pytest.mark.parametrize(
     "document",
-    sorted(p.relative_to(PROJECT) for p in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")]),
+    sorted(p.relative_to(PROJECT) for p in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")]),
     ids=str,
 )
 def test_local_links_of_a_document_lead_somewhere(document):
@@ -62,3 +62,12 @@ def test_local_links_of_a_document_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (PROJECT / document.parent / target).exists(), target
+
+
+def test_the_example_configuration_of_the_readme_loads(tmp_path):
+    from clusterscan.config.load import load_config
+
+    example = re.search(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "my.yaml").write_text(example, encoding="utf-8")
+    config = load_config([tmp_path / "my.yaml"])
+    assert config.scanned() == [("unwise", "resnet18"), ("unwise", "filter")]
