@@ -157,14 +157,14 @@ def test_files_of_archives_are_fetched_byte_for_byte_and_read(tmp_path, monkeypa
 
 def test_other_bytes_than_those_pinned_are_refused_and_not_kept(tmp_path, monkeypatch, server):
     served(server, monkeypatch, "act_dr6", sha256="0" * 64)
-    with pytest.raises(SourceError, match="pinned is 0000"):
+    with pytest.raises(SourceError, match=r"but 0000.* is pinned"):
         download("act_dr6", tmp_path / "here")
     assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_another_number_of_rows_is_another_version(tmp_path, monkeypatch):
     unpinned(monkeypatch, "mcxc2", rows=2221)
-    with pytest.raises(CatalogueError, match="has 12 rows, the version that was declared 2221"):
+    with pytest.raises(CatalogueError, match="has 12 rows, but 2221 are declared"):
         download("mcxc2", tmp_path, vizier=Client(published("mcxc2")))
 
 
@@ -172,7 +172,7 @@ def test_a_missing_file_or_table_says_where_it_was_looked_for(tmp_path, monkeypa
     unpinned(monkeypatch, "act_dr6", url=f"{server[1]}/gone.fits")
     with pytest.raises(SourceError, match=r"gone\.fits.*404"):
         download("act_dr6", tmp_path)
-    with pytest.raises(SourceError, match="2 tables came"):
+    with pytest.raises(SourceError, match=r"2 tables .* instead of one"):
         download("xxl", tmp_path, vizier=Client(published("xxl"), published("xxl")))
     with pytest.raises(SourceError, match=r"psz2: no place.*act_dr6"):
         download("psz2", tmp_path)

@@ -60,7 +60,7 @@ def kept(tmp_path):
 
 def test_a_missing_catalogue_is_fetched_once_and_kept(vizier, config, tmp_path):
     (line,) = fetch_catalogues(config())
-    assert line.startswith("catalogue xxl: fetched")
+    assert line.startswith("catalogue xxl: downloaded")
     before = kept(tmp_path).read_bytes()
     assert fetch_catalogues(config()) == []
     assert vizier == [LAYOUTS["xxl"].remote.table]
@@ -80,7 +80,7 @@ def test_offline_a_missing_catalogue_is_named_with_the_command_and_a_kept_one_se
 def test_a_kept_catalogue_of_other_bytes_is_refused(vizier, config, tmp_path):
     fetch_catalogues(config())
     kept(tmp_path).write_bytes(kept(tmp_path).read_bytes() + b" ")
-    with pytest.raises(SourceError, match="not the bytes that were fetched"):
+    with pytest.raises(SourceError, match="differs from the downloaded file"):
         fetch_catalogues(config())
     assert len(vizier) == 1
 

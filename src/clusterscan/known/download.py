@@ -1,9 +1,9 @@
-"""Fetch a published catalogue once, from VizieR or its archive, and keep it as it came.
+"""Download a published catalogue once, from VizieR or its archive, and keep it as it came.
 
-``clusterscan download KIND [KIND ...]`` puts each where a configuration that names no path looks
-for it, with a record of where it came from, its size and its hash beside it. `clusterscan sync`
-(and so `clusterscan run`) does the same for those that are missing, once; what is kept is never
-replaced, and the hash of a catalogue's file is part of the run.
+``clusterscan download KIND [KIND ...]`` puts each catalogue where a configuration without a path
+looks for it, with a record of its origin, size and hash beside it. `clusterscan sync` (and
+therefore `clusterscan run`) does the same for missing catalogues. A kept catalogue is never
+replaced, and the hash of its file is part of the run.
 """
 
 from __future__ import annotations
@@ -28,26 +28,25 @@ from clusterscan.fetch.download.store import Item, Store
 def download(
     kind: str, folder: Path, *, vizier: Any = None, settings: DownloadSettings | None = None
 ) -> Path:
-    """Fetch a catalogue, check it, and return its file.
+    """Download a catalogue, check it, and return its file.
 
     Parameters
     ----------
     kind : str
-        Of the registry.
+        Name in the registry.
     folder : Path
-        Where it goes; the file is called as the kind.
+        Destination; the file is named after the kind.
     vizier : astroquery.vizier.VizierClass, optional
         The client, for another mirror or other limits.
     settings : DownloadSettings, optional
-        How archive files are downloaded.
+        Settings for files from archives.
 
     Raises
     ------
     SourceError
-        If it is published nowhere that is known, cannot be reached, or other bytes come.
+        If no place to download it from is known, it cannot be reached, or its hash differs.
     CatalogueError
-        If what comes is no such table, or has another number of rows than the version the
-        declaration was written for.
+        If the download is not such a table, or its number of rows differs from the declared one.
     """
     layout = LAYOUTS.get(kind)
     if layout is None or layout.remote is None:
@@ -66,14 +65,14 @@ def download(
 
 
 def get_file(url: str, path: Path, settings: DownloadSettings) -> None:
-    """Download a file to a place, resuming what broke off.
+    """Download a file to a path, resuming an earlier attempt.
 
     Raises
     ------
     SourceError
-        If it cannot be had: the server's words.
+        If the download fails; quotes the server.
     """
-    # What broke off stays in this folder and is continued by the next attempt.
+    # An unfinished transfer stays in this folder, and the next attempt resumes it.
     store = Store(path.parent / ".incoming")
     outcome = download_all([Item(url, url)], store, settings)[url]
     entry = store.entry(url)
@@ -81,37 +80,37 @@ def get_file(url: str, path: Path, settings: DownloadSettings) -> None:
         os.replace(outcome.path, path)
     entry.forget_record()
     with suppress(OSError):
-        os.removedirs(entry.path.parent)  # empty ones alone
+        os.removedirs(entry.path.parent)  # removes empty folders only
     if outcome.path is None:
         words = outcome.words if url in outcome.words else f"{url}: {outcome.words}"
-        raise SourceError(f"{words}; try again later, or get the file by hand")
+        raise SourceError(f"{words}; try again later, or download the file by hand")
 
 
 def _query(table: str, path: Path, vizier: Any) -> None:
     """Write a whole VizieR table, all columns and VizieR's own ICRS positions, as VOTable."""
     from astroquery.vizier import Vizier
 
-    # "**": the default view of a table leaves columns out, and its rows end at 50.
+    # "**", because the default view omits columns; row_limit, because it ends at 50 rows.
     client = vizier or Vizier(columns=["**", "_RAJ2000", "_DEJ2000"], row_limit=-1)
     write_votable(table, lambda: client.get_catalogs(table), path)
 
 
 def write_votable(table: str, ask: Callable[[], Any], path: Path) -> None:
-    """Write the one table that VizieR answers with as VOTable.
+    """Write the one table of VizieR's response as VOTable.
 
     Raises
     ------
     SourceError
-        If VizieR cannot be reached, or answers with another number of tables.
+        If VizieR cannot be reached, or responds with another number of tables.
     """
     try:
         tables = ask()
-    except Exception as error:  # the client raises whatever its transport and parser do
+    except Exception as error:  # astroquery raises whatever its transport and parser raise
         raise SourceError(f"VizieR {table}: {error}; try again later") from error
     if len(tables) != 1:
         raise SourceError(
-            f"VizieR {table}: {len(tables)} tables came ({', '.join(tables.keys())}), one was "
-            "expected; the catalogue may have moved"
+            f"VizieR {table}: {len(tables)} tables ({', '.join(tables.keys())}) instead of one; "
+            "the catalogue may have moved"
         )
     tables[0].write(str(path), format="votable", overwrite=True)
 
@@ -120,15 +119,15 @@ def _checked(path: Path, kind: str, layout: Layout, remote: Remote) -> dict[str,
     sha256 = file_sha256(path)
     if remote.sha256 and sha256 != remote.sha256:
         raise SourceError(
-            f"{kind}: {remote.url} has the hash {sha256}, pinned is {remote.sha256}; it was "
-            "changed, or the download is damaged"
+            f"{kind}: {remote.url} has the hash {sha256}, but {remote.sha256} is pinned; it "
+            "has changed, or the download is damaged"
         )
     rows = len(read_table(path, layout))
     if remote.rows is not None and rows != remote.rows:
         raise CatalogueError(
-            f"{kind}: {remote.table or remote.url} has {rows} rows, the version that was declared "
-            f"{remote.rows}; another version, or an answer cut short: read it with kind generic "
-            "if it is meant"
+            f"{kind}: {remote.table or remote.url} has {rows} rows, but {remote.rows} are "
+            "declared; it is another version, or the response was truncated. Read it with kind "
+            "generic if it is what you want"
         )
     return {
         "kind": kind,

@@ -1,1 +1,1 @@
-"""What the sources hold now, written down before the workflow looks at its inputs."""
+"""List what the sources hold now, before the workflow looks at its inputs."""

@@ -1,4 +1,4 @@
-"""Published catalogues that a run names and nobody has fetched yet: they are fetched once."""
+"""Download the published catalogues that a run names and that are missing."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from clusterscan.core.fingerprint import file_sha256
 
 
 def fetch_catalogues(config: Config) -> list[str]:
-    """Fetch the published catalogues that are missing; return a line for each.
+    """Download the published catalogues that are missing; return one line for each.
 
-    Only those whose configuration names no file are fetched, and each once: what is kept stays the
-    version that it is, and is compared with the hash that was noted when it came.
+    Only catalogues whose configuration names no file are downloaded, each once. A kept catalogue
+    stays at its version, and is compared with the hash that was noted when it arrived.
 
     Raises
     ------
     SourceError
-        If one is missing and the run is offline or nobody publishes it where it is known, if one
-        cannot be had, or if one that is kept is damaged.
+        If one is missing and the run is offline, cannot be downloaded, or is damaged.
     """
     from clusterscan.catalogs.published import LAYOUTS  # slow to import
 
@@ -32,12 +31,12 @@ def fetch_catalogues(config: Config) -> list[str]:
         _check_kept(kind, kept[kind])
     missing = [kind for kind in missing if LAYOUTS[kind].remote is not None]
     if not missing:
-        return []  # one that is published nowhere known is named where it is read
+        return []  # one without a known place is reported where it is read
     settings = config.execution.download
     if settings.offline:
         raise SourceError(
             f"execution.download.offline is set, but {len(missing)} catalogues were never "
-            f"fetched: {', '.join(missing)}; get them where there is a network: "
+            f"downloaded: {', '.join(missing)}; download them where there is a network: "
             f"clusterscan download {' '.join(missing)}"
         )
     from clusterscan.known.download import download
@@ -45,7 +44,7 @@ def fetch_catalogues(config: Config) -> list[str]:
     lines = []
     for kind in missing:
         path = download(kind, kept[kind].parent, settings=settings)
-        lines.append(f"catalogue {kind}: fetched, kept as {path}")
+        lines.append(f"catalogue {kind}: downloaded to {path}")
     return lines
 
 
@@ -63,9 +62,9 @@ def _check_kept(kind: str, path: Path) -> None:
     try:
         noted = json.loads(record.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # put there by hand
+        return  # the user put it there
     if file_sha256(path) != noted:
         raise SourceError(
-            f"{path}: not the bytes that were fetched (their hash is in {record.name}); delete "
+            f"{path}: differs from the downloaded file (its hash is in {record.name}); delete "
             f"both files and run again, or `clusterscan download {kind}`"
         )

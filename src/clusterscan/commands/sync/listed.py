@@ -1,7 +1,7 @@
 """Source manifests of sources that only `clusterscan sync` lists: servers and folders of files.
 
-Listing them takes requests, or reading many files, so the Snakefile never does it: it only looks
-whether the manifests are there and are those of the present settings.
+Listing them sends requests or reads many files, so the Snakefile never does it. It only checks that
+the manifests exist and belong to the present settings.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ LISTED_KINDS = frozenset({"archive", "cutouts", "hips", "hips2fits", "local"})
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What sync found of one survey's source.
+    """Result of listing one survey's source.
 
     Attributes
     ----------
     survey : str
         The survey.
     objects, weak : int
-        Objects, and how many of them have a version token that may miss a change.
+        Number of objects, and of those whose version token may miss a change.
     added, changed, vanished : int
-        Objects, against the manifests before.
+        Number of objects, compared with the earlier manifests.
     manifests, rewritten : int
-        Block manifests, and those whose bytes differ.
+        Number of block manifests, and of those whose bytes changed.
     problems : tuple of str
-        What could not be learnt, in the servers' words; earlier versions are kept there.
+        Failed lookups, in the servers' words; their earlier versions are kept.
     """
 
     survey: str
@@ -65,9 +65,9 @@ class SurveyReport:
             f"{self.rewritten} of {self.manifests} manifests rewritten"
         ]
         if self.problems:
-            lines.append(f"{self.survey}: {len(self.problems)} objects could not be asked for:")
+            lines.append(f"{self.survey}: {len(self.problems)} objects could not be looked up:")
             lines += [f"  {words}" for words in self.problems[:5]]
-            lines.append("  what was known of them is kept; sync again later")
+            lines.append("  their earlier versions are kept; sync again later")
         return "\n".join(lines)
 
 
@@ -77,7 +77,7 @@ def listed_surveys(config: Config) -> list[str]:
 
 
 def asks_servers(source: SourceSettings) -> bool:
-    """Whether listing a source takes requests, so that it cannot be done offline."""
+    """Return True if listing a source sends requests, so that it cannot be done offline."""
     if isinstance(source, LocalSource):
         return False
     if not isinstance(source, ArchiveSource):
@@ -96,7 +96,7 @@ def require_listed(config: Config) -> None:
     Raises
     ------
     SourceError
-        If it has not: which survey, and what to do.
+        If it has not; names the survey and the command to run.
     """
     for survey in listed_surveys(config):
         missing = not_listed(config, survey)
@@ -109,13 +109,13 @@ def require_listed(config: Config) -> None:
 
 
 def sync_listed(config: Config, survey: str, progress: Progress | None = None) -> SurveyReport:
-    """Bring one survey's source manifests up to date; rewrite only what differs.
+    """Update one survey's source manifests; rewrite only those that differ.
 
     Raises
     ------
     SourceError
-        If the source does not answer, or must not be asked (offline), and there are no earlier
-        manifests to go on with.
+        If the source does not respond, or may not be asked (offline), and there are no earlier
+        manifests.
     """
     before = _known(config, survey)
     if config.execution.download.offline and asks_servers(config.surveys[survey].source):
@@ -187,7 +187,7 @@ def not_listed(config: Config, survey: str) -> list[str]:
 
 
 def _known(config: Config, survey: str) -> dict[str, str]:
-    """Return the tokens in all manifests of a survey, of any block order and settings."""
+    """Return the tokens in all manifests of a survey, whatever their block order and settings."""
     folder = Path(config.output, "sources", survey)
     known: dict[str, str] = {}
     for path in sorted(folder.glob("o*-*.json")):
@@ -226,5 +226,5 @@ def _report(
 
 
 def is_strong(token: str) -> bool:
-    """Whether a version token changes with every change of the bytes."""
+    """Return True if a version token changes with every change of the bytes."""
     return token.startswith(("sha256 ", "etag "))

@@ -1,8 +1,9 @@
-"""Mask lists: for each tile the stars, galaxies, point sources and mask files that reach it.
+"""Mask lists: for each tile the stars, galaxies, point sources and mask files that overlap it.
 
-Tables and files are read here, once, and not by the jobs: a block's list holds the regions of its
-tiles (as Parquet beside it) and a digest of what each mask file says there. A tile's fingerprint
-covers its own part alone, so a changed row redoes the tiles that its mask reaches, before or after.
+Tables and files are read here once, and not by the jobs. A block's list holds the regions of its
+tiles (as Parquet beside it) and a hash of each mask file's content there. A tile's fingerprint
+covers only its own part, so a changed row redoes the tiles that its mask overlaps, before or
+after.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from clusterscan.preprocess.tile_masks import listing_frame
 
 @dataclass(frozen=True)
 class MaskReport:
-    """What sync found of one survey's masks: a line for each, and how many lists changed."""
+    """Result of listing one survey's masks: a line per mask, and the number of changed lists."""
 
     survey: str
     lines: tuple[str, ...]
@@ -51,7 +52,7 @@ class MaskReport:
 
 
 def masked_surveys(config: Config) -> list[str]:
-    """Return the surveys that have masks of tables or files."""
+    """Return the surveys that have masks from tables or files."""
     return [name for name, s in config.surveys.items() if s.preprocess.listed_masks]
 
 
@@ -61,7 +62,7 @@ def require_masks(config: Config) -> None:
     Raises
     ------
     SourceError
-        If it has not: which survey, and what to do.
+        If it has not; names the survey and the command to run.
     """
     paths = Paths(config)
     for survey in masked_surveys(config):
@@ -74,14 +75,14 @@ def require_masks(config: Config) -> None:
 
 
 def sync_masks(config: Config, survey: str) -> MaskReport:
-    """Bring one survey's mask lists up to date; rewrite only what differs.
+    """Update one survey's mask lists; rewrite only those that differ.
 
     Raises
     ------
     SourceError
-        If a table or file is missing and cannot be had.
+        If a table or file is missing and cannot be downloaded.
     CatalogueError
-        If a table is unfit: no rows, or rows that nothing can be made of.
+        If a table has no rows, or rows that cannot be used.
     """
     settings = config.surveys[survey].preprocess
     masks, paths = settings.listed_masks, Paths(config)
@@ -115,12 +116,12 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
 
 
 def fetch_tables(config: Config) -> list[str]:
-    """Fetch the tables that the masks of a configuration need and that are missing; a line each.
+    """Download the missing tables that a configuration's masks need; return one line for each.
 
     Raises
     ------
     SourceError, CatalogueError
-        If one cannot be had, or is not what was pinned.
+        If a download fails, or differs from what is pinned.
     """
     lines = []
     for survey in masked_surveys(config):
@@ -140,7 +141,7 @@ def _write(
     parts = [rows.assign(tile=tile) for tile, (rows, _) in tiles.items() if len(rows)]
     shard = path.with_suffix(".parquet")
     if parts:
-        # The rows first: a list is never there without them.
+        # Write the rows first, so that a list never exists without them.
         shard.parent.mkdir(parents=True, exist_ok=True)
         write_table(shard, pd.concat(parts, ignore_index=True))
     used = sorted({int(i) for _, digests in tiles.values() for i in digests})
@@ -174,17 +175,17 @@ def _regions(config: Config, survey: str) -> tuple[pd.DataFrame, list[str]]:
         parts.append(regions)
         lines.append(f"{mask.kind} ({name}): " + ", ".join(f"{n} {w}" for w, n in counts.items()))
     found = pd.concat(parts, ignore_index=True)
-    # In an order of their own, so that a table in another order is the same table.
+    # Sorted, so that the order of the rows in a table does not matter.
     return found.sort_values(list(found.columns), ignore_index=True), lines
 
 
 def _by_tile(
     regions: pd.DataFrame, tiles: list[int], spec: ImageSpec, widened_arcmin: float
 ) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Yield each tile with the regions that may reach into its frame."""
+    """Yield each tile with the regions that may overlap its frame."""
     vectors = sky.unit_vectors(regions["ra_deg"].to_numpy(), regions["dec_deg"].to_numpy())
     radius = np.maximum(regions["a_deg"].to_numpy(), 1e-6)
-    # Regions of like size together: one huge galaxy must not have every star looked at.
+    # One tree per size class: otherwise one huge galaxy would widen the search for every star.
     size = np.ceil(np.log2(radius)).astype(int)
     classes = []
     for value in np.unique(size):
@@ -210,7 +211,7 @@ def _files(config: Config, survey: str, mask: TableMask | MapMask) -> list[Path]
 
 
 def _tokens(config: Config, files: list[list[Path]]) -> list[list[str]]:
-    """Return checksums, computed again only of files whose size or time moved."""
+    """Return checksums, computed again only for files whose size or time changed."""
     root, found = Path(config.output), []
     for paths in files:
         mine = []
@@ -223,7 +224,7 @@ def _tokens(config: Config, files: list[list[Path]]) -> list[list[str]]:
 
 
 def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
-    """Return the sky of which objects can reach the footprint's images."""
+    """Return the sky whose objects can overlap the footprint's images."""
     spec = image_spec(config, survey)
     reach = 60.0
     if isinstance(mask, StarMask):
@@ -235,7 +236,7 @@ def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
 
 
 def _widened_arcmin(config: Config, survey: str) -> float:
-    """Return how much wider than a tile's frame its image may be: a mosaic's is not turned."""
+    """Return how much wider the listing frame is: a mosaic's images are not rotated like tiles."""
     if config.surveys[survey].source.kind != "mosaic":
         return 0.0
     halo = image_spec(config, survey).raw_halo_arcmin
