@@ -11,6 +11,7 @@ min_version("9.0")
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/fetch.smk"
+include: "workflow/rules/known.smk"
 include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/sample.smk"
 include: "workflow/rules/train.smk"

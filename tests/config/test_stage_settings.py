@@ -22,6 +22,7 @@ def parts(tmp_path, mini_text):
         texts = {
             "fetch": settings.fetch("act"),
             "catalogue": settings.catalogue("richness"),
+            "known": settings.known(),
             "preprocess": settings.preprocess("act"),
             "sample": settings.sample("act"),
             "train": settings.train("act", "baseline"),
@@ -40,7 +41,7 @@ def parts(tmp_path, mini_text):
 
 CHANGES = [
     ({"merge__radius_arcmin": 3.0}, ["merge"]),
-    ({"merge__unite_radius_arcmin": 3.0}, ["sample", "merge"]),
+    ({"known__radius_arcmin": 3.0}, ["known"]),
     ({"validate__n_bootstrap": 30}, ["validate"]),
     ({"publish__gallery_count": 3}, []),
     ({"title": "Another"}, []),

@@ -70,6 +70,7 @@ def test_a_fresh_run_has_a_job_a_block_for_each_survey_and_map_and_one_of_each_l
     fresh.configure(mini_text(sky__block_order=6))
     assert jobs(fresh) == {
         "fetch_catalogue": catalogues,
+        "known": 1,
         **dict.fromkeys(("fetch", "preprocess", "sample"), surveys * blocks),
         "training_set": surveys,
         "train": models,

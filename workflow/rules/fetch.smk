@@ -1,4 +1,4 @@
-"""Raw images of each block, and the reference catalogues."""
+"""Raw images of each block."""
 
 
 rule fetch:
@@ -26,26 +26,4 @@ rule fetch:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --download {params.download:q} --key {wildcards.survey} --block {params.block} --workers {threads}"
         " --sources {input:q} --max-failed-fraction {params.may_fail}"
-        " --output {output:q} --log {log:q}"
-
-
-rule fetch_catalogue:
-    input:
-        PATHS.catalogue_source("{name}"),
-    output:
-        PATHS.catalogue("{name}"),
-    log:
-        PATHS.log("catalogue", "{name}", "all"),
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        download_slots=1,
-    params:
-        script=script("fetch_catalogue.py"),
-        root=root,
-        settings=lambda w: SETTINGS.catalogue(w.name).text(),
-    shell:
-        "python {params.script:q} --root {params.root:q}"
-        " --settings {params.settings:q} --key {wildcards.name}"
         " --output {output:q} --log {log:q}"

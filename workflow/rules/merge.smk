@@ -6,6 +6,7 @@ rule merge:
         candidates=PATHS.all_manifests("detect"),
         maps=PATHS.all_manifests("scan"),
         models=PATHS.all_models(),
+        known=PATHS.known(),
         catalogues=PATHS.merged_catalogues(),
     output:
         PATHS.objects(),

@@ -9,6 +9,7 @@ rule publish:
         maps=PATHS.all_manifests("scan"),
         tiles=PATHS.survey_manifests("preprocess"),
         models=PATHS.all_models(),
+        known=PATHS.known(),
         catalogues=PATHS.all_catalogues(),
         mocs=PATHS.flag_mocs(),
     output:

@@ -4,7 +4,8 @@
 rule sample:
     input:
         tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
-        catalogues=PATHS.known_catalogues(),
+        known=lambda w: PATHS.labels(w.survey),
+        listed=lambda w: PATHS.listed(w.survey),
         stamps=lambda w: PATHS.stamps(w.survey),
     output:
         PATHS.manifest("sample", "{survey}", "{block}"),
@@ -24,7 +25,7 @@ rule sample:
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
-        " --tiles {input.tiles:q} --catalogues {input.catalogues:q}"
+        " --tiles {input.tiles:q} --known {input.known:q} --listed {input.listed:q}"
         " --stamps {input.stamps:q}"
         " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"
@@ -34,7 +35,7 @@ rule training_set:
     input:
         samples=lambda w: PATHS.manifests("sample", w.survey),
         tiles=lambda w: PATHS.manifests("preprocess", w.survey),
-        catalogues=PATHS.known_catalogues(),
+        catalogues=lambda w: PATHS.labels(w.survey) + PATHS.known_catalogues(),
     output:
         PATHS.training_set("{survey}"),
     log:

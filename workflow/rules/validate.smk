@@ -5,7 +5,8 @@ rule validate:
     input:
         objects=PATHS.objects(),
         maps=PATHS.all_manifests("scan"),
-        catalogues=PATHS.all_catalogues(),
+        known=PATHS.known(),
+        truth=PATHS.truth_catalogues(),
     output:
         PATHS.validation(),
     log:

@@ -35,6 +35,7 @@ Problem = Literal["missing", "damaged"]
 #: The output that each job with a list declares, as patterns below the run's folder.
 JOB_OUTPUTS = (
     "catalogs/*.parquet",
+    "known/known.parquet",
     "releases/*.json",
     "models/*/model.json",
     "merged/objects.parquet",

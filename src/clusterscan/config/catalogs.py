@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
 
@@ -301,3 +301,36 @@ def columns_of(table: Any) -> set[str]:
     if isinstance(table, GaiaTable):
         return {"name", "ra_deg", "dec_deg", "mag"}
     return set(table.columns)
+
+
+class UniteSettings(Settings):
+    """Which entries of the catalogues of role `known` are one cluster."""
+
+    radius_arcmin: PositiveFloat = Field(
+        2.5, description="entries of two catalogues within this radius are one cluster [arcmin]"
+    )
+    radius_kpc: PositiveFloat | None = Field(
+        None,
+        description="the same across the line of sight where a redshift is known [kpc]; null: "
+        "the angle",
+    )
+    n_sigma: NonNegativeFloat = Field(
+        0.0, description="limits widen by this many position errors of both entries"
+    )
+    z_window: PositiveFloat | None = Field(
+        None,
+        description="entries whose redshifts differ by more than this times (1 + z) are two "
+        "clusters; null: redshifts keep nothing apart",
+    )
+    duplicate_radius_arcmin: NonNegativeFloat = Field(
+        0.1, description="rows of one catalogue this close are one cluster [arcmin]"
+    )
+
+    @model_validator(mode="after")
+    def _duplicates_are_closer(self) -> UniteSettings:
+        if self.duplicate_radius_arcmin > self.radius_arcmin:
+            raise ValueError(
+                f"duplicate_radius_arcmin = {self.duplicate_radius_arcmin} exceeds "
+                f"radius_arcmin = {self.radius_arcmin}; make it smaller"
+            )
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -69,6 +69,16 @@ class CalibrationSettings(Settings):
         return self
 
 
+# The keys that were here until known catalogues became a stage of their own.
+_MOVED = {
+    "unite_radius_arcmin": "radius_arcmin",
+    "unite_radius_kpc": "radius_kpc",
+    "unite_n_sigma": "n_sigma",
+    "unite_z_window": "z_window",
+    "duplicate_radius_arcmin": "duplicate_radius_arcmin",
+}
+
+
 class MergeSettings(Settings):
     """How candidates are joined, measured, scored and matched with known clusters."""
 
@@ -77,25 +87,6 @@ class MergeSettings(Settings):
     )
     known_radius_arcmin: PositiveFloat = Field(
         2.5, description="largest separation of an object and its known cluster [arcmin]"
-    )
-    unite_radius_arcmin: PositiveFloat = Field(
-        2.5, description="entries of two catalogues within this radius are one cluster [arcmin]"
-    )
-    unite_radius_kpc: PositiveFloat | None = Field(
-        None,
-        description="the same across the line of sight where a redshift is known [kpc]; null: "
-        "the angle",
-    )
-    unite_n_sigma: NonNegativeFloat = Field(
-        0.0, description="limits widen by this many position errors of both entries"
-    )
-    unite_z_window: PositiveFloat | None = Field(
-        None,
-        description="entries whose redshifts differ by more than this times (1 + z) are two "
-        "clusters; null: redshifts keep nothing apart",
-    )
-    duplicate_radius_arcmin: NonNegativeFloat = Field(
-        0.1, description="rows of one catalogue this close are one cluster [arcmin]"
     )
     forced_radius_arcmin: NonNegativeFloat = Field(
         1.0, description="forced values are the map's maximum within this radius [arcmin]"
@@ -110,11 +101,10 @@ class MergeSettings(Settings):
         CalibrationSettings(), description="from combined scores to a probability that holds"
     )
 
-    @model_validator(mode="after")
-    def _duplicates_are_closer(self) -> MergeSettings:
-        if self.duplicate_radius_arcmin > self.unite_radius_arcmin:
-            raise ValueError(
-                f"duplicate_radius_arcmin = {self.duplicate_radius_arcmin} exceeds "
-                f"unite_radius_arcmin = {self.unite_radius_arcmin}; make it smaller"
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _uniting_has_its_own_section(cls, values: Any) -> Any:
+        for old, new in _MOVED.items():
+            if isinstance(values, dict) and old in values:
+                raise ValueError(f"{old} has moved; write known.{new}: {values[old]}")
+        return values

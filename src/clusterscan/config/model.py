@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from clusterscan.config.base import Settings
-from clusterscan.config.catalogs import CatalogueSettings
+from clusterscan.config.catalogs import CatalogueSettings, UniteSettings
 from clusterscan.config.execution import ExecutionSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.publish import PublishSettings
@@ -81,6 +81,9 @@ class Config(Settings):
     catalogs: tuple[CatalogueSettings, ...] = Field(
         min_length=1, description="reference catalogues: known objects, truth"
     )
+    known: UniteSettings = Field(
+        UniteSettings(), description="which entries of the known catalogues are one cluster"
+    )
     detect: DetectSettings = Field(DetectSettings(), description="maps to candidates")
     merge: MergeSettings = Field(MergeSettings(), description="candidates to objects")
     validate_: ValidateSettings = Field(
@@ -113,6 +116,12 @@ class Config(Settings):
                 raise ValueError(
                     f"surveys.{name}.sample.catalogues: {missing} are not catalogues of "
                     f"role 'known'; choose from {known}"
+                )
+            listed = getattr(survey.sample, "listed", None)
+            if listed is not None and listed.catalogue not in known:
+                raise ValueError(
+                    f"surveys.{name}.sample.listed.catalogue: {listed.catalogue!r} is not a known "
+                    f"catalogue; choose from {known}"
                 )
         return self
 

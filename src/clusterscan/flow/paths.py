@@ -122,8 +122,8 @@ class RunFolder:
 
     @property
     def known(self) -> Path:
-        """The known clusters, united."""
-        return self.merged / "known.parquet"
+        """The known clusters, united: one row per cluster."""
+        return self.root / "known" / "known.parquet"
 
     @property
     def forced(self) -> Path:
@@ -263,14 +263,29 @@ class Paths:
         """Return the catalogues of known clusters."""
         return [self.catalogue(name) for name in self._config.catalogue_names("known")]
 
+    def known(self) -> str:
+        """Return the table of united known clusters."""
+        return str(self.folder.known)
+
+    def labels(self, survey: str) -> list[str]:
+        """Return the known clusters if they label a survey's examples; stamps have own labels."""
+        return [self.known()] if self._config.surveys[survey].sample.kind == "tiles" else []
+
+    def listed(self, survey: str) -> list[str]:
+        """Return the catalogue whose every row is an example of a survey, if any."""
+        listed = getattr(self._config.surveys[survey].sample, "listed", None)
+        return [self.catalogue(listed.catalogue)] if listed is not None else []
+
     def merged_catalogues(self) -> list[str]:
-        """Return the catalogues that the merge reads: known, further lists, and what is real."""
-        listed = (
-            *self._config.catalogue_names("known"),
-            *self._config.catalogue_names("reference"),
-        )
-        names = {*listed, *self._config.reference_catalogues()}
+        """Return the catalogues that the merge reads besides the known clusters."""
+        lists = self._config.catalogue_names("reference")
+        names = {*lists, *self._config.reference_catalogues()}
         return [self.catalogue(name) for name in sorted(names)]
+
+    def truth_catalogues(self) -> list[str]:
+        """Return the catalogues that count as the truth: known ones if no other is given."""
+        names = self._config.catalogue_names("truth") or self._config.catalogue_names("known")
+        return [self.catalogue(name) for name in names]
 
     def all_catalogues(self) -> list[str]:
         """Return all reference catalogues."""
@@ -358,7 +373,7 @@ class Paths:
         for survey in sorted(set(self._config.surveys) - set(pinned)):
             by_survey += [*self.manifests("sample", survey), self.training_set(survey)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
-        late = [self.objects(), self.validation(), self.selection(), *self.products()]
+        late = [self.known(), self.objects(), self.validation(), self.selection(), *self.products()]
         late += self.all_probes()
         return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
 

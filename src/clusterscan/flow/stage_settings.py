@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, field_serializer
 
 from clusterscan.config.base import Settings
-from clusterscan.config.catalogs import CatalogueSettings
+from clusterscan.config.catalogs import CatalogueSettings, UniteSettings
 from clusterscan.config.image_sources import SourceSettings
 from clusterscan.config.merge import MergeSettings
 from clusterscan.config.model import FILTER, FUSION, Config
@@ -79,6 +79,13 @@ class CatalogueStage(StageModel):
     simulated: SimulatedSky | None = None
 
 
+class KnownStage(StageModel):
+    """The known catalogues, the most trusted first, and the rule that unites them."""
+
+    catalogues: tuple[str, ...]
+    known: UniteSettings
+
+
 class PreprocessStage(StageModel):
     """A survey's tile images."""
 
@@ -94,7 +101,6 @@ class SampleStage(StageModel):
     pixel_scale_arcsec: float
     regions: SplitSettings
     sample: SampleSettings
-    duplicate_radius_arcmin: float
 
 
 class TrainingSetStage(StageModel):
@@ -154,7 +160,6 @@ class MergeStage(StageModel):
     """The merged objects."""
 
     models: tuple[Model, ...]
-    known: tuple[str, ...]
     lists: tuple[str, ...]
     merge: MergeSettings
     seed: int
@@ -280,6 +285,15 @@ class StageSettings:
             sky=self._sky(),
         )
 
+    def known(self) -> JobSettings[KnownStage]:
+        """Return the settings of `known`."""
+        stage = KnownStage(
+            catalogues=tuple(self._config.catalogue_names("known")), known=self._config.known
+        )
+        return JobSettings[KnownStage](
+            version=STAGE_VERSIONS["known"], stage=stage, sky=self._sky()
+        )
+
     def preprocess(self, survey: str) -> JobSettings[PreprocessStage]:
         """Return the settings of `preprocess`."""
         stage = PreprocessStage(
@@ -299,7 +313,6 @@ class StageSettings:
             pixel_scale_arcsec=settings.tile_pixel_scale_arcsec,
             regions=self._config.sky.regions,
             sample=settings.sample,
-            duplicate_radius_arcmin=self._config.merge.unite_radius_arcmin,
         )
         return JobSettings[SampleStage](
             version=STAGE_VERSIONS["sample"], stage=stage, sky=self._sky()
@@ -378,7 +391,6 @@ class StageSettings:
         config = self._config
         stage = MergeStage(
             models=tuple(config.scanned()),
-            known=tuple(config.catalogue_names("known")),
             lists=tuple(config.catalogue_names("reference")),
             merge=config.merge,
             seed=config.seed,

@@ -7,6 +7,7 @@ see code behind a script, so this number is what makes the stage and all later o
 STAGE_VERSIONS = {
     "fetch": 2,
     "catalogue": 2,
+    "known": 1,
     "preprocess": 1,
     "sample": 1,
     "training_set": 1,

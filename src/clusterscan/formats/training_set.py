@@ -39,7 +39,7 @@ class TrainingSet:
     images : dict of str to str
         The sha256 (or status) of each tile image that examples were cut from, by tile.
     catalogues : dict of str to str
-        sha256 of the reference catalogues that labelled the examples, by name.
+        sha256 of the tables that labelled the examples, by `label_name`.
     """
 
     survey: str
@@ -76,6 +76,11 @@ class TrainingSet:
 def training_set_folder(root: Path, survey: str) -> Path:
     """Return the folder of the examples of a survey's training set."""
     return root / "releases" / survey
+
+
+def label_name(table: Path) -> str:
+    """Return the name of a table of labels: a catalogue's name, or ``known.parquet``."""
+    return table.stem if table.parent.name == "catalogs" else table.name
 
 
 def write_training_set(
@@ -120,7 +125,7 @@ def write_training_set(
         made_for,
         examples,
         {str(tile): record.identity for tile, record in sorted(images.items())},
-        {table.stem: file_sha256(table) for table in sorted(catalogues)},
+        {label_name(table): file_sha256(table) for table in sorted(catalogues)},
     )
     write_json(path, asdict(training_set))
     for old in set(folder.rglob("*.parquet")) - {root / name for name in examples}:

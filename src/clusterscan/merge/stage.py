@@ -16,30 +16,18 @@ from clusterscan.flow.job import Job
 from clusterscan.flow.products import Products
 from clusterscan.flow.sky_split import SkySplit
 from clusterscan.flow.stage_settings import MergeStage, RealObjects
-from clusterscan.formats.tables import write_table
-from clusterscan.known.unite import MatchRule, unite_known
+from clusterscan.formats.tables import read_table, write_table
 from clusterscan.merge.calibrate import IsReal, training_rate
 from clusterscan.merge.forced_values import KNOWN, forced, measure_list
 from clusterscan.merge.objects import Model, merge_candidates, model_tag, score_objects
 
 
 def merge_run(job: Job[MergeStage]) -> None:
-    """Write the run's objects, its united known clusters and the forced measurements."""
+    """Write the run's objects and the forced measurements."""
     stage, folder = job.settings, job.folder
     products, settings = Products.of(job), stage.merge
     split = SkySplit(stage.regions)
-    known = unite_known(
-        {name: products.catalogue(name) for name in stage.known},
-        MatchRule(
-            radius_arcmin=settings.unite_radius_arcmin,
-            radius_kpc=settings.unite_radius_kpc,
-            n_sigma=settings.unite_n_sigma,
-            z_window=settings.unite_z_window,
-        ),
-        duplicate_radius_arcmin=settings.duplicate_radius_arcmin,
-        trust=stage.known,
-    )
-    write_table(folder.known, known)
+    known = read_table(folder.known)
     kinds = {
         "filters": [m for m in stage.models if m[1] == FILTER],
         "objects": [m for m in stage.models if m[1] != FILTER],

@@ -203,7 +203,6 @@ def catalogue_rows(
     known: pd.DataFrame,
     *,
     known_names: Sequence[str],
-    catalogues: Mapping[str, pd.DataFrame] | None = None,
     purities: Sequence[float] = (),
     truth: pd.DataFrame | None = None,
     truth_radius_arcmin: float = 2.5,
@@ -223,8 +222,6 @@ def catalogue_rows(
         The united known clusters.
     known_names : sequence of str
         The catalogues united in ``known``.
-    catalogues : mapping of name to DataFrame, optional
-        The same catalogues, for the separations of the objects from their entries.
     purities : sequence of float
         Expected purities of the sub-samples in ``purity_sample``, rising.
     truth : DataFrame, optional
@@ -254,7 +251,7 @@ def catalogue_rows(
     if quality is not None:
         rows["flags"] = objects["flags"].to_numpy() | quality[0]
         rows["masked_fraction"] = quality[1]
-    rows = rows.assign(**_known_columns(objects, known, known_names, catalogues))
+    rows = rows.assign(**_known_columns(objects, known, known_names))
     for survey, values in (filter_snr or {}).items():
         rows[f"snr_{column_part(survey)}_{FILTER}"] = values
     if truth is not None:
@@ -283,10 +280,7 @@ def survey_means(rows: pd.DataFrame, models: Sequence[tuple[str, str]]) -> dict[
 
 
 def _known_columns(
-    objects: pd.DataFrame,
-    known: pd.DataFrame,
-    names: Sequence[str],
-    catalogues: Mapping[str, pd.DataFrame] | None,
+    objects: pd.DataFrame, known: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Return the columns copied from known clusters, and separations from their entries."""
     row = objects["known_row"].to_numpy()
@@ -295,10 +289,8 @@ def _known_columns(
     for name in names:
         part = column_part(name)
         found[f"{part}_name"] = _values_at(known[f"{name}_name"], row)
-        if catalogues is not None:
-            entry = _integers_at(known[f"{name}_row"], row)
-            near = _separations(objects, catalogues[name], entry)
-            found[f"{part}_sep_arcsec"], found[f"{part}_p_chance"] = near
+        near = _separations(objects, known, name)
+        found[f"{part}_sep_arcsec"], found[f"{part}_p_chance"] = near
     found["known_catalogue"] = _values_at(known["catalogues"], row)
     for column in ("z", "z_type", "z_source", "m500c_msun", "m500c_source"):
         found[column] = _values_at(known[column], row)
@@ -325,28 +317,24 @@ def _published_name(column: object) -> str:
 
 
 def _separations(
-    objects: pd.DataFrame, catalogue: pd.DataFrame, entry: np.ndarray
+    objects: pd.DataFrame, known: pd.DataFrame, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return separations from catalogue entries [arcsec] and their chance probabilities.
+    """Return separations from one catalogue's entries [arcsec] and their chance probabilities.
 
-    NaN where the entry is -1.
+    NaN for objects without a known cluster, or whose cluster the catalogue does not list.
     """
-    separation, chance = np.full(entry.size, np.nan), np.full(entry.size, np.nan)
-    at = np.flatnonzero(entry >= 0)
+    row = objects["known_row"].to_numpy()
+    places = [known[f"{name}_{c}"].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg")]
+    listed = np.isfinite(places[0])
+    separation, chance = np.full(row.size, np.nan), np.full(row.size, np.nan)
+    at = np.flatnonzero((row >= 0) & np.append(listed, False)[row])
     if at.size:
         ra, dec = (objects[c].to_numpy()[at] for c in ("ra_deg", "dec_deg"))
-        places = [catalogue[c].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg")]
-        separation[at] = 3600 * sky.separation_deg(ra, dec, *(p[entry[at]] for p in places))
-        tree = cKDTree(sky.unit_vectors(*places))
+        separation[at] = 3600 * sky.separation_deg(ra, dec, *(p[row[at]] for p in places))
+        tree = cKDTree(sky.unit_vectors(*(p[listed] for p in places)))
         density = local_density(sky.unit_vectors(ra, dec), tree, partners=True)
         chance[at] = chance_probability(separation[at] / 60, density)
     return separation, chance
-
-
-def _integers_at(column: pd.Series, row: np.ndarray) -> np.ndarray:
-    """Return the values at rows, -1 where the row is -1."""
-    values = np.append(column.to_numpy(), -1)
-    return values[row]
 
 
 def _values_at(column: pd.Series, row: np.ndarray) -> np.ndarray:

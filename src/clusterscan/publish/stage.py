@@ -194,7 +194,6 @@ def rows_of(
         objects,
         known,
         known_names=known_names,
-        catalogues={name: products.catalogue(name) for name in known_names},
         purities=config.merge.calibration.purities,
         truth=truth,
         truth_radius_arcmin=config.validate_.radius_arcmin,

@@ -1,4 +1,4 @@
-"""Stage sample: reference catalogues and tile images (or stamps) to labelled examples.
+"""Stage sample: known clusters and tile images (or stamps) to labelled examples.
 
 `sample_block` cuts the examples of a block. `pin_training_set` puts the present examples of a
 survey aside, so that its networks are trained on these until another training set is asked for.
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from clusterscan.config.sample import StampSampleSettings, TileSampleSettings
-from clusterscan.core.errors import ConfigError
+from clusterscan.config.sample import SampleSettings, StampSampleSettings
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.records import TileRecord, records_of
 from clusterscan.fetch.stamp_files import Stamps
@@ -25,13 +25,16 @@ from clusterscan.formats.examples import write_examples
 from clusterscan.formats.tables import read_table
 from clusterscan.formats.tile_image import read_tile
 from clusterscan.formats.training_set import write_training_set
-from clusterscan.known.unite import unite_known
 from clusterscan.sample.stamps import read_labels, sample_stamps
 from clusterscan.sample.tiles import as_objects, sample_tile
 
 
 def sample_block(
-    job: Job[SampleStage], tiles: Path, catalogues: Sequence[Path], stamps: Sequence[Path]
+    job: Job[SampleStage],
+    tiles: Path,
+    known: Sequence[Path],
+    listed: Sequence[Path],
+    stamps: Sequence[Path],
 ) -> None:
     """Write the examples of each tile of a block.
 
@@ -41,13 +44,14 @@ def sample_block(
         The settings, and where to write.
     tiles : Path
         The block's manifest of `preprocess`.
-    catalogues : sequence of Path
-        The tables of known clusters.
-    stamps : sequence of Path
-        The source manifest of the labelled stamps, if examples are cut from stamps.
+    known, listed, stamps : sequence of Path
+        The files that label the examples, each at most one: the united known clusters, the
+        catalogue of `sample.listed`, and the source manifest of labelled stamps.
     """
     records = records_of([tiles])
-    objects, listed, hashes = labelled_objects(job.settings, catalogues, stamps)
+    objects = known_objects(job.settings.sample, known)
+    all_listed = listed_objects(listed)
+    hashes = [file_sha256(path) for path in (*known, *listed, *stamps)]
     run_block(
         BlockJob.of(job, "sample", "samples", ".parquet"),
         {tile: [record.identity, hashes] for tile, record in records.items()},
@@ -58,48 +62,34 @@ def sample_block(
             job.settings,
             records,
             objects,
-            listed,
+            all_listed,
         ),
     )
 
 
-def labelled_objects(
-    settings: SampleStage, tables: Sequence[Path], stamps: Sequence[Path]
-) -> tuple[pd.DataFrame, pd.DataFrame | None, list[str]]:
-    """Return the known objects, the listed ones, and the hashes of the files they come from."""
-    chosen = settings.sample
-    if isinstance(chosen, StampSampleSettings):
-        return read_labels(chosen), None, [file_sha256(path) for path in stamps]
-    catalogues = {path.stem: read_table(path) for path in sorted(tables)}
-    united = unite_known(catalogues, settings.duplicate_radius_arcmin)
-    positives = chosen.catalogues or (() if chosen.listed else tuple(catalogues))
-    named = [f"{name}_name" for name in positives]
-    objects = as_objects(united).assign(is_label=(united[named] != "").any(axis=1).to_numpy())
-    hashes = [file_sha256(path) for path in sorted(tables)]
-    return objects, listed_objects(chosen, catalogues), hashes
+def known_objects(settings: SampleSettings, known: Sequence[Path]) -> pd.DataFrame:
+    """Return the objects that examples are cut at, or keep away from.
 
-
-def listed_objects(
-    settings: TileSampleSettings, catalogues: dict[str, pd.DataFrame]
-) -> pd.DataFrame | None:
-    """Return the listed catalogue with its columns, as objects; None where there is none.
-
-    Raises
-    ------
-    ConfigError
-        If the catalogue named is no known one.
+    ``is_label`` is True for known clusters whose examples are positives. Stamps bring labels of
+    their own.
     """
-    if settings.listed is None:
+    if isinstance(settings, StampSampleSettings):
+        return read_labels(settings)
+    united = read_table(known[0])
+    if settings.catalogues:
+        rows = united[[f"{name}_row" for name in settings.catalogues]]
+        is_label = (rows >= 0).any(axis=1).to_numpy()
+    else:  # with `listed`, the rows of that catalogue are the examples instead
+        is_label = np.full(len(united), settings.listed is None)
+    return as_objects(united).assign(is_label=is_label)
+
+
+def listed_objects(listed: Sequence[Path]) -> pd.DataFrame | None:
+    """Return the rows of the listed catalogue as objects, with its columns; None without one."""
+    if not listed:
         return None
-    name = settings.listed.catalogue
-    if name not in catalogues:
-        raise ConfigError(
-            f"sample.listed.catalogue = {name!r} is no known catalogue; choose from "
-            f"{sorted(catalogues)}"
-        )
-    table = catalogues[name]
-    kept = table.drop(columns=["ra_deg", "dec_deg"])
-    return pd.concat([as_objects(table), kept], axis=1)
+    table = read_table(listed[0])
+    return pd.concat([as_objects(table), table.drop(columns=["ra_deg", "dec_deg"])], axis=1)
 
 
 def write_tile_examples(

@@ -17,6 +17,7 @@ from clusterscan.flow.sky_split import SkySplit
 from clusterscan.flow.stage_settings import Model, ValidateStage
 from clusterscan.formats.tables import read_table
 from clusterscan.formats.tile_image import read_tile
+from clusterscan.known.unite import entries_of
 from clusterscan.merge.forced_values import forced
 from clusterscan.validate.performance import rounded, validate
 from clusterscan.validate.positions import pixel_noise, position_report
@@ -32,6 +33,7 @@ def validate_run(job: Job[ValidateStage]) -> None:
     stage, settings, models = job.settings, job.settings.validate_, job.settings.models
     products = Products.of(job)
     split = SkySplit(stage.regions)
+    known = read_table(job.folder.known)
     truth = pd.concat([products.catalogue(n) for n in stage.truth or stage.known])
 
     def in_test(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
@@ -46,7 +48,7 @@ def validate_run(job: Job[ValidateStage]) -> None:
         truth,
         settings=settings,
         in_region=in_test,
-        known={name: products.catalogue(name) for name in stage.known},
+        known={name: entries_of(known, name) for name in stage.known},
         comparisons=comparisons_of(models),
         seed=stage.seed,
     )

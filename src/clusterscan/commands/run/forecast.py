@@ -10,6 +10,7 @@ from collections.abc import Mapping
 _FIRST_GUESS_S = {
     "fetch": 40.0,
     "fetch_catalogue": 4.0,
+    "known": 3.0,
     "preprocess": 12.0,
     "sample": 8.0,
     "train": 90.0,

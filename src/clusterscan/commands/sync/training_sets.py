@@ -14,7 +14,7 @@ from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.records import records_of
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
-from clusterscan.formats.training_set import TrainingSet, read_training_set
+from clusterscan.formats.training_set import TrainingSet, label_name, read_training_set
 
 
 def pinned_surveys(config: Config) -> list[str]:
@@ -77,8 +77,9 @@ def _changed_tiles(config: Config, release: TrainingSet) -> int:
 
 def _changed_catalogues(config: Config, release: TrainingSet) -> list[str]:
     changed = []
-    for text in Paths(config).known_catalogues():
+    for text in [*Paths(config).known_catalogues(), *Paths(config).labels(release.survey)]:
         path = Path(text)
-        if path.is_file() and release.catalogues.get(path.stem) != file_sha256(path):
-            changed.append(path.stem)
+        name = label_name(path)
+        if path.is_file() and release.catalogues.get(name) != file_sha256(path):
+            changed.append(name)
     return changed
