@@ -67,7 +67,7 @@ class Layout:
     second_prefix : str
         Put before a name that occurs a second time, instead of ``name_prefix``: catalogues with a
         supplement number it from 1 again.
-    mend_names : tuple of (pattern, replacement)
+    repair_names : tuple of (pattern, replacement)
         Regular expression that repairs names.
     frame : {"icrs", "fk5", "fk4", "galactic"}
         Of the positions.
@@ -103,7 +103,7 @@ class Layout:
     z_unknown: tuple[float, ...] = ()
     scale: Mapping[str, float] = field(default_factory=dict)
     name_prefix: str = ""
-    mend_names: tuple[str, str] | None = None
+    repair_names: tuple[str, str] | None = None
     frame: Frame = "icrs"
     equinox: str = "J2000"
     acronym: str = ""

@@ -72,7 +72,7 @@ _SPT = Layout(
     z_unknown=(0.0,),
     z_types={"1": "spec", "0": "phot"},
     scale=MASS_1E14,
-    mend_names=_SPT_NAMES,
+    repair_names=_SPT_NAMES,
     acronym="SPT-CL",
     traps="z = 0 and mass 0: unknown",
 )
@@ -81,10 +81,10 @@ _COMPACT = Layout(
     {"name": "Name", "ra_deg": "RA", "dec_deg": "DEC", "probability": "pmax"},
     "Voskresenskaia et al. 2024, MNRAS 531, 1998",
     # Version 1.0 lost the plus signs of northern Galactic latitudes.
-    mend_names=(r"^(ComPACT_G\d+\.\d{3})(\d)", r"\1+\2"),
+    repair_names=(r"^(ComPACT_G\d+\.\d{3})(\d)", r"\1+\2"),
     acronym="ComPACT",
     holds="candidates",
-    traps="names without their plus sign (mended); version 1.0 has 1255 negative RA (wrapped)",
+    traps="names without their plus sign (repaired); version 1.0 has 1255 negative RA (wrapped)",
 )
 
 _SZ: dict[str, Layout] = {
@@ -170,9 +170,9 @@ _SZ: dict[str, Layout] = {
         SHORT,
         "Bleem et al. 2015, ApJS 216, 27 (SPT-SZ); Bleem et al. 2020, ApJS 247, 25 (ECS); "
         "Huang et al. 2020, AJ 159, 110 (SPTpol 100d); Kornoelje et al. 2025 (SPT-3G deep)",
-        mend_names=_SPT_NAMES,
+        repair_names=_SPT_NAMES,
         acronym="SPT-CL",
-        traps="empty redshifts; names with and without a blank before J (mended)",
+        traps="empty redshifts; names with and without a blank before J (repaired)",
     ),
     "szcat": Layout(
         "csv",
@@ -187,7 +187,7 @@ _SZ: dict[str, Layout] = {
         "votable",
         VIZIER_POSITION | {"name": "PSZ2", "z": "z", "z_type": "f_z"},
         "Bahk & Hwang 2024, ApJS 272, 7",
-        mend_names=(r"^(?!PSZ2)", "PSZ2 "),
+        repair_names=(r"^(?!PSZ2)", "PSZ2 "),
         acronym="PSZ2",
         remote=Remote(table="J/ApJS/272/7/table2"),
         checked="columns",

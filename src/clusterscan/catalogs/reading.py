@@ -141,10 +141,10 @@ def _ours(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         if column in table:
             number = pd.to_numeric(table[column], errors="coerce")
             table[column] = number.where(number > 0)  # 0 and -1 stand for unknown everywhere
-    if "name" in table and (layout.name_prefix or layout.mend_names):
+    if "name" in table and (layout.name_prefix or layout.repair_names):
         names = table["name"].astype("string").str.strip()
-        if layout.mend_names:
-            names = names.str.replace(*layout.mend_names, regex=True)
+        if layout.repair_names:
+            names = names.str.replace(*layout.repair_names, regex=True)
         prefix = pd.Series(layout.name_prefix, index=names.index, dtype="string")
         if layout.second_prefix:
             prefix = prefix.mask(names.duplicated(), layout.second_prefix)
