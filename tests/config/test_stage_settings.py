@@ -159,3 +159,10 @@ def test_fusions_that_do_not_fit_their_surveys_are_refused(parts, branches, mess
     changes = {"surveys__wide": WIDE, "fusions": {"both": {"network": {"branches": branches}}}}
     with pytest.raises(ConfigError, match=message):
         parts(**changes)
+
+
+@pytest.mark.parametrize("old", ["unite_radius_arcmin", "unite_z_window", "duplicate_radius_arcmin"])
+def test_a_moved_key_of_merge_is_refused_with_its_new_place(parts, old):
+    new = old.removeprefix("unite_")
+    with pytest.raises(ConfigError, match=f"{old} has moved; write known.{new}: 0.05"):
+        parts(**{f"merge__{old}": 0.05})
