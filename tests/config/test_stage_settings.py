@@ -161,7 +161,7 @@ def test_fusions_that_do_not_fit_their_surveys_are_refused(parts, branches, mess
         parts(**changes)
 
 
-@pytest.mark.parametrize("old", ["unite_radius_arcmin", "unite_z_window", "duplicate_radius_arcmin"])
+@pytest.mark.parametrize("old", ["unite_radius_arcmin", "duplicate_radius_arcmin"])
 def test_a_moved_key_of_merge_is_refused_with_its_new_place(parts, old):
     new = old.removeprefix("unite_")
     with pytest.raises(ConfigError, match=f"{old} has moved; write known.{new}: 0.05"):
