@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Settings(BaseModel):
     """Settings of one section: frozen, with no unknown keys and no infinite or NaN values."""
 
+    # A frozen model can be shared by jobs and hashed into fingerprints. Unknown keys are errors
+    # because a misspelt key would otherwise run with the default, unnoticed.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")

@@ -13,6 +13,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from clusterscan.config.base import Settings
 
+# The layouts themselves are in clusterscan.catalogs.published. The names are repeated here so that
+# a configuration can be checked, and its schema written, without loading the readers.
 PublishedKind = Literal[
     "abell",
     "act_dr5",
@@ -109,6 +111,7 @@ class PublishedCatalogue(_FileCatalogue):
         f"{DOWNLOADS}/KIND, where sync or `clusterscan download KIND` stores it.",
     )
 
+    # The default path depends on the kind, so it cannot be a plain default.
     @model_validator(mode="before")
     @classmethod
     def _downloaded_unless_named(cls, values: Any) -> Any:
@@ -185,6 +188,7 @@ class _TableLayout(Settings):
             )
         return self
 
+    # FK4 positions of equinox J2000 exist nowhere; the frame or the equinox is wrong then.
     @model_validator(mode="after")
     def _frame_has_its_equinox(self) -> _TableLayout:
         if self.frame == "fk4" and not self.equinox.startswith("B"):
@@ -237,6 +241,7 @@ class _Fetched(TableFile):
     )
 
 
+# Reference tables, from which masks are made.
 class FileTable(TableFile):
     """A table on this machine."""
 

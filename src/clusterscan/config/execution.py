@@ -10,6 +10,8 @@ from pydantic import Field
 from clusterscan.config.base import Settings
 
 
+# The defaults are polite to public servers: few connections, growing waits, and a limit after which
+# a server is left alone.
 class DownloadSettings(Settings):
     """How files are downloaded and kept."""
 

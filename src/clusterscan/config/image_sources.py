@@ -55,6 +55,7 @@ class BandSettings(Settings):
             )
 
 
+# Sources that need no network: the simulated sky and files on this machine.
 class SimulatedSource(Settings):
     """Images of the simulated sky, made offline, tile by tile."""
 
@@ -86,6 +87,7 @@ class MosaicSource(Settings):
     )
 
 
+# Trees and folders: sync lists what they offer now, fetch reads what it listed.
 class HipsSource(BandSettings):
     """HiPS trees of FITS tiles, one per band, on a server or in a folder."""
 
@@ -146,6 +148,8 @@ class LocalSource(BandSettings):
         "modification time, which is faster but less certain.",
     )
 
+    # Interpolation conserves surface brightness. The flux in a pixel changes with the pixel size,
+    # and only the adaptive resampling conserves it.
     @model_validator(mode="after")
     def _parts_fit(self) -> LocalSource:
         if self.quantity == "flux" and self.resampling != "adaptive":
@@ -160,6 +164,8 @@ class LocalSource(BandSettings):
         return self
 
 
+# An atlas has one file per tile, whose address contains the name of the tile. unWISE sorts its
+# folders by the first three characters of the name, eROSITA by the last three.
 _PLACES = ("{tile}", "{tile3}", "{end3}")
 
 
@@ -264,6 +270,7 @@ class ArchiveBand(Settings):
         return self
 
 
+# Published maps: one file for the sky, or one per tile of an atlas.
 class ArchiveSource(Settings):
     """Survey maps and images as their archives publish them, by URL or path."""
 
@@ -353,6 +360,7 @@ LAYER_BANDS = {
 """Bands of the layers of the viewer."""
 
 
+# Services that cut images on request.
 class Hips2fitsSource(BandSettings):
     """The service hips2fits, which resamples any public HiPS to the image of a tile."""
 
@@ -446,6 +454,8 @@ class CutoutsSource(BandSettings):
             raise ValueError("bands: two bands of the survey name the same one of the layer")
         return self
 
+    # Images are requested at the layer's own pixel size and resampled here, because the viewer
+    # resamples without saying so.
     @property
     def scale_arcsec(self) -> float:
         """The layer's own pixel size [arcsec]."""
@@ -464,6 +474,7 @@ SourceSettings = Annotated[
 ]
 
 
+# Stamps of listed objects, which are examples rather than a source of tiles.
 class StampsSource(Settings):
     """A zip file or folder of small images of listed objects: JPEG, PNG or FITS."""
 

@@ -93,6 +93,7 @@ def read_yaml(file: Path, example: str) -> tuple[dict[str, Any], Places]:
         raise ConfigError(f"{file}{line}: not valid YAML: {problem}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{file}:1: holds no settings; start from {example}")
+    # The values carry no line numbers, so the node tree is walked for the place of each key.
     lines: dict[tuple, int] = {}
     assert node is not None  # a mapping was read from it
     _note_lines(node, (), lines, file)
@@ -135,6 +136,8 @@ def _other_kind(value: Mapping[str, Any], below: Mapping[str, Any]) -> bool:
     return "kind" in value and "kind" in below and value["kind"] != below["kind"]
 
 
+# The rest of this file turns pydantic's errors into the words of the file: which key, in which
+# line, what is wrong, and which key or kind was probably meant.
 def _explain(error: ValidationError, root: Root, places: Places) -> str:
     """Return one line per fault.
 
@@ -265,6 +268,7 @@ def _suggestion(root: Root, key: tuple) -> str:
     return f"; the settings here are {', '.join(names)}" if names else ""
 
 
+# A wrong unit in a key's name is the most common slip, so it is told apart from other misspellings.
 _UNITS = ("arcmin", "arcsec", "deg", "deg2", "px", "mag", "ghz", "msun", "s", "ell", "uk2")
 
 

@@ -60,6 +60,7 @@ class CalibrationSettings(Settings):
         description="Expected purities of the samples that the catalogue marks.",
     )
 
+    # The catalogue marks nested samples, from the purest inwards, in this order.
     @model_validator(mode="after")
     def _purities_rise(self) -> CalibrationSettings:
         if sorted(set(self.purities)) != list(self.purities):

@@ -107,6 +107,8 @@ class Config(Settings):
             raise ValueError("catalogs: none has role 'known', so nothing labels the training")
         return self
 
+    # Checks across sections. A message begins with the key that it is about, so that the error can
+    # name the line of that key.
     @model_validator(mode="after")
     def _named_catalogues_exist(self):
         known = self.catalogue_names("known")
@@ -125,6 +127,7 @@ class Config(Settings):
                 )
         return self
 
+    # A pixel size in wrong units would ask for an image of terabytes, or of less than a pixel.
     @model_validator(mode="after")
     def _pixels_are_small_parts_of_tiles(self):
         tile_arcsec = 3600.0 * sky.cell_area_deg2(self.sky.tile_order) ** 0.5
@@ -177,6 +180,8 @@ class Config(Settings):
                     raise ValueError(f"fusions.{name}, branch {survey}: {fault}")
         return self
 
+    # Where the coarse scan shows nothing there are no fine values, so it must reach below every
+    # value that detection keeps.
     @model_validator(mode="after")
     def _coarse_looks_lose_no_candidate(self):
         least = self.detect.min_probability
@@ -257,6 +262,7 @@ class Config(Settings):
         ]
         return [*alone, *((FUSION, name) for name in self.fusions)]
 
+    # Fusions read several surveys; everything else reads one.
     def surveys_of(self, survey: str, model: str) -> list[str]:
         """Return the sorted surveys whose images a model of `scanned` reads."""
         return sorted(self.fusions[model].network.branches) if survey == FUSION else [survey]

@@ -126,6 +126,7 @@ class NetworkSettings(Settings):
             )
         return name
 
+    # The default window depends on the form: a whole network pools its whole crop.
     @model_validator(mode="before")
     @classmethod
     def _whole_networks_pool_all(cls, data: Any) -> Any:
@@ -151,6 +152,8 @@ class NetworkSettings(Settings):
             self._check_whole()
         return self
 
+    # The dense scan shares the features of neighbouring crops. It needs one logit per position, a
+    # stride that the architecture can have, and a window of whole cells in the middle of the crop.
     def _check_dense(self) -> None:
         if self.name not in (*DENSE_NAMES, *HEAD_CELLS) and not self.name.startswith("timm/"):
             raise ValueError(
@@ -241,6 +244,7 @@ class FusionSettings(Settings):
     )
     classes: int = Field(1, ge=1, le=1000, description="1: one logit; K: a softmax over K classes.")
 
+    # A branch only delivers features; the common layers behind all branches make the logits.
     @model_validator(mode="after")
     def _branches_have_no_classes(self) -> FusionSettings:
         for survey, branch in self.branches.items():

@@ -75,6 +75,7 @@ class LoglinearRadius(Settings):
     )
 
 
+# Radii of star masks depend on survey, band and depth, so a rule names where it comes from.
 RadiusRule = Annotated[
     LegacySurveysRadius | PiecewiseRadius | LoglinearRadius, Field(discriminator="kind")
 ]
@@ -118,6 +119,8 @@ class _TableMask(Settings):
             )
 
 
+# Masks from tables: sync lists, for each tile, the rows that reach it. A changed row therefore
+# redoes only the tiles that it touches.
 class StarMask(_TableMask):
     """Circles around stars, larger for brighter ones."""
 
@@ -244,6 +247,8 @@ class MedianBackground(Settings):
     kind: Literal["median"]
 
 
+# The CMB has degree scales and clusters have arcminutes, so a high-pass separates them. It looks
+# beyond the tile, hence the margin of the raw image.
 class HighpassBackground(Settings):
     """A Gaussian-smoothed copy is subtracted: removes what is larger, such as the CMB."""
 
@@ -319,6 +324,8 @@ class PreprocessSettings(Settings):
         """The masks that are planes of the source."""
         return [mask for mask in self.masks if isinstance(mask, SourceMask)]
 
+    # Listed masks reach a tile through its source manifest; if the settings held them too, every
+    # tile would be redone for a change that touches a few.
     def without_lists(self) -> PreprocessSettings:
         """Return the settings without the masks that sync lists tile by tile."""
         kept = tuple(m for m in self.masks if isinstance(m, SaturationMask | SourceMask))

@@ -29,6 +29,7 @@ class PublishSettings(Settings):
         description="A coordinate this little below a digit's border counts as on it, so that 10 "
         "deg stored as 9.999999999999998 is named as 10 deg [deg].",
     )
+    # Equal runs must give equal bytes, so no date comes from the clock.
     release_date: str = Field(
         "2026-01-01T00:00Z",
         pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}Z$",

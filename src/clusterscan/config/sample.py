@@ -39,6 +39,7 @@ class _Negatives(Settings):
         0.7, ge=0, le=1, description="Examples with a smaller fraction of good pixels are dropped."
     )
 
+    # A position inside the inner radius would be a positive in disguise.
     @model_validator(mode="after")
     def _ring_has_a_width(self) -> _Negatives:
         if self.offsets_per_known and not 0 < self.offset_min_arcmin < self.offset_max_arcmin:
@@ -49,6 +50,8 @@ class _Negatives(Settings):
         return self
 
 
+# Few clusters of a small footprint are visible in microwave maps. Injected ones keep the real noise
+# and add only the signal.
 class InjectionSettings(Settings):
     """Model clusters whose SZ signal is added to microwave crops, as further positives."""
 
@@ -137,6 +140,8 @@ class TileSampleSettings(_Negatives):
     jitter_arcmin: float = Field(0.0, ge=0, description="Largest shift of these crops [arcmin].")
 
 
+# Stamps show the labelled objects; the empty sky must come from the tile images of the same survey,
+# or the network would learn to tell the two kinds of images apart.
 class StampSampleSettings(_Negatives):
     """Examples from labelled stamps, and of empty sky and stars from the tile images."""
 

@@ -28,6 +28,8 @@ class ScanSettings(Settings):
         "network, which it must divide; half the step costs four times as much. null: "
         "the output stride.",
     )
+    # The coarse pass saves time where a survey is mostly empty. It may only skip sky where no fine
+    # value could become a candidate.
     coarse_step_px: int | None = Field(
         None,
         ge=1,
@@ -74,6 +76,8 @@ class ScanSettings(Settings):
     )
 
 
+# Finer grids come from passes over shifted images, so the step must divide the stride. These checks
+# need scan and network together, so surveys and fusions call them.
 def step_fault(scan: ScanSettings, network: NetworkSettings, where: str) -> str | None:
     """Return a message if the fine step does not fit the network at ``where``."""
     step, stride = scan.step_px or 1, network.output_stride
@@ -225,6 +229,7 @@ class DetectSettings(Settings):
     min_snr: float = Field(
         2.5, description="Lowest peak that is kept from the S/N map of a filter."
     )
+    # The significance of a peak is relative to the map's scatter in an annulus around it.
     noise_inner_arcmin: PositiveFloat = Field(
         5.0,
         description="Inner radius of the annulus in which the noise of the map is measured "

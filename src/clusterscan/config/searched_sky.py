@@ -100,6 +100,7 @@ class CatalogueCells(Settings):
     min_objects: int = Field(1, ge=1, description="Smallest number of objects in a cell.")
 
 
+# An overlap holds any of the others but no further overlap, which keeps the union flat.
 _Part = Annotated[
     Cells | Cone | AllSky | MocFile | MaskFile | CatalogueCells, Field(discriminator="kind")
 ]
@@ -128,6 +129,7 @@ def reads_files(footprint: AnyFootprint) -> bool:
     return isinstance(footprint, MocFile | MaskFile | CatalogueCells)
 
 
+# Footprints from files are read in clusterscan.flow.footprint; these are known without any file.
 def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     """Return the sorted tiles of a footprint that does not depend on a file."""
     if isinstance(footprint, Cells):
@@ -147,6 +149,8 @@ def geometric_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     return [int(t) for t in every[np.abs(latitude) >= footprint.min_galactic_latitude_deg]]
 
 
+# Regions are whole cells, so that an object and its surroundings are on one side. Examples at the
+# border are dropped, because their crops would show sky of two regions.
 class CellSplit(Settings):
     """Listed HEALPix cells are the validation and test regions; all other sky is for training."""
 

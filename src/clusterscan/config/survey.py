@@ -83,6 +83,8 @@ class SurveySettings(Settings):
         PreprocessSettings(), description="How raw images become tile images."
     )
     sample: SampleSettings = Field(description="The labelled examples for the training.")
+    # New images arrive often and training is expensive, so by default they are scanned with the
+    # networks that exist.
     training_set: Literal["pinned", "follow"] = Field(
         "pinned",
         description="`pinned`: networks stay trained on the examples of the first run until "

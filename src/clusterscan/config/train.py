@@ -38,6 +38,8 @@ class NormalisationSettings(Settings):
         "clipped.",
     )
 
+    # Background, median and scale are measured on the training examples only; the scan uses the
+    # numbers of the model card, so both see the same inputs.
     colour_gain: float = Field(
         0.0,
         ge=0,
@@ -116,6 +118,7 @@ class AugmentationSettings(Settings):
         return {True: "both", False: "none"}[value] if isinstance(value, bool) else value
 
 
+# One short run with a rising rate costs less than a wrong guess.
 class RangeTestSettings(Settings):
     """The learning rate range test (Smith 2017)."""
 
@@ -269,6 +272,7 @@ class TrainSettings(Settings):
         0, ge=0, description="Stop after this many epochs without improvement; 0: never."
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of all random draws in the training.")
+    # Results must not depend on the machine, so it does not choose the number of threads.
     threads: int = Field(
         1,
         ge=1,

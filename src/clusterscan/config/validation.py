@@ -37,6 +37,8 @@ class ValidateSettings(Settings):
     radius_arcmin: PositiveFloat = Field(
         2.5, description="Largest separation of an object and its true cluster [arcmin]."
     )
+    # The two cuts differ on purpose: completeness counts the clusters that ought to be found, while
+    # a less massive cluster still makes an object real.
     completeness_cut: dict[str, Range] = Field(
         default={"m500c_msun": (1e14, None), "z": (0.05, 1.5)},
         description="Column: [least, most] of the true clusters that completeness counts; null: "
@@ -101,6 +103,8 @@ INJECTED = "injected"
 MOST_RANDOMS = 100_000_000  # more do not fit into a machine's memory
 
 
+# How a survey sees a model cluster. The selection function needs the same beams and filters as the
+# images, or its limits would be those of another survey.
 class SzSignal(Settings):
     """Model clusters appear by their SZ effect; the unit of the images is uK_CMB."""
 
@@ -164,6 +168,7 @@ class SelectionSettings(Settings):
         "test",
         description="Tiles that are probed: those of the test region, or all of the footprint.",
     )
+    # Every probed tile costs one more scan by every network, so few are probed by default.
     max_injected_tiles: NonNegativeInt = Field(
         4,
         description="Largest number of tiles with injected clusters, spread evenly over the sky; "
