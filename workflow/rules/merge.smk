@@ -9,7 +9,10 @@ rule merge:
         known=PATHS.known(),
         catalogues=PATHS.merged_catalogues(),
     output:
-        PATHS.objects(),
+        objects=PATHS.objects(),
+        filters=PATHS.filter_objects(),
+        forced=PATHS.forced(),
+        combiners=PATHS.combiners(),
     log:
         PATHS.log("merge", "all", "all"),
     conda:
@@ -22,4 +25,4 @@ rule merge:
         settings=lambda w: SETTINGS.merge().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --output {output:q} --log {log:q}"
+        " --output {output.objects:q} --log {log:q}"

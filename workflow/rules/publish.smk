@@ -4,12 +4,15 @@
 rule publish:
     input:
         objects=PATHS.objects(),
+        forced=PATHS.forced(),
         validation=PATHS.validation(),
         selection=PATHS.selection(),
+        randoms=PATHS.randoms(),
         maps=PATHS.all_manifests("scan"),
         tiles=PATHS.survey_manifests("preprocess"),
         models=PATHS.all_models(),
         known=PATHS.known(),
+        histories=PATHS.all_model_files("history", "metrics"),
         catalogues=PATHS.all_catalogues(),
         mocs=PATHS.flag_mocs(),
     output:

@@ -31,9 +31,11 @@ rule selection:
     input:
         probes=PATHS.all_probes(),
         objects=PATHS.objects(),
+        combiners=PATHS.combiners(),
         maps=PATHS.all_manifests("scan"),
     output:
-        PATHS.selection(),
+        selection=PATHS.selection(),
+        randoms=PATHS.randoms(),
     log:
         PATHS.log("selection", "all", "all"),
     conda:
@@ -46,4 +48,4 @@ rule selection:
         settings=lambda w: SETTINGS.selection().text(),
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --output {output:q} --log {log:q}"
+        " --output {output.selection:q} --log {log:q}"

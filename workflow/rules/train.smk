@@ -5,7 +5,11 @@ rule train:
     input:
         lambda w: PATHS.training_sets(w.survey, w.model),
     output:
-        PATHS.model("{survey}", "{model}"),
+        card=PATHS.model("{survey}", "{model}"),
+        weights=PATHS.model_file("{survey}", "{model}", "weights"),
+        history=PATHS.model_file("{survey}", "{model}", "history"),
+        metrics=PATHS.model_file("{survey}", "{model}", "metrics"),
+        predictions=PATHS.model_file("{survey}", "{model}", "predictions"),
     log:
         PATHS.log("train", "{survey}-{model}", "all"),
     conda:
@@ -21,4 +25,4 @@ rule train:
     shell:
         "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --training-sets {input:q}"
-        " --output {output:q} --log {log:q}"
+        " --output {output.card:q} --log {log:q}"

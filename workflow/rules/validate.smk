@@ -4,6 +4,8 @@
 rule validate:
     input:
         objects=PATHS.objects(),
+        filters=PATHS.filter_objects(),
+        combiners=PATHS.combiners(),
         maps=PATHS.all_manifests("scan"),
         known=PATHS.known(),
         truth=PATHS.truth_catalogues(),

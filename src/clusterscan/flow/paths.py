@@ -34,6 +34,15 @@ PRODUCTS = (
 )
 
 
+MODEL_FILES = {
+    "weights": "weights.safetensors",
+    "history": "history.json",
+    "metrics": "metrics.json",
+    "predictions": "predictions.parquet",
+}
+"""What training leaves beside a network's card, besides plots."""
+
+
 BLOCK_STAGES = ("fetch", "preprocess", "sample", "scan", "detect")
 """The stages that work block by block and leave block manifests."""
 
@@ -102,8 +111,12 @@ class RunFolder:
         return self.root / "releases" / f"{survey}.json"
 
     def model(self, survey: str, model: str) -> Path:
-        """Return a trained network's card."""
+        """Return a trained network's card, which names the sha256 of its weights."""
         return self.root / "models" / f"{survey}-{model}" / "model.json"
+
+    def model_file(self, survey: str, model: str, name: str) -> Path:
+        """Return a file beside a network's card, by its key in `MODEL_FILES`."""
+        return self.model(survey, model).with_name(MODEL_FILES[name])
 
     @property
     def merged(self) -> Path:
@@ -144,6 +157,11 @@ class RunFolder:
     def selection(self) -> Path:
         """The selection function's numbers."""
         return self.root / SELECTION / "selection.json"
+
+    @property
+    def randoms(self) -> Path:
+        """The random positions."""
+        return self.root / SELECTION / "randoms.parquet"
 
     def probe(self, probe: str, block: str) -> Path:
         """Return the manifest of a probe's block."""
@@ -295,6 +313,10 @@ class Paths:
         """Return a trained network's card."""
         return str(self.folder.model(survey, model))
 
+    def model_file(self, survey: str, model: str, name: str) -> str:
+        """Return a file beside a network's card, by its key in `MODEL_FILES`."""
+        return str(self.folder.model_file(survey, model, name))
+
     def images(self, survey: str, model: str, block: str) -> list[str]:
         """Return the manifests of the images that a scan reads: several for a fusion."""
         surveys = self._config.surveys_of(survey, model)
@@ -312,9 +334,27 @@ class Paths:
         """Return the cards of all networks."""
         return [self.model(s, m) for s, m in self._config.scanned() if m != FILTER]
 
+    def all_model_files(self, *names: str) -> list[str]:
+        """Return some files of all networks, by their keys in `MODEL_FILES`."""
+        networks = [(s, m) for s, m in self._config.scanned() if m != FILTER]
+        return [self.model_file(s, m, name) for s, m in networks for name in names]
+
     def objects(self) -> str:
         """Return the merged objects."""
         return str(self.folder.objects)
+
+    def filter_objects(self) -> list[str]:
+        """Return the objects of the plain filters, if any filter is scanned."""
+        filtered = any(model == FILTER for _, model in self._config.scanned())
+        return [str(self.folder.filter_objects)] if filtered else []
+
+    def forced(self) -> str:
+        """Return every network's value at every listed position."""
+        return str(self.folder.forced)
+
+    def combiners(self) -> str:
+        """Return the record of how the models are combined."""
+        return str(self.folder.combiners)
 
     def validation(self) -> str:
         """Return the validation's numbers."""
@@ -352,6 +392,10 @@ class Paths:
         """Return the selection function's numbers."""
         return str(self.folder.selection)
 
+    def randoms(self) -> str:
+        """Return the random positions."""
+        return str(self.folder.randoms)
+
     def flag_mocs(self) -> list[str]:
         """Return the MOCs that set flags of the catalogue."""
         named = self._config.publish.flag_mocs.values()
@@ -373,9 +417,12 @@ class Paths:
         for survey in sorted(set(self._config.surveys) - set(pinned)):
             by_survey += [*self.manifests("sample", survey), self.training_set(survey)]
         by_map = [p for s in ("scan", "detect") for p in self.all_manifests(s)]
-        late = [self.known(), self.objects(), self.validation(), self.selection(), *self.products()]
+        merged = [self.known(), self.objects(), *self.filter_objects()]
+        merged += [self.forced(), self.combiners()]
+        models = [*self.all_models(), *self.all_model_files(*MODEL_FILES)]
+        late = [*merged, self.randoms(), self.validation(), self.selection(), *self.products()]
         late += self.all_probes()
-        return [*by_survey, *self.all_catalogues(), *self.all_models(), *by_map, *late]
+        return [*by_survey, *self.all_catalogues(), *models, *by_map, *late]
 
     def log(self, stage: str, key: str, block: str) -> str:
         """Return a job's log file."""

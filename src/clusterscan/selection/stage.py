@@ -113,7 +113,7 @@ def measure_selection(job: Job[SelectionStage]) -> None:
             report["nulls"][probe] = null_sky(products, stage, maps, record, objects)
         job.progress(done + 1, steps, probe)
     expected = expected_of(report["injection"] or {}, settings.grid)
-    report["randoms"] = randoms(products, stage, objects, folder, expected)
+    report["randoms"] = randoms(products, stage, objects, expected)
     write_json(job.output, rounded(report))
 
 
@@ -227,7 +227,6 @@ def randoms(
     products: Products,
     stage: SelectionStage,
     objects: pd.DataFrame,
-    folder: Path,
     expected: Expected | None,
 ) -> dict[str, Any]:
     """Write the random positions; return how they, and the sample, follow what is expected."""
@@ -238,7 +237,7 @@ def randoms(
     count = max(settings.min_randoms, settings.randoms_per_object * len(objects))
     count = min(count, settings.max_randoms)
     drawn = random_positions(searched, count, *orders, stage.seed, expected)
-    write_table(folder / "randoms.parquet", drawn)
+    write_table(products.folder.randoms, drawn)
     cell = sky.cell_area_deg2(orders[1])
 
     def test(table: pd.DataFrame, order: int) -> dict[str, float | int]:
