@@ -1,4 +1,9 @@
-"""Stage scan: slide a network, of one survey or several, or a plain filter over a block's tiles."""
+"""Stage scan: a network, of one survey or several, or a plain filter slides over a block's tiles.
+
+A tile image and a network give a map tile: a probability (or S/N) at each map pixel, the reason
+where there is none, and flags of masks. A tile is computed again only if its images or the network
+have changed (`clusterscan.flow.blocks`).
+"""
 
 from __future__ import annotations
 
@@ -28,9 +33,10 @@ def scan_block(
     Parameters
     ----------
     job : Job
-        The settings, and where to write.
+        Settings, block and place of the output.
     tiles : sequence of Path
-        The block's manifests of `preprocess`, by survey in order: several for a fusion.
+        The block's manifests of `preprocess`, one for each survey in alphabetical order; several
+        for a fusion.
     model : Path, optional
         The network's card; None for the plain filter.
     read_ahead : int
@@ -44,10 +50,12 @@ def scan_block(
     numbers = sorted({number for found in records.values() for number in found})
     scanner = open_scanner(model, settings.how)
 
+    # A fusion scans a tile wherever one of its surveys has an image.
     def present(number: int) -> dict[str, TileRecord]:
         found = {survey: records[survey].get(number) for survey in surveys}
         return {survey: record for survey, record in found.items() if record and record.has_shard}
 
+    # Reading and preparing can run ahead on other threads; `scan` below runs tile after tile.
     def prepared(number: int) -> tuple[Any, np.ndarray | None]:
         images = {s: read_tile(r.checked_shard(job.root)) for s, r in present(number).items()}
         ra, dec = sky.map_pixels(number, job.sky.tile_order, settings.map_order)
@@ -76,14 +84,14 @@ def scan_block(
         for n in numbers
     }
     block = BlockJob.of(job, "scan", "maps", ".fits")
-    # Tiles that are kept are not asked for: reading them ahead would only be in the way.
+    # Only tiles that will be computed are read ahead; reading the others would waste the disk.
     coming = tiles_to_compute(block, inputs) if read_ahead else numbers
     with ReadAhead(prepared, [n for n in coming if present(n)], read_ahead) as ready:
         run_block(block, inputs, scan)
 
 
 def flags_of(images: Mapping[str, TileImage], ra: np.ndarray, dec: np.ndarray) -> np.ndarray | None:
-    """Return the planes of any of the images that flag candidates at positions, if one does."""
+    """Return the planes that flag positions in any of the images, None if no image has any."""
     found = [flags_at(image.mask, *image.to_pixel(ra, dec)) for image in images.values()]
     flagged = [planes for planes in found if planes is not None]
     return np.bitwise_or.reduce(flagged) if flagged else None
