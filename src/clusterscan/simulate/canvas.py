@@ -74,7 +74,7 @@ class Frame:
         return x + self.border_px, y + self.border_px
 
     def inside(self, x: np.ndarray, y: np.ndarray, margin_px: float = 0.0) -> np.ndarray:
-        """Say which positions lie in the widened image, or up to a margin outside it."""
+        """Return True for positions in the widened image, or up to a margin outside it."""
         ny, nx = self.wide_shape
         m = margin_px + 0.5
         return (x > -m) & (x < nx - 1 + m) & (y > -m) & (y < ny - 1 + m)
@@ -102,21 +102,24 @@ class Frame:
         centre /= np.linalg.norm(centre)
         radius = np.degrees(np.arccos(np.clip((points @ centre).min(), -1.0, 1.0)))
         ra0 = float(np.degrees(np.arctan2(centre[1], centre[0])) % 360.0)
+        # Two per cent more: the edge is sampled at 9 x 9 points and may bulge between them.
         return ra0, float(np.degrees(np.arcsin(centre[2]))), float(radius) * 1.02
 
     def cells(self, margin_arcmin: float = 0.0, order: int = GENERATION_ORDER) -> np.ndarray:
         """Return the sorted cells that reach the widened image or a margin around it."""
+        # The cone is a cheap first choice; then each cell's outline is compared with the image.
         ra, dec, radius = self.cone
         near = sky.cells_in_cone(ra, dec, radius + margin_arcmin / 60.0, order)
         margin_px = margin_arcmin * 60.0 / self.scale_arcsec * 1.05
         return np.array([c for c in near if self._reaches(c, order, margin_px)], dtype=np.int64)
 
     def _reaches(self, cell: int, order: int, margin_px: float) -> bool:
+        """Return True if a cell's outline touches the widened image or its margin."""
         outline = sky.outline_vectors(int(cell), order, step=4)
         ra = np.degrees(np.arctan2(outline[:, 1], outline[:, 0])) % 360.0
         x, y = self.to_pixel(ra, np.degrees(np.arcsin(outline[:, 2])))
         if not np.isfinite(x).all():
-            return True  # a cell at the projection's edge: keep it, its objects are tested singly
+            return True  # at the projection's edge: keep the cell, its objects are tested singly
         ny, nx = self.wide_shape
         return bool(
             x.max() > -margin_px
@@ -158,6 +161,7 @@ def deposit(x: np.ndarray, y: np.ndarray, fluxes: np.ndarray, shape: tuple[int, 
     good = (ix >= 1) & (ix <= nx - 2) & (iy >= 1) & (iy <= ny - 2)
     x, y = x[good], y[good]
     ix, iy = ix[good].astype(np.int64), iy[good].astype(np.int64)
+    # np.bincount adds up millions of sources in one pass, in float64 and in a fixed order.
     wx, wy = _spline_weights(x - ix), _spline_weights(y - iy)
     base = iy * nx + ix
     index = (base[None, :] + _NEAR_Y * nx + _NEAR_X).ravel()
@@ -190,22 +194,26 @@ def convolve_gaussians(
     amplitudes, variances_px2 : ndarray, shape (k,)
         Flux and variance along one axis of each Gaussian [px2].
     spline : bool
-        Whether the grid holds sources by `deposit`, whose window is then divided out.
+        True if the grid holds sources from `deposit`, whose window is then divided out.
 
     Returns
     -------
     float32 ndarray, shape (ny, nx)
     """
     ny, nx = grid.shape
+    # Padding to a product of small primes makes the FFT several times as fast; one worker, so that
+    # the result does not depend on the machine.
     full = fft.next_fast_len(ny, real=True), fft.next_fast_len(nx, real=True)
     spectrum = fft.rfft2(grid, s=full, workers=1)
     fy, fx = fft.fftfreq(full[0]), fft.rfftfreq(full[1])
     transfer = np.zeros((len(fy), len(fx)), dtype=np.float32)
     for amplitude, variance in zip(amplitudes, variances_px2, strict=True):
+        # A round Gaussian is the product of one along each axis, in Fourier space as well.
         along_y = np.exp(-2 * np.pi**2 * variance * fy**2) * amplitude
         along_x = np.exp(-2 * np.pi**2 * variance * fx**2)
         transfer += np.outer(along_y, along_x).astype(np.float32)
     if spline:
+        # The transform of a quadratic B-spline is sinc^3 along each axis.
         transfer /= np.outer(np.sinc(fy) ** 3, np.sinc(fx) ** 3).astype(np.float32)
     spectrum *= transfer
     return fft.irfft2(spectrum, s=full, workers=1)[:ny, :nx]

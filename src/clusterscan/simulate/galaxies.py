@@ -89,6 +89,7 @@ def _field_table(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, 
     density = bright ** (FIELD_ALPHA + 1) * np.exp(-bright) * 10 ** (-0.25 * z)
     joint = density * np.diff(cosmology.comoving_distance_mpc(z_edges) ** 3)
     joint /= np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
+    # Members are drawn with their halos: without subtracting them, the sum would exceed the counts.
     counts = published_counts(mag)
     field = np.maximum(counts - mean_member_counts(mag, settings.halos), 0.3 * counts)
     return mags, z_edges, np.cumsum((joint * (field * np.diff(mags))[:, None]).ravel())
@@ -104,7 +105,7 @@ class FieldGalaxies:
     w2_mag: np.ndarray
     z: np.ndarray
     agn: np.ndarray
-    """Whether the colour is that of an active nucleus."""
+    """True if the colour is that of an active nucleus."""
 
 
 def draw_field_galaxies(cell: int, seed: int, settings: SimulationSettings) -> FieldGalaxies:
@@ -163,7 +164,7 @@ class Members:
     halo: np.ndarray
     """Row of the halo in `halos_of_cell`."""
     red: np.ndarray
-    """Whether the galaxy lies on the red sequence."""
+    """True if the galaxy lies on the red sequence."""
 
 
 def _above(x: np.ndarray | float) -> np.ndarray:
@@ -179,6 +180,7 @@ def members_per_richness(faintest_lstar: float = FAINTEST_LSTAR) -> float:
 
 @lru_cache(maxsize=1)
 def _luminosity_quantiles() -> tuple[np.ndarray, np.ndarray]:
+    """Return (cumulative, ln L / L*) of the members' luminosity function."""
     x = np.geomspace(FAINTEST_LSTAR, _BRIGHTEST_LSTAR, 500)
     above = _above(x)
     return (above[0] - above) / (above[0] - above[-1]), np.log(x)
@@ -242,6 +244,7 @@ def brightest_w1(m500c_msun: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _brightest(rng: np.random.Generator, halos: Halos) -> tuple[np.ndarray, np.ndarray]:
+    """Draw W1 and W2 of the brightest galaxy of each halo."""
     w1 = brightest_w1(halos.m500c_msun, halos.z)
     w1 = w1 + _BCG_SCATTER_MAG * rng.standard_normal(len(halos))
     colour = mean_colour(halos.z) + _RED_SCATTER * rng.standard_normal(len(halos))
@@ -249,7 +252,7 @@ def _brightest(rng: np.random.Generator, halos: Halos) -> tuple[np.ndarray, np.n
 
 
 def mean_member_counts(w1_mag: np.ndarray, settings: HaloSettings) -> np.ndarray:
-    """Return what the galaxies of all halos add to the counts, on average [mag-1 deg-2].
+    """Return the mean contribution of the galaxies of all halos to the counts [mag-1 deg-2].
 
     Parameters
     ----------

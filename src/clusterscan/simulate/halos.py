@@ -1,4 +1,8 @@
-"""The halos of a generation cell, with the scatter of their gas and richness."""
+"""The halos of a generation cell: drawn from the mass function, with scatter of gas and richness.
+
+How many halos there are and what they emit is physics (`clusterscan.physics.mass_function`,
+`clusterscan.physics.sz_effect`); this module draws them.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def render_infrared(
     settings : SimulationSettings
         The sky's settings.
     noise_key : int, sequence of int, or None
-        What the noise of this image is drawn from, beside the seed; None: no noise.
+        Key of this image's noise, drawn from the seed and the key; None: no noise.
 
     Returns
     -------
@@ -91,6 +91,8 @@ def render_infrared(
     scale = Frame(wcs, shape, 0).scale_arcsec
     frame = Frame(wcs, shape, int(np.ceil(_BORDER_ARCSEC / scale)))
     sigma = pixel_noise(settings, scale)
+    # Faint sources are deposited on one grid per band and convolved together. Bright stars follow,
+    # one by one, with wings that no Gaussian has; then the image saturates, as a detector does.
     stars = _bright_stars(frame, seed, settings)
     grids = _point_sources(frame, stars, seed, settings, sigma[0])
     image = np.empty((2, *frame.shape), dtype=np.float32)
@@ -138,12 +140,14 @@ def _point_sources(
 
 
 def _placed(frame: Frame, ra, dec, w1, w2) -> Columns:
+    """Return pixel positions and fluxes [nanomaggies] of the sources inside the widened image."""
     x, y = frame.to_pixel(ra, dec)
     near = frame.inside(x, y)
     return x[near], y[near], flux_nanomaggies(w1[near]), flux_nanomaggies(w2[near])
 
 
 def _bright_stars(frame: Frame, seed: int, settings: SimulationSettings) -> BrightStars:
+    """Return the bright stars in the frame, and those around it whose light reaches it."""
     columns: tuple[np.ndarray, ...] = tuple(np.zeros((4, 0)))
     if settings.infrared.stars:
         cells = frame.cells(REACH_ARCMIN).tolist()

@@ -48,7 +48,7 @@ def render_microwave(
     settings : SimulationSettings
         The sky's settings.
     noise_key : int, sequence of int, or None
-        What the instrument's noise of this image is drawn from, beside the seed; None: no noise.
+        Key of this image's instrument noise, drawn from the seed and the key; None: no noise.
 
     Returns
     -------
@@ -79,6 +79,7 @@ def render_microwave(
         smooth = diffuse[0] + diffuse[1] * np.float32(cib_scaling(ghz[band]))
         if compton is not None:
             smooth += compton * np.float32(sz_effect.sz_uk(ghz[band]))
+        # Smooth maps and point sources are convolved apart: only the latter have a spline to undo.
         variance = sigma_px[band : band + 1] ** 2
         one = (1.0,)
         wide = convolve_gaussians(smooth, one, variance, spline=False)
@@ -101,6 +102,7 @@ def _diffuse(vectors: np.ndarray, seed: int, settings: MicrowaveSettings) -> np.
 
 
 def _point_sources(frame: Frame, seed: int, settings: MicrowaveSettings) -> np.ndarray:
+    """Deposit radio and dusty sources [uK_CMB], shape (3, ny, nx)."""
     parts = [sources_of_cell(int(cell), seed, settings) for cell in frame.cells()]
     ra, dec, flux = (np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))
     x, y = frame.to_pixel(ra, dec)
@@ -133,6 +135,7 @@ def _compton_map(
 
 
 def _paint(compton, vectors, halos: Halos, i: int, centre_px, span: float, scale: float) -> None:
+    """Add one halo to the Compton map, in place."""
     ny, nx = compton.shape
     x, y = centre_px
     x0, x1 = max(0, int(x - span)), min(nx, int(x + span) + 2)
@@ -155,7 +158,10 @@ _SUB = (np.arange(5) - 2.0) / 5.0
 
 
 def _average_core(stamp: np.ndarray, x: float, y: float, pixel_r500: float) -> None:
-    """Replace the pixels at a profile's cusp by means over 5 x 5 points."""
+    """Replace the pixels at a profile's cusp by means over 5 x 5 points.
+
+    A pixel's value at its centre would miss the light where the profile bends within the pixel.
+    """
     ix, iy = round(x), round(y)
     rows = np.arange(max(0, iy - _CORE_PX), min(stamp.shape[0], iy + _CORE_PX + 1))
     columns = np.arange(max(0, ix - _CORE_PX), min(stamp.shape[1], ix + _CORE_PX + 1))
@@ -177,7 +183,11 @@ def _noise(
     noise_key: int | Sequence[int],
     settings: MicrowaveSettings,
 ) -> np.ndarray:
-    """Draw white and atmospheric noise, independent between bands."""
+    """Draw white and atmospheric noise, independent between bands.
+
+    White noise on a canvas at least 60 px larger is shaped in Fourier space and cut out, so that
+    opposite edges of the image do not continue each other.
+    """
     key = (noise_key,) if isinstance(noise_key, int | np.integer) else tuple(noise_key)
     rng = generator(seed, Kind.MICROWAVE_NOISE, *key)
     full = tuple(fft.next_fast_len(n + 60, real=True) for n in shape)

@@ -154,11 +154,13 @@ def gaussian_sky(vectors: np.ndarray, *, seed: int, kind: Kind) -> np.ndarray:
         values = _patch_values(int(cell), seed, kind, east[used], north[used], depth[used])
         total[used] += weight[used] * values
         squares[used] += weight[used] ** 2
+    # Independent patches add in square, so this keeps the variance the same everywhere.
     result = total / np.sqrt(np.maximum(squares, 1e-12))
     return result.reshape(vectors.shape[:2]).astype(np.float32)
 
 
 def _patches_near(flat: np.ndarray) -> np.ndarray:
+    """Return the cells whose patches reach any of the points."""
     centre = flat[:: max(1, len(flat) // 4096)].sum(axis=0)
     centre /= np.linalg.norm(centre)
     ok = np.linalg.norm(flat, axis=1) > 0.5
@@ -188,6 +190,7 @@ def _weight(cosine: np.ndarray) -> np.ndarray:
 
 
 def _patch_values(cell, seed, kind, east, north, depth) -> np.ndarray:
+    """Return a patch's values at points given along its tangent basis."""
     # Lambert's equal-area projection: distances are right to 0.3 % at the patch's edge.
     stretch = np.sqrt(2.0 / (1.0 + depth)) / _PATCH_SCALE_RAD
     middle = (_PATCH_PX - 1) / 2
@@ -199,7 +202,11 @@ def _patch_values(cell, seed, kind, east, north, depth) -> np.ndarray:
 
 @lru_cache(maxsize=48)
 def _patch(cell: int, seed: int, kind: Kind) -> np.ndarray:
-    """Draw a patch; returns its cubic spline coefficients (float32, 4 MiB)."""
+    """Draw a patch and return its cubic spline coefficients (float32, 4 MiB).
+
+    White noise is drawn in pixels and shaped in Fourier space: spectrum and spline prefilter are
+    one multiplication there.
+    """
     rng = generator(seed, kind, cell)
     white = rng.standard_normal((_PATCH_PX, _PATCH_PX), dtype=np.float32)
     return fft.irfft2(fft.rfft2(white, workers=1) * _filter(kind), s=white.shape, workers=1)
@@ -207,7 +214,7 @@ def _patch(cell: int, seed: int, kind: Kind) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _filter(kind: Kind) -> np.ndarray:
-    """Return what turns white noise into spline coefficients of the field, per Fourier mode."""
+    """Return the factor per Fourier mode that turns white noise into spline coefficients."""
     fy, fx = fft.fftfreq(_PATCH_PX)[:, None], fft.rfftfreq(_PATCH_PX)[None, :]
     ell = 2 * np.pi * np.hypot(fy, fx) / _PATCH_SCALE_RAD
     cl = cmb_cl(ell) if kind == Kind.CMB else cib_cl_150(ell, 1.0)
@@ -262,6 +269,7 @@ def _cumulative(kind: Kind) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_flux(rng: np.random.Generator, kind: Kind, factor: float) -> np.ndarray:
+    """Draw the fluxes of a cell's sources [Jy], with ``factor`` times the published counts."""
     ln_flux, cumulative = _cumulative(kind)
     count = rng.poisson(cumulative[-1] * GENERATION_AREA_DEG2 * factor)
     return np.exp(np.interp(rng.random(count) * cumulative[-1], cumulative, ln_flux))

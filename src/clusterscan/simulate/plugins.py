@@ -1,6 +1,6 @@
 """Simulators that other packages bring: X-ray and optical skies, and catalogues made from them.
 
-A package offers one as an entry point of the group ``clusterscan.simulators``, named
+A package offers a simulator as an entry point of the group ``clusterscan.simulators``, named
 ``sky.NAME`` or ``catalogue.NAME``. So clusterscan never imports the packages that build on it.
 
 A sky is a function ``render(wcs, shape, *, spec, seed, settings, noise_key)`` that returns

@@ -62,10 +62,14 @@ def truth_of_cell(
         pressure profile); richness (expected, with intrinsic scatter); q_sz (expected
         signal-to-noise in the microwave survey).
     """
-    halos = _halos_in(ipix, order, seed, settings)
+    cells = _generation_cells(ipix, order)
+    halos = Halos.concatenate([_clusters(int(cell), seed, settings) for cell in cells])
+    if order > GENERATION_ORDER:
+        halos = halos.take(sky.owning_cell(halos.ra_deg, halos.dec_deg, order) == ipix)
+    numbers = zip(halos.cell, halos.index, strict=True)
     return pd.DataFrame(
         {
-            "name": _names("SIM", seed, halos.cell, halos.index),
+            "name": [f"SIM{seed}-{cell}-{index}" for cell, index in numbers],
             "ra_deg": halos.ra_deg,
             "dec_deg": halos.dec_deg,
             "z": halos.z,
@@ -101,7 +105,7 @@ def known_of_cell(
     pandas.DataFrame
         Columns: name; ra_deg, dec_deg (measured centre, which lies in the cell); z, z_err;
         m500c_msun (from the observable, noisy); snr or richness (the observable); truth_name
-        (the halo behind the entry, empty where there is none; for validation only).
+        (the halo behind the entry, empty if there is none; for validation only).
 
     Raises
     ------
@@ -123,24 +127,16 @@ def known_of_cell(
 
 
 def _generation_cells(ipix: int, order: int) -> np.ndarray:
+    """Return the generation cells in a HEALPix cell, or the one that holds it."""
     if order <= GENERATION_ORDER:
         return sky.descendants(int(ipix), order, GENERATION_ORDER)
     return np.array([sky.ancestor(int(ipix), order, GENERATION_ORDER)], dtype=np.int64)
 
 
-def _halos_in(ipix: int, order: int, seed: int, settings: SimulationSettings) -> Halos:
-    parts = []
-    for cell in _generation_cells(ipix, order):
-        halos = halos_of_cell(int(cell), seed, settings.halos)
-        parts.append(halos.take(halos.m500c_msun >= settings.halos.m500c_min_msun))
-    halos = Halos.concatenate(parts)
-    if order > GENERATION_ORDER:
-        halos = halos.take(sky.owning_cell(halos.ra_deg, halos.dec_deg, order) == ipix)
-    return halos
-
-
-def _names(prefix: str, seed: int, cell: np.ndarray, index: np.ndarray) -> list[str]:
-    return [f"{prefix}{seed}-{c}-{i}" for c, i in zip(cell, index, strict=True)]
+def _clusters(cell: int, seed: int, settings: SimulationSettings) -> Halos:
+    """Return a generation cell's halos that are heavy enough to be listed."""
+    halos = halos_of_cell(cell, seed, settings.halos)
+    return halos.take(halos.m500c_msun >= settings.halos.m500c_min_msun)
 
 
 # --- the two surveys --------------------------------------------------------------------------
@@ -210,17 +206,12 @@ def known_richness(cell: int, seed: int, settings: SimulationSettings) -> pd.Dat
 _COLUMNS = ["name", "ra_deg", "dec_deg", "z", "z_err", "m500c_msun"]
 
 
-def _clusters(cell: int, seed: int, settings: SimulationSettings) -> Halos:
-    halos = halos_of_cell(cell, seed, settings.halos)
-    return halos.take(halos.m500c_msun >= settings.halos.m500c_min_msun)
-
-
 def _draws(
     rng: np.random.Generator, n: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return noise (normal), luck (uniform), and the offset's turn (uniform) and distance.
+    """Draw noise (normal), luck (uniform), and the offset's turn (uniform) and length (Rayleigh).
 
-    The distance is Rayleigh's, of width 1.
+    All halos get their numbers, listed or not, so changing a limit does not move the others.
     """
     return rng.standard_normal(n), rng.random(n), rng.random(n), rng.rayleigh(1.0, n)
 
@@ -228,6 +219,7 @@ def _draws(
 def _redshifts(
     rng: np.random.Generator, z: np.ndarray, settings: SimulationSettings
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Draw measured redshifts, spectroscopic or photometric, and their errors."""
     spectroscopic = rng.random(len(z)) < settings.known.spectroscopic_part
     photometric = settings.known.photo_z_scatter * (1 + z)
     error = np.where(spectroscopic, _SPECTROSCOPIC_ERROR, np.maximum(photometric, 1e-4))
@@ -235,6 +227,7 @@ def _redshifts(
 
 
 def _table(halos, listed, ra, dec, z, z_err, prefix: str, seed: int) -> pd.DataFrame:
+    """Return the common columns of the listed halos."""
     rows = np.flatnonzero(listed)
     return pd.DataFrame(
         {
@@ -258,7 +251,7 @@ def _append_false(
     limit: float,
     slope: float,
 ) -> pd.DataFrame:
-    """Add entries that are no cluster, their observable falling steeply from the limit."""
+    """Add false entries, whose observable falls steeply from the limit."""
     count = rng.poisson(per_deg2 * GENERATION_AREA_DEG2)
     ra, dec = uniform_positions(rng, cell, count)
     z = rng.uniform(*_FALSE_Z, count)
@@ -281,7 +274,7 @@ def _append_false(
 
 
 def _mass_of_snr(snr: np.ndarray, z: np.ndarray, settings: SimulationSettings) -> np.ndarray:
-    """Return the true mass whose expected signal-to-noise this is, on a grid of masses."""
+    """Return the true masses with these expected signal-to-noises, from a grid of masses."""
     grid = np.geomspace(1e13, 5e15, 160)
     one_minus_b = settings.halos.hydrostatic_one_minus_b
     masses = np.empty(len(snr))
@@ -323,7 +316,10 @@ def central_compton_noise(settings: MicrowaveSettings) -> tuple[np.ndarray, np.n
 
 
 def _weight(ell: np.ndarray, settings: MicrowaveSettings) -> np.ndarray:
-    """Return f^T N^-1 f, f the SZ spectrum and N the beam-corrected noise between bands."""
+    """Return f^T N^-1 f, f the SZ spectrum and N the beam-corrected noise between bands.
+
+    CMB, infrared background and sources are common to the bands; the instrument's noise is not.
+    """
     ghz = np.array(settings.frequency_sz_ghz)
     common = cmb_cl(ell)[:, None, None] * np.ones((3, 3)) * settings.cmb
     dust = cib_scaling(ghz)

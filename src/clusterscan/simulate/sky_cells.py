@@ -1,4 +1,9 @@
-"""Where random numbers come from: one stream per (seed, kind, cell), positions inside cells."""
+"""Generation cells of the simulated sky, and the random numbers that belong to each.
+
+Every kind of object in every cell has a random stream of its own, from (seed, kind, cell). So a
+cell's objects are the same whichever images are made, in any order and by any process, and a new
+kind of object moves none of the others.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ _FINE_ORDER = 26  # 0.003 arcsec: positions are uniform over these pixels of a c
 
 
 class Kind(IntEnum):
-    """What a random stream is for; values are part of the sky's definition."""
+    """Purpose of a random stream. The values are part of the sky's definition: never change one."""
 
     HALOS = 1
     MEMBERS = 2
@@ -61,7 +66,7 @@ def uniform_positions(
 def offset_positions(
     ra_deg: np.ndarray, dec_deg: np.ndarray, separation_deg: np.ndarray, angle_rad: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move positions along great circles: right at the poles too.
+    """Move positions along great circles; correct at the poles as well.
 
     Parameters
     ----------

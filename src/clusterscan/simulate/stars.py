@@ -96,6 +96,7 @@ def _cumulative_counts(cell: int, low: float, high: float) -> tuple[np.ndarray, 
 
 
 def _draw(rng, cell, low: float, high: float, factor: float, cap_per_deg2: float):
+    """Draw the stars of a cell between two magnitudes: position, W1 and W2."""
     edges, cumulative = _cumulative_counts(cell, low, high)
     total = min(cumulative[-1] * factor, cap_per_deg2) * GENERATION_AREA_DEG2
     count = rng.poisson(total)
@@ -159,7 +160,8 @@ def add_stars(
 ) -> None:
     """Add cores and wings of bright stars to one band's widened image, in place.
 
-    They are drawn one by one: by FFT, rounding errors of a star of 0 mag would show.
+    They are drawn one by one: an FFT would spread the rounding errors of a star of 0 mag over the
+    whole image, where they would show.
 
     Parameters
     ----------
