@@ -1,13 +1,13 @@
-"""What the scan costs: the dense engine beside windows, the bare network, the original way.
+"""Measure what the scan costs: the dense engine, windows, the bare network and the original way.
 
-Both sides of a comparison run in one process, in turn, with the same weights on one thread; rates
-are per second of processor time, which what else a machine does changes least (on one thread and
-an idle machine it is the wall's clock; that is in the conditions). Every
-network has a process of its own, so that its memory is its own. Random weights: time does not
-depend on them. The tile is one of order 6 (0.92 degrees) at unWISE's pixel scale; `--order 5`
-(1.83 degrees) loses less at the borders. The windowed engine is timed on a sample
-of the positions, all of which cost the same. Prints one JSON object a line. Needs no arguments and
-about fifteen minutes on one core. `--device cuda` measures the GPU's part instead (scan_gpu.py).
+Both sides of a comparison run in one process, in turn, with the same weights on one thread. Rates
+are per second of processor time, which depends least on what else the machine does (on an idle
+machine it equals wall time; the conditions state it). Every network runs in a process of its own,
+so that its memory is its own. Weights are random, since time does not depend on them. The tile is
+one of order 6 (0.92 degrees) at unWISE's pixel scale; `--order 5` (1.83 degrees) loses less at the
+borders. The windowed engine is timed on a sample of the positions, which all cost the same. Prints
+one JSON object per line. Needs no arguments and about fifteen minutes on one core. `--device cuda`
+measures a GPU instead (scan_gpu.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from clusterscan.scan.tile_scan import scan_tile
 from clusterscan.scan.windowed_scan import windowed_logits
 
 SCALE_ARCSEC = 2.75
-STEP_PX = 16  # 44 arcsec: the dense grid is finer than the positions that are read off it
+STEP_PX = 16  # 44 arcsec: the dense grid is finer than the positions read off it
 POSITIONS_ARCSEC = 60.0
 BANDS = ("W1", "W2")
 THREADS = 1
@@ -75,7 +75,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What it is called in the results."""
+        """Name in the results."""
         return f"{self.name}, windows of {self.window_px} px, steps of 1 arcmin"
 
     @property
@@ -93,7 +93,7 @@ CASES = [
     *(Case(name, 224) for name in
       ("baseline", "resnet18", "efficientnet_b0", "densenet121", "spinalnet_vgg")),
     *(Case(name, 64) for name in ("baseline", "resnet18", "efficientnet_b0", "densenet121")),
-    Case("spinalnet_vgg", 112),  # the least that its head of 7 x 7 means can read at stride 16
+    Case("spinalnet_vgg", 112),  # the smallest window for its head of 7 x 7 means at stride 16
 ]  # fmt: skip
 CARD = {
     "views": [
@@ -175,7 +175,7 @@ def conv_gflops() -> float:
 
 
 def bare(network: ScanNetwork, image: np.ndarray) -> Callable[[], None]:
-    """Return what runs the network over an image cut in parts, without overlap or anything else."""
+    """Return a function that runs the network over parts of an image, without any overlap."""
     S = network.stride
     most = max(int((CPU_BYTES / network.bytes_per_px) ** 0.5) // S * S, S * network.settings.cells)
     ny, nx = (n // S * S for n in image.shape[1:])

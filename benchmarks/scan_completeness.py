@@ -1,10 +1,10 @@
-"""What ways to scan find on a finished run's test region: engines, coarse to fine, map formats.
+"""Compare ways to scan on a finished run's test region: engines, coarse to fine, map formats.
 
-Takes the tile images and networks of a finished run (only read), scans the cells of the test
-region in each way, searches the maps and matches the candidates with the truth by the run's own
-settings, and prints completeness at equal purity with paired bootstrap intervals, one JSON object
-a line. The windowed engine takes most of the time: minutes a network on one core. Maps are kept
-in `--work`, so that a run that was stopped goes on.
+Reads the tile images and networks of a finished run, scans the cells of the test region in each
+way, searches the maps, and matches the candidates with the truth by the run's own settings. Prints
+completeness at equal purity with paired bootstrap intervals, one JSON object per line. The windowed
+engine takes most of the time: minutes per network on one core. Maps are kept in `--work`, so a
+stopped run continues where it was.
 
     python benchmarks/scan_completeness.py results --config config.yaml --work maps
 """
@@ -37,7 +37,7 @@ from clusterscan.validate.recovery import compare, recovery
 DENSE, WINDOWED, COARSE = "dense", "windowed", "coarse to fine"
 FINER = "dense at step "  # px
 LOGIT_SPAN = 14.0  # beyond it detection counts a probability as saturated
-LOWER_PURITIES = (0.3, 0.5)  # a single network may reach no higher one
+LOWER_PURITIES = (0.3, 0.5)  # a single network may not reach a higher one
 Maps = dict[int, np.ndarray]
 
 
@@ -68,7 +68,7 @@ class Run:
         return pd.concat([read_table(self.folder / "catalogs" / f"{n}.parquet") for n in names])
 
     def settings(self, survey: str, way: str) -> ScanSettings:
-        """Return how a way scans a survey."""
+        """Return the scan settings of a way for a survey."""
         own = self.config.surveys[survey].scan
         if way == DENSE:
             return own.model_copy(update={"engine": "dense", "coarse_step_px": None})
@@ -81,7 +81,7 @@ class Run:
 
 
 def scanned(run: Run, survey: str, model: str, way: str, work: Path) -> tuple[Maps, float]:
-    """Return the maps of a way and the processor time that they took; kept maps are read."""
+    """Return the maps of a way and their processor time; maps that were kept are read."""
     card = run.folder / "models" / f"{survey}-{model}" / "model.json"
     scanner = None
     maps, seconds = {}, 0.0

@@ -1,10 +1,10 @@
-"""What a scan costs on a GPU: every network, in each precision, compiled or not.
+"""Measure what a scan costs on a GPU: every network, in each precision, compiled or not.
 
-One JSON object a line: positions and square degrees per second of the wall's clock, the share of
-the device's measured peak of matrix products, GPU-hours of the full sky, and what reading and
-normalising a tile takes on the CPU beside it (`execution.read_ahead_tiles` threads do that while
-the GPU works). Random weights: time does not depend on them. `--device cpu` shows that the script
-runs; its numbers say nothing about a GPU.
+Prints one JSON object per line: positions and square degrees per second of wall time, the share of
+the device's measured peak of matrix products, GPU-hours for the full sky, and the CPU time for
+reading and normalising a tile (`execution.read_ahead_tiles` threads do that while the GPU works).
+Weights are random, since time does not depend on them. `--device cpu` only shows that the script
+runs.
 
     python benchmarks/scan_gpu.py --device cuda
 """
@@ -44,7 +44,7 @@ FULL_SKY_DEG2 = 12 * sky.cell_area_deg2(0)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return the shortest time of a work on a device, after one to warm up."""
+    """Return the shortest time of some work on a device, after one turn to warm up."""
     taken = []
     for _ in range(TURNS + 1):
         started = time.perf_counter()

@@ -11,7 +11,7 @@ from clusterscan.physics.mass_function import halo_table
 from clusterscan.simulate.simulated_catalogues import known_of_cell, truth_of_cell
 
 SEED = 11
-CELLS = range(800, 830)
+CELLS = range(800, 816)
 AREA = len(CELLS) * sky.cell_area_deg2(4)
 
 

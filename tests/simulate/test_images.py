@@ -57,10 +57,10 @@ def test_overlapping_microwave_images_show_the_same_sky(make_frame, settings, ra
 
 
 def test_tiles_of_the_survey_agree_across_their_border(settings):
-    first, second = 5000, int(sky.neighbours(5000, 5)[0])
+    first, second = 20000, int(sky.neighbours(20000, 6)[0])
     images = {}
     for tile in (first, second):
-        wcs, shape = sky.tile_frame(tile, 5, 30.0, 20.0)
+        wcs, shape = sky.tile_frame(tile, 6, 30.0, 20.0)
         image = render_microwave(wcs, shape, seed=SEED, settings=settings, noise_key=None)
         images[tile] = wcs, image
     wcs, image = images[first]
