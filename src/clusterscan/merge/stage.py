@@ -55,7 +55,7 @@ def united_objects(
     split: SkySplit,
     stage: MergeStage,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return one kind's objects (networks' or filters') with scores and known matches."""
+    """Merge the candidates of networks or filters, score the objects, match known clusters."""
     settings = stage.merge
     candidates = {m: products.table("detect", "/".join(m)) for m in models}
     objects = merge_candidates(candidates, radius_arcmin=settings.radius_arcmin)
@@ -86,7 +86,7 @@ def forced_values(
     dec_deg: np.ndarray,
     settings: MergeSettings,
 ) -> dict[Model, np.ndarray]:
-    """Return every model's map at positions."""
+    """Read every model's map at positions."""
     return {
         model: forced(
             products.map_values("/".join(model)),
@@ -109,7 +109,7 @@ def measured_lists(
     split: SkySplit,
     settings: MergeSettings,
 ) -> pd.DataFrame:
-    """Return every network's value at every listed position, list after list."""
+    """Measure every network at every listed position, list after list."""
     tables = []
     for name, table in lists.items():
         ra, dec = (table[c].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg"))
@@ -122,7 +122,7 @@ def measured_lists(
 
 
 def reality(products: Products, objects: pd.DataFrame, reference: RealObjects) -> IsReal:
-    """Return what says which objects are real, as the validation judges them."""
+    """Return the function that judges which objects are real, as the validation does."""
     listed = pd.concat([products.catalogue(name) for name in reference.catalogues])
     real = listed[passes(listed, reference.cut)].reset_index(drop=True)
 

@@ -35,12 +35,12 @@ LIMITS = (0.5, 0.9)
 _PRIOR_MEAN = np.array([0.0, 0.0, 0.0, np.log(0.4), 2.5])
 _PRIOR_WIDTH = np.array([1.5, 2.0, 3.0, 0.7, 1.5])
 TILE_WIDTH = 0.3
-"""How much tiles' ln M at 50 % are expected to differ."""
+"""Expected scatter of ln M at 50 % completeness between tiles."""
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """The fit's numbers; `at` evaluates it.
+    """The fitted parameters; `at` evaluates the fit.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Completeness:
         return self.ceiling * expit((np.log(m500c_msun) - self.mu(z)) / self.width)
 
     def limit(self, fraction: float, z: np.ndarray | float) -> np.ndarray:
-        """Return the mass at which the completeness reaches a fraction [Msun]; NaN: never."""
+        """Return the mass where completeness reaches a fraction [Msun]; NaN if it never does."""
         mu = self.mu(z)
         if fraction >= self.ceiling:
             return np.full(mu.shape, np.nan)
@@ -80,12 +80,12 @@ class Completeness:
 
 
 def fit_completeness(m500c_msun: np.ndarray, z: np.ndarray, found: np.ndarray) -> Completeness:
-    """Return the smooth completeness of the highest (penalised) likelihood.
+    """Fit the completeness by (penalised) maximum likelihood.
 
     Parameters
     ----------
     m500c_msun, z : float ndarray, shape (n,)
-        Of the injected clusters.
+        Mass and redshift of the injected clusters.
     found : bool ndarray, shape (n,)
     """
     mass = np.log(np.asarray(m500c_msun, dtype=np.float64) / PIVOT_MSUN)
@@ -119,9 +119,9 @@ def fit_completeness(m500c_msun: np.ndarray, z: np.ndarray, found: np.ndarray) -
 def tile_shift(
     fit: Completeness, m500c_msun: np.ndarray, z: np.ndarray, found: np.ndarray
 ) -> tuple[float, float]:
-    """Return by how much ln M at a given completeness is higher on a tile, and its error.
+    """Return the shift in ln M of a tile's completeness from the footprint's, and its error.
 
-    The shift is drawn to 0 as far as the tile's own clusters do not say: a tile with few has the
+    A prior of width `TILE_WIDTH` draws the shift towards 0, so a tile with few clusters has the
     footprint's limit and a large error.
     """
     mass, mu = np.log(np.asarray(m500c_msun, dtype=np.float64)), fit.mu(z)
@@ -143,7 +143,7 @@ def binned(
     grid: InjectionGrid,
     confidence: float,
 ) -> dict[str, Any]:
-    """Return counts and completeness in the grid's bins, with Wilson intervals.
+    """Count injected and found clusters in the grid's bins, with Wilson intervals.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def limits(
     for fraction in LIMITS:
         for z in np.convolve(grid.z_edges, [0.5, 0.5], "valid"):
             masses = np.array([float(one.limit(fraction, z)) for one in drawn])
-            # A draw that never gets there stands for a limit above all masses.
+            # A draw that never reaches the fraction has its limit above all masses.
             masses = np.where(np.isnan(masses), np.inf, masses)
             low, high = (
                 np.quantile(masses, [0.16, 0.84], method="nearest")
@@ -213,7 +213,7 @@ def resampled_fits(
     n_bootstrap: int,
     rng: np.random.Generator,
 ) -> list[Completeness]:
-    """Return fits to injected clusters whose sky cells are drawn with replacement.
+    """Repeat the fit with sky cells drawn with replacement.
 
     Parameters
     ----------
@@ -264,20 +264,20 @@ def tile_limits(
     clusters : DataFrame
         Injected clusters that count: tile, m500c_msun, z, found.
     fit : Completeness
-        Of all of them.
+        The fit to all of them.
     drawn : sequence of Completeness
-        Fits to resampled sky, for the error that all tiles share.
+        Fits to resampled sky, which give the error that all tiles have in common.
     tiles : sequence of int
         Tiles wanted, probed or not.
     grid : InjectionGrid
-        Limits outside its masses are NaN.
+        Limits outside the grid's masses are NaN.
     confidence : float
-        Content of the interval of the found share.
+        Probability content of the interval of the found share.
 
     Returns
     -------
     DataFrame
-        A row a tile: tile, probed, n, n_found, found (share) with found_low and found_high, z,
+        One row per tile: tile, probed, n, n_found, found (share) with found_low and found_high, z,
         ln_shift and ln_shift_error (of ln M at a given completeness), m50_msun, m90_msun and
         their errors ln_error_50, ln_error_90.
     """
@@ -330,9 +330,9 @@ def _ln_error(fit: Completeness, drawn: Sequence[Completeness], fraction: float)
 def write_mass_map(
     path: Path, table: pd.DataFrame, tile_order: int, *, purity: float, seed: int
 ) -> None:
-    """Write the limits as a partial HEALPix map that healpy and Aladin read (EXPLICIT, NESTED).
+    """Write the limits as a partial HEALPix map for healpy and Aladin (EXPLICIT, NESTED).
 
-    The clusters are simulated, and the header says so; the same table always gives the same bytes.
+    The header says that the clusters are simulated. The same table always gives the same bytes.
     """
     from astropy.io import fits
 
@@ -367,7 +367,7 @@ def _column(table: pd.DataFrame, name: str, how: tuple[str, str | None, str]):
 
 
 def for_the_report(table: pd.DataFrame, tile_order: int) -> dict[str, Any]:
-    """Return what the report's figure needs: tiles, their M50, and whether they were probed."""
+    """Return the mass limits as lists for the report's figure."""
     return {
         "tile_order": tile_order,
         "z": PIVOT_Z,
@@ -380,16 +380,16 @@ def for_the_report(table: pd.DataFrame, tile_order: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Expected:
-    """Found clusters that a mass function leads one to expect.
+    """The expected number of found clusters: a mass function times the completeness.
 
     Attributes
     ----------
     table : HaloTable
         All clusters per square degree, in bins of ln mass and redshift.
     fit : Completeness
-        Of the footprint.
+        The completeness of the footprint.
     shifts : mapping of tile to float
-        By how much ln M at a given completeness is higher on a tile; of others it is 0.
+        Shift in ln M of a tile's completeness (`tile_shift`); 0 for tiles that are not named.
     """
 
     table: HaloTable
@@ -397,18 +397,18 @@ class Expected:
     shifts: Mapping[int, float]
 
     def found(self, tile: int) -> np.ndarray:
-        """Return the found clusters per square degree in the table's bins, (n_mass, n_z)."""
+        """Return the expected found clusters per deg2 in the table's bins, (n_mass, n_z)."""
         mass = np.exp((self.table.ln_mass_edges[1:] + self.table.ln_mass_edges[:-1]) / 2)
         z = (self.table.z_edges[1:] + self.table.z_edges[:-1]) / 2
         eased = mass * np.exp(-self.shifts.get(tile, 0.0))
         return self.table.per_deg2 * self.fit.at(eased[:, None], z[None, :])
 
     def per_deg2(self, tile: int) -> float:
-        """Return the found clusters per square degree of a tile."""
+        """Return the expected found clusters per square degree of a tile."""
         return float(self.found(tile).sum())
 
     def draw(self, tile: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Return ln M500c [ln Msun] and redshift of found clusters of a tile, each (count,)."""
+        """Draw ln M500c [ln Msun] and redshift of found clusters of a tile, each (count,)."""
         weight = self.found(tile).ravel()
         bins = rng.choice(weight.size, count, p=weight / weight.sum())
         row, column = np.divmod(bins, self.table.per_deg2.shape[1])
@@ -424,14 +424,14 @@ def mass_function(grid: InjectionGrid) -> HaloTable:
     whole = halo_table(grid.m500c_edges_msun[0], grid.z_edges[0], grid.z_edges[-1])
     keep = whole.ln_mass_edges[:-1] < high
     edges = np.minimum(whole.ln_mass_edges[: keep.sum() + 1], high)
-    # The bin that the heaviest mass cuts holds as much less as it is narrower.
+    # The heaviest mass cuts through a bin, whose number shrinks with its width.
     share = np.diff(edges) / np.diff(whole.ln_mass_edges[: keep.sum() + 1])
     edges[0] = low
     return HaloTable(edges, whole.z_edges, whole.per_deg2[keep] * share[:, None])
 
 
 def expected_of(injection: Mapping[str, Any], grid: InjectionGrid) -> Expected | None:
-    """Return what an injection report leads one to expect; None where it says nothing."""
+    """Build the expectation from an injection report; None if the report has no fit."""
     if not injection or "fit" not in injection:
         return None
     shifts = {int(row["tile"]): float(row["ln_shift"]) for row in injection["tiles"]}

@@ -49,7 +49,7 @@ def changed_tile(
     settings: ProbeStage,
     scratch: Path,
 ) -> TileImage:
-    """Return a survey's tile image as a probe changes it.
+    """Change a survey's tile image as a probe asks for.
 
     Parameters
     ----------
@@ -58,16 +58,16 @@ def changed_tile(
     survey : str
     tile, tile_order : int
     image : TileImage
-        The run's own.
+        The run's own image.
     settings : ProbeStage
         The probe's settings.
     scratch : Path
-        A file that may be written for a moment.
+        A temporary file for raw images.
 
     Raises
     ------
     ConfigError
-        If there is no such probe.
+        If the probe is unknown.
     """
     own, seed = settings.surveys[survey], settings.seed
     if probe == INJECTED:
@@ -94,19 +94,19 @@ def changed_tile(
     elif probe == "shuffled":
         plane = shuffled(image.image)
     else:
-        raise ConfigError(f"selection.nulls: there is no probe {probe!r}")
+        raise ConfigError(f"selection.nulls: {probe!r} is not a probe")
     return TileImage(plane, image.mask, image.wcs, image.unit, image.bands)
 
 
 def _with_masks(tile: TileImage, mask: np.ndarray) -> TileImage:
-    """Return a tile with what masks of tables and files say of the run's own image."""
+    """Copy the masks that come from tables and files from the run's own image."""
     if not (mask & (FLAGGED | EXCLUDED)).any():
         return tile
     return replace(tile, mask=tile.mask | (mask & ~(NO_COVERAGE | SATURATED)))
 
 
 def _empty_tile(tile: int, own: ProbedSurvey, scratch: Path) -> TileImage:
-    """Return a tile of the simulated sky rendered without halos."""
+    """Render a tile of the simulated sky without halos."""
     images = own.images
     assert images is not None
     assert images.simulation is not None
@@ -127,7 +127,7 @@ def scanned_maps(
     tile_order: int,
     map_order: int,
 ) -> pd.DataFrame:
-    """Return every network's map of one tile.
+    """Scan one tile with every network.
 
     Parameters
     ----------
@@ -155,15 +155,15 @@ def scanned_maps(
 
 
 def inverted(image: np.ndarray) -> np.ndarray:
-    """Return the image with its sign turned: decrements become increments, noise stays noise."""
+    """Reverse the sign of an image: decrements become increments, noise stays noise."""
     return -image
 
 
 def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return an image of the same power spectra with random phases.
+    """Give an image random phases but keep its power spectra.
 
-    The same phases are added to all bands, so their cross-spectra stay too: what is lost is
-    everything that is not Gaussian, clusters included.
+    All bands get the same phases, so their cross-spectra are kept too. Everything that is not
+    Gaussian is lost, clusters included.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     float32 ndarray, the same shape
     """
     ny, nx = image.shape[-2:]
-    # The phases of a real field: a real image stays real.
+    # Phases of a real random field, so that the image stays real.
     noise = fft.rfft2(rng.standard_normal((ny, nx)), workers=1)
     turn = noise / np.maximum(np.abs(noise), 1e-300)
     turn[0, 0] = 1.0  # the mean stays
@@ -188,22 +188,22 @@ def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def shuffled(image: np.ndarray) -> np.ndarray:
-    """Return the image with every band in the next one's place.
+    """Move every band of an image to the place of the next.
 
     Raises
     ------
     ValueError
-        If there is one band alone.
+        If there is only one band.
     """
     if len(image) < 2:
-        raise ValueError("bands can only be exchanged where there are two or more")
+        raise ValueError("an image of one band has no bands to exchange")
     return np.roll(image, 1, axis=0)
 
 
 def without_halos(settings: SimulationSettings) -> SimulationSettings:
     """Return the settings of a sky without halos, but with as many galaxies.
 
-    The counts of galaxies are published ones: without members the field holds them all.
+    Galaxy counts follow published ones; without cluster members the field holds all galaxies.
     """
     heavy = HaloSettings.model_fields["m500c_min_msun"].metadata
     limit = max(m.le for m in heavy if hasattr(m, "le"))  # the heaviest limit that is allowed
@@ -220,7 +220,7 @@ _INNER = 8  # positions are centres of cells this many orders finer: 3 arcsec fo
 def injected_in(
     tiles: Iterable[int], tile_order: int, grid: InjectionGrid, seed: int
 ) -> pd.DataFrame:
-    """Return the clusters injected into tiles.
+    """Draw the clusters that are injected into tiles, at most one per cell of sky.
 
     Parameters
     ----------
@@ -234,14 +234,14 @@ def injected_in(
     Returns
     -------
     DataFrame
-        One row a cell, sorted by cell: cell, tile, ra_deg, dec_deg, m500c_msun, z, mass_bin,
+        One row per cell, sorted by cell: cell, tile, ra_deg, dec_deg, m500c_msun, z, mass_bin,
         z_bin, gas and galaxies (standard normal scatters).
     """
     order = max(grid.cell_order, tile_order)
     rows = []
     for tile in sorted({int(t) for t in tiles}):
         cells = np.sort(sky.descendants(tile, tile_order, order))
-        # Within a tile every node of the grid comes equally often, in a drawn order.
+        # Within a tile all bins of the grid are equally frequent, in random order.
         place = np.random.default_rng([seed, _INJECTION_KEY, tile_order, tile]).permutation(
             cells.size
         )
@@ -278,7 +278,7 @@ def _nested_offsets(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def as_halos(clusters: pd.DataFrame, settings: HaloSettings) -> Halos:
-    """Return the injected clusters with gas and galaxies as halos of the simulated sky have."""
+    """Turn injected clusters into halos with the gas and galaxies of the simulated sky."""
     return make_halos(
         cell=clusters["cell"].to_numpy(dtype=np.int64),
         index=np.zeros(len(clusters), dtype=np.int64),
@@ -306,24 +306,24 @@ def add_signal(
     preprocess: PreprocessSettings,
     seed: int,
 ) -> TileImage:
-    """Return the tile with the clusters in it.
+    """Add clusters to a tile image as the survey would see them.
 
     Parameters
     ----------
     tile : TileImage
     halos : Halos
-        All that may reach the tile's image, in any order.
+        All clusters that may reach the image, in any order.
     signal : SzSignal or GalaxiesSignal
-        How the survey sees them.
+        The survey's view of a cluster.
     preprocess : PreprocessSettings
-        How the tile image was binned.
+        Binning of the tile image.
     seed : int
-        Of the member galaxies.
+        Seed of the member galaxies.
 
     Raises
     ------
     ImageError
-        If the signal's bands are not the tile's.
+        If the signal has other bands than the tile.
     """
     if isinstance(signal, SzSignal):
         added = sz_signal(tile, halos, signal)
@@ -332,14 +332,14 @@ def add_signal(
     if added.shape[0] != tile.image.shape[0]:
         raise ImageError(
             f"selection.signals: a signal of {added.shape[0]} bands for images of {tile.bands}; "
-            "give one frequency and beam a band, and galaxies to a survey of W1 and W2 alone"
+            "give one frequency and beam per band; kind galaxies needs the bands W1 and W2"
         )
     image = np.where(tile.covered, tile.image + added, tile.image)
     return TileImage(image.astype(np.float32), tile.mask, tile.wcs, tile.unit, tile.bands)
 
 
 def sz_signal(tile: TileImage, halos: Halos, signal: SzSignal) -> np.ndarray:
-    """Return the temperature change [uK_CMB], float64 (bands, ny, nx)."""
+    """Return the temperature decrement of clusters [uK_CMB], float64 (bands, ny, nx)."""
     ny, nx = tile.mask.shape
     scale = tile.pixel_scale_arcsec / 60.0
     half = int(np.ceil(_SZ_REACH_ARCMIN / scale))
@@ -392,7 +392,7 @@ def galaxies_signal(
 
 
 def _members_of(one: Halos, seed: int) -> tuple[np.ndarray, ...]:
-    # Each cluster's galaxies depend on its own cell alone, whatever tile asks.
+    # The galaxies of a cluster depend only on its cell, so all tiles see the same ones.
     rng = np.random.default_rng([seed, _MEMBERS_KEY, int(one.cell[0]), int(one.index[0])])
     members = draw_members(one, rng)
     return members.ra_deg, members.dec_deg, members.w1_mag, members.w2_mag
@@ -411,7 +411,7 @@ def _unbinned(wcs: WCS, n: int) -> WCS:
 
 
 def _overlap(first: int, size: int, limit: int) -> tuple[slice, slice]:
-    """Return where a stamp's span lies in the image, and which part of the stamp that is."""
+    """Return the overlap of a stamp with an image along an axis, as slices of both."""
     low, high = max(first, 0), min(first + size, limit)
     high = max(high, low)
     return slice(low, high), slice(low - first, high - first)

@@ -37,7 +37,7 @@ TileMap = Callable[[int], np.ndarray | None]
 def candidates_of(
     maps: Mapping[int, np.ndarray], tile_order: int, map_order: int, settings: DetectSettings
 ) -> pd.DataFrame:
-    """Return the peaks of one network's maps, each tile seeing those of its neighbours.
+    """Find the peaks of one network's maps; each tile sees the maps of its neighbours.
 
     Parameters
     ----------
@@ -75,16 +75,16 @@ def objects_of(
     map_order: int,
     settings: MergeSettings,
 ) -> pd.DataFrame:
-    """Return the objects of a probe with the probability that the run would give them.
+    """Merge a probe's candidates and give the objects the run's probability.
 
     Parameters
     ----------
     candidates : mapping of (survey, model) to DataFrame
-        Of all the networks that the run's combination joins.
+        Candidates of all networks in the run's combination.
     map_of : mapping of (survey, model) to callable
         Each network's map of a tile, or None.
     record : mapping
-        How the run made its probability; nothing is fitted here.
+        The run's fit of the probability; nothing is fitted here.
     tile_order, map_order : int
     settings : MergeSettings
     """
@@ -121,18 +121,18 @@ def recovered(
     threshold: float,
     radius_arcmin: float,
 ) -> pd.DataFrame:
-    """Return the injected clusters with what was found of each.
+    """Look up each injected cluster in the objects.
 
     Parameters
     ----------
     clusters : DataFrame, n rows
         From `clusterscan.selection.probe.injected_in`.
     objects : DataFrame
-        Of the sky with the clusters in it: ra_deg, dec_deg, prob.
+        Objects of the sky with the clusters in it: ra_deg, dec_deg, prob.
     real : DataFrame
-        Of the run itself, likewise.
+        Objects of the run itself, likewise.
     threshold : float
-        Probability from which an object is in the sample.
+        Lowest probability of the sample.
     radius_arcmin : float
         Largest separation of an object and its cluster [arcmin].
 
@@ -141,7 +141,7 @@ def recovered(
     DataFrame
         With ``prob`` (of the object matched by score, 0: none), ``sep_arcsec`` (NaN), ``found``
         (prob reaches the threshold), and ``there_before``: the run itself has an object of the
-        sample within the radius, so nothing can be learnt from this place.
+        sample within the radius, so this place says nothing about the injected cluster.
     """
     row, separation = match_by_score(objects.assign(score=objects["prob"]), clusters, radius_arcmin)
     prob, apart = np.zeros(len(clusters)), np.full(len(clusters), np.nan)
@@ -172,7 +172,7 @@ def injection_report(
     seed: int,
     footprint: Sequence[int] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return completeness in bins, the fit, limits, tiles' limits and recovered positions.
+    """Measure completeness in bins, its fit, mass limits and the recovered positions.
 
     Parameters
     ----------
@@ -182,28 +182,28 @@ def injection_report(
         As there.
     settings : SelectionSettings
     confidence : float
-        Content of the intervals.
+        Probability content of the intervals.
     tile_order, seed : int
     footprint : sequence of int
-        Tiles that get a mass limit beside the probed ones.
+        Further tiles that get a mass limit.
 
     Returns
     -------
     report : dict
         n_injected, n_there_before, chance_rate, n, n_found, threshold, bins, fit, limits (of
-        the footprint), tiles (mass limits of each probed one), mass_map (of all), offsets. Where
-        no cluster can say anything, threshold None and a reason: a fit would show its prior.
+        the footprint), tiles (mass limits of each probed one), mass_map (of all), offsets. Without
+        a usable cluster only threshold (None) and a reason: a fit would only show its prior.
     tiles : DataFrame
-        From `clusterscan.selection.completeness.tile_limits`; empty where nothing can be said.
+        From `clusterscan.selection.completeness.tile_limits`; empty without a usable cluster.
     """
     chance = float(clusters["there_before"].mean()) if len(clusters) else 0.0
     used = clusters[~clusters["there_before"].to_numpy(dtype=bool)]
     if used.empty:
-        reason = f"none of {len(clusters)} lies where the run itself has no object of the sample"
+        reason = f"the run itself has an object of the sample at each of {len(clusters)} places"
         return {"threshold": None, "reason": reason, "tiles": []}, pd.DataFrame()
     columns = {c: used[c].to_numpy() for c in ("m500c_msun", "z", "found")}
     fit = fit_completeness(**columns)
-    # Cells of injection hold one cluster each; their parents hold what shares noise and depth.
+    # An injection cell holds one cluster; its ancestors hold clusters with common noise and depth.
     drawn = resampled_fits(
         columns,
         sky.owning_cell(used["ra_deg"].to_numpy(), used["dec_deg"].to_numpy(), tile_order + 1),
@@ -240,7 +240,7 @@ def null_report(
     area_deg2: float,
     limits_at: tuple[float, ...] = THRESHOLDS,
 ) -> dict[str, Any]:
-    """Return candidates per square degree above thresholds, null sky beside the real one.
+    """Compare the candidates per square degree of a null sky with those of the real sky.
 
     Parameters
     ----------
@@ -248,14 +248,14 @@ def null_report(
         Probabilities of the null sky's and the real sky's candidates on the same tiles, of each
         network alone ("survey/model") and of all ("networks").
     area_deg2 : float
-        Searched sky.
+        Area of the searched sky.
 
     Returns
     -------
     dict
         area_deg2, thresholds, and of each name ``null`` and ``real``: counts at or above each
         threshold, ``null_per_deg2`` and ``real_per_deg2``, and ``told_on``: at some threshold
-        from 0.5 on with five real candidates or more, the null sky holds half as many or more.
+        of 0.5 or higher with at least five real candidates, the null sky yields half as many.
     """
     sure = np.array(limits_at) >= 0.5
     rows = {}

@@ -1,8 +1,8 @@
-"""Random positions that follow the mask and, where it is known, the selection function.
+"""Random positions that follow the mask and, if it is known, the selection function.
 
-Within a tile they are uniform over the searched map pixels; a tile holds as many as its searched
-area times the density of found clusters that is expected there. They then have a mass and a
-redshift too: a draw of the mass function times the completeness of their tile.
+Within a tile they are uniform over the searched map pixels. The number in a tile is proportional
+to its searched area times the density of found clusters expected there. Then each position has a
+mass and a redshift too, drawn from the mass function times the completeness of its tile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clusterscan.selection.completeness import Expected
 
 _KEY = 37
 _FINEST = 29  # HEALPix order: 0.4 milliarcsec
-_FEWEST = 5.0  # expected in a cell that counts
+_FEWEST = 5.0  # expected number in a cell of the chi-squared test
 
 
 def random_positions(
@@ -29,21 +29,21 @@ def random_positions(
     seed: int,
     expected: Expected | None = None,
 ) -> pd.DataFrame:
-    """Return positions over map pixels that have a value, following the selection function.
+    """Draw positions on the searched sky that follow the selection function.
 
-    HEALPix cells have equal areas, so a pixel is drawn among a tile's, and a cell of order 29 in
-    it.
+    HEALPix cells have equal areas, so a uniform draw takes a searched pixel of the tile, then a
+    cell of order 29 in it.
 
     Parameters
     ----------
     searched : mapping of tile to bool ndarray, shape (4 ** (map_order - tile_order),)
-        Pixels in nested order that some network searched.
+        True for pixels, in nested order, that some network searched.
     count : int
-        Positions wanted.
+        Number of positions.
     tile_order, map_order : int
     seed : int
     expected : Expected, optional
-        What is expected to be found on each tile; without it positions are uniform.
+        The clusters expected to be found on each tile; without it positions are uniform.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def random_positions(
 def tile_weights(
     searched: Mapping[int, np.ndarray], expected: Expected | None = None
 ) -> dict[int, float]:
-    """Return what share of the random positions each tile gets, up to a factor."""
+    """Return each tile's share of the random positions, up to a common factor."""
     return {
         tile: float(searched[tile].sum()) * (expected.per_deg2(tile) if expected else 1.0)
         for tile in sorted(searched)
@@ -98,7 +98,7 @@ def _cells_in(
     map_order: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return cells of order 29, uniform over a tile's searched pixels, int64 (count,)."""
+    """Draw cells of order 29, uniform over a tile's searched pixels, int64 (count,)."""
     pixels = (np.int64(tile) << 2 * (map_order - tile_order)) + np.flatnonzero(searched)
     if not pixels.size:
         return np.empty(0, dtype=np.int64)
@@ -115,15 +115,15 @@ def follows_coverage(
     cell_order: int,
     expected: Expected | None = None,
 ) -> dict[str, float | int]:
-    """Return whether positions lie on the sky as they should: a chi-squared test.
+    """Test with chi-squared whether positions follow the searched sky.
 
-    They should lie as the searched area does, times the density of found clusters that is
-    expected on each tile, where it is given. Cells whose expected number is below five are joined.
+    The expected number in a cell is proportional to its searched area, times the density of found
+    clusters expected on its tile if that is given. Cells that expect fewer than five are joined.
 
     Returns
     -------
     dict
-        cells, chi2, p_value (small: they do not), outside (positions off the searched sky).
+        cells, chi2, p_value (small: they do not follow), outside (positions off the searched sky).
     """
     share = _weight_by_cell(searched, tile_order, map_order, cell_order, expected)
     cells = np.array(sorted(share), dtype=np.int64)
@@ -153,7 +153,7 @@ def on_searched(
     tile_order: int,
     map_order: int,
 ) -> np.ndarray:
-    """Return which positions lie on searched map pixels, bool (n,)."""
+    """Return True for positions on searched map pixels, shape (n,)."""
     found = np.zeros(len(ra_deg), dtype=bool)
     if not len(ra_deg):
         return found
@@ -174,7 +174,7 @@ def _weight_by_cell(
     cell_order: int,
     expected: Expected | None,
 ) -> dict[int, float]:
-    """Return each cell's searched pixels, times the density that is expected on their tile."""
+    """Return each cell's number of searched pixels times the expected density of their tile."""
     weight: dict[int, float] = {}
     for tile in sorted(searched):
         first = np.int64(tile) << (2 * (map_order - tile_order))

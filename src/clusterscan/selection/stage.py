@@ -101,7 +101,7 @@ def measure_selection(job: Job[SelectionStage]) -> None:
     models = list(stage.models)
     record = json.loads(job.folder.combiners.read_text(encoding="utf-8"))["objects"]
     objects = read_table(job.folder.objects)
-    for name in OF_INJECTIONS:  # of other settings: `publish` would hand them on
+    for name in OF_INJECTIONS:  # files of earlier settings must not be published
         (folder / name).unlink(missing_ok=True)
     report: dict[str, Any] = {"injection": None, "nulls": {}, "purity": settings.purity}
     steps = len(stage.probes) + 1
@@ -118,7 +118,7 @@ def measure_selection(job: Job[SelectionStage]) -> None:
 
 
 def maps_of(products: Products, probe: str, models: Sequence[Model]) -> Maps:
-    """Return every scanned network's maps of a probe, by tile."""
+    """Read every network's maps of a probe, by model and tile."""
     run = products.folder.selection_run
     folder = run.manifest("probe", probe, "any").parent
     records = records_of(sorted(folder.glob(f"o{products.block_order}-*.json")))
@@ -133,7 +133,7 @@ def maps_of(products: Products, probe: str, models: Sequence[Model]) -> Maps:
 def searched_sky(
     products: Products, models: Sequence[Model], tiles: Sequence[int]
 ) -> dict[int, np.ndarray]:
-    """Return which map pixels of each tile some network of the run searched."""
+    """Return True for the map pixels of each tile that some network of the run searched."""
     searched: dict[int, np.ndarray] = {}
     for model in models:
         values = products.map_values("/".join(model))
@@ -152,7 +152,7 @@ def injection(
     objects: pd.DataFrame,
     folder: Path,
 ) -> dict[str, Any]:
-    """Return what was found of the injected clusters, and write the list of them."""
+    """Measure which injected clusters are found; write their list and the mass limits."""
     settings, orders = stage.selection, (products.tile_order, products.map_order)
     candidates = {m: candidates_of(maps[m], *orders, stage.detect) for m in maps}
     seen = objects_of(candidates, {m: maps[m].get for m in maps}, record, *orders, stage.merge)
@@ -196,7 +196,7 @@ def null_sky(
     record: dict[str, Any],
     objects: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return a null sky's candidates beside the real ones of the same tiles."""
+    """Compare a null sky's candidates with the real ones of the same tiles."""
     orders = products.tile_order, products.map_order
     tiles = sorted({t for found in maps.values() for t in found})
     candidates = {m: candidates_of(maps[m], *orders, stage.detect) for m in maps}
@@ -218,7 +218,7 @@ def null_sky(
 
 
 def on_tiles(table: pd.DataFrame, tiles: list[int], tile_order: int) -> pd.DataFrame:
-    """Return the rows that tiles own."""
+    """Return the rows whose positions tiles own."""
     own = sky.owning_cell(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy(), tile_order)
     return table[np.isin(own, tiles)]
 
@@ -229,7 +229,7 @@ def randoms(
     objects: pd.DataFrame,
     expected: Expected | None,
 ) -> dict[str, Any]:
-    """Write the random positions; return how they, and the sample, follow what is expected."""
+    """Write the random positions; test how they and the sample follow the expected density."""
     settings, orders = stage.selection, (products.tile_order, products.map_order)
     searched = searched_sky(products, stage.models, stage.footprint)
     threshold = float(sample_thresholds(objects["prob"].to_numpy(), [settings.purity])[0])

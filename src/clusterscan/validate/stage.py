@@ -80,7 +80,7 @@ def validate_run(job: Job[ValidateStage]) -> None:
 
 
 def methods_of(products: Products, models: Sequence[Model]) -> dict[str, pd.DataFrame]:
-    """Return every method's objects with their scores: merged ones, then each model alone."""
+    """Read every method's objects with their scores: merged ones, then each model alone."""
     methods = {}
     merged = {NETWORKS: products.folder.objects, FILTERS: products.folder.filter_objects}
     for name, path in merged.items():
@@ -110,9 +110,9 @@ def noise_of(
     ra_deg: np.ndarray,
     dec_deg: np.ndarray,
 ) -> dict[str, dict[int, float]]:
-    """Return the pixel noise of each survey's first band on the tiles of some positions.
+    """Measure the pixel noise of each survey's first band on the tiles that own positions.
 
-    Of many tiles a hundred are read, evenly chosen: reading them all would take hours.
+    At most a hundred tiles are read, evenly chosen: reading them all would take hours.
     """
     noise: dict[str, dict[int, float]] = {}
     tiles = np.unique(sky.owning_cell(ra_deg, dec_deg, products.tile_order))
@@ -131,7 +131,7 @@ def noise_of(
 def searched(
     products: Products, models: Sequence[Model], ra_deg: np.ndarray, dec_deg: np.ndarray
 ) -> np.ndarray:
-    """Return which positions were searched: some model's map has a value there."""
+    """Return True for searched positions, where some model's map has a value."""
     found = np.zeros(len(ra_deg), dtype=bool)
     for survey, model in models:
         values = forced(
