@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,9 +9,10 @@ import pytest
 
 from clusterscan.formats.catalogue_columns import catalogue_columns
 from clusterscan.publish.catalogue import build_catalogue
-from clusterscan.publish.report import render_report, write_report
-from clusterscan.publish.report_gallery import gallery_section
+from clusterscan.publish.report import reference_text, render_report, write_report
 from clusterscan.publish.report_inputs import read_scores
+from clusterscan.publish.report_quality import finding_section
+from clusterscan.publish.summary import build_summary
 
 
 class Page(HTMLParser):
@@ -74,16 +74,16 @@ def test_names_from_catalogues_cannot_break_out(html, page):
     assert '<script>alert("x")</script>' in "".join(page.text)
 
 
-def test_the_same_inputs_give_the_same_bytes(run, html, tmp_path):
-    write_report(tmp_path / "report.html", run, gallery_count=2)
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+def test_equal_inputs_give_equal_bytes(run, tmp_path):
+    small = dataclasses.replace(run, models=run.models[1:2], validation={})
+    write_report(tmp_path / "report.html", small, gallery_count=1)
+    again = render_report(small, gallery_count=1)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == again
 
 
-def test_a_simulated_sky_is_announced_first_and_a_real_one_is_not(run, html):
+def test_a_simulated_sky_is_announced_first(html):
     assert html.index("SIMULATED SKY") < html.index("<header>")
-    release = dataclasses.replace(run.release, simulated=False)
-    real = dataclasses.replace(run, release=release, models=(), problems=())
-    assert "SIMULATED SKY" not in render_report(real, gallery_count=0)
+    assert "REAL IMAGES" not in html
 
 
 def test_the_headline_compares_networks_with_the_filter(run, page):
@@ -94,12 +94,6 @@ def test_the_headline_compares_networks_with_the_filter(run, page):
     assert networks > filters
     assert f"{networks:.0%} completeness, networks" in text
     assert f"{filters:.0%} completeness, plain filter" in text
-
-
-def test_the_gallery_tells_true_from_false(page):
-    text = " ".join(page.text)
-    for title in ("New clusters", "Known clusters found again", "False candidates"):
-        assert title in text
 
 
 def test_a_run_with_nothing_to_show_still_gives_a_page(run, tmp_path):
@@ -116,11 +110,66 @@ def test_a_run_with_nothing_to_show_still_gives_a_page(run, tmp_path):
     assert "There is no map of resnet18 on unwise." in text
 
 
-def test_a_damaged_image_does_not_stop_the_report(run, tmp_path):
-    shutil.copytree(run.root, tmp_path / "run")
-    for path in (tmp_path / "run" / "tiles").rglob("*.fits"):
-        path.write_bytes(b"no FITS file")
-    damaged = dataclasses.replace(run, root=tmp_path / "run")
-    section = gallery_section(damaged, read_scores(run.validation), 1)
-    # The maps are whole, so each card still shows one picture a model.
-    assert {len(card.pictures) for group in section.groups for card in group.cards} == {4}
+# --- real images ---------------------------------------------------------------------------------
+
+CATALOGS = [{"name": "members", "role": "known"}, {"name": "truth", "role": "truth"}]
+EDGES = [14.0, 18.0, 20.0]
+
+
+def fraction(k, n):
+    return {"k": k, "n": n, "value": [a / b if b else None for a, b in zip(k, n, strict=True)]}
+
+
+def validation():
+    rmag = {"column": "rmag", "edges": EDGES, "low": [0.1, 0.2], "high": [0.8, 0.9]}
+    method = {
+        "reference": {"threshold": 0.4},
+        "bins": {
+            "completeness": [{**rmag, **fraction([3, 1], [4, 2])}],
+            "purity": [{**rmag, **fraction([3, 0], [5, 0])}],
+        },
+        "curve": {"completeness": [0.5], "purity": [0.5]},
+    }
+    return {"methods": {"networks": method}, "reference_purity": 0.5, "confidence": 0.68}
+
+
+@pytest.fixture(scope="module")
+def real(run):
+    release = dataclasses.replace(run.release, simulated=False, area_deg2=0.2345)
+    return dataclasses.replace(
+        run, release=release, config={"catalogs": CATALOGS}, validation=validation(),
+        models=(), problems=(), truth=None,
+    )  # fmt: skip
+
+
+def test_a_report_on_real_images_says_so_first_and_names_its_reference(real):
+    html = render_report(real, gallery_count=0)
+    assert html.index("REAL IMAGES") < html.index("<header>")
+    assert "SIMULATED SKY" not in html
+    assert reference_text(real) == "the catalogue truth"
+    assert "0.23 deg²" in html
+
+
+def test_without_a_truth_catalogue_the_known_ones_are_the_reference(real):
+    known = dataclasses.replace(real, config={"catalogs": CATALOGS[:1]})
+    assert reference_text(known) == "the catalogue members"
+    assert reference_text(dataclasses.replace(real, config={})) == "a reference catalogue"
+
+
+def test_completeness_and_purity_in_magnitude_bins_stand_in_report_and_summary(real):
+    scores = read_scores(real.validation)
+    tables = finding_section(scores, simulated=False).tables
+    complete, pure = (t for t in tables if "r magnitude" in t.header)
+    assert complete.rows[0] == ["14 to 18", "4", "75.0% (10.0% to 80.0%)"]
+    assert pure.rows[0] == ["14 to 18", "60.0% (10.0% to 80.0%) of 5"]
+    assert pure.rows[1] == ["18 to 20", "–"]
+    summary = build_summary(
+        release=real.release, title="x", catalogue=real.catalogue, models=(), scores=scores,
+        n_tiles=2,
+    )  # fmt: skip
+    finder = summary["completeness_and_purity"]["networks"]
+    assert finder["completeness_in_bins"]["rmag"][0] == {
+        "from": 14.0, "to": 18.0, "n": 4, "value": 0.75, "low": 0.1, "high": 0.8,
+    }  # fmt: skip
+    assert finder["purity_in_bins"]["rmag"][1]["value"] is None
+    assert "real (observed) sky" in summary["headline"][0]

@@ -5,13 +5,16 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.io.votable import parse, validate
 from astropy.table import Table
 from hats.io.validation import is_valid_catalog
+from regions import CircleSkyRegion, Regions
 
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
@@ -19,7 +22,7 @@ from clusterscan.publish.catalogue import build_catalogue, clean_text
 from clusterscan.publish.hats_catalogue import write_hats
 from clusterscan.publish.hips import MapTitle, properties_text
 from clusterscan.publish.release import Release
-from clusterscan.publish.tables import write_catalogue
+from clusterscan.publish.tables import COLOURS, write_catalogue, write_csv, write_regions
 
 
 @pytest.fixture
@@ -186,3 +189,54 @@ def test_a_right_ascension_just_below_zero_is_not_360(columns, objects):
     near = objects.iloc[:3].assign(ra_deg=[-1e-17, 360.0, 359.75], dec_deg=[0.0, 1.0, 2.0])
     found = build_catalogue(near, columns, tile_order=5)
     assert sorted(found["ra_deg"]) == [0.0, 0.0, 359.75]
+
+
+# --- CSV and DS9 regions -------------------------------------------------------------------------
+
+
+def test_csv_reads_back_as_the_same_values_and_nulls(tmp_path, catalogue, columns):
+    write_csv(tmp_path / "clusters.csv", catalogue, columns)
+    table = pd.read_csv(tmp_path / "clusters.csv", dtype=str, keep_default_na=False)
+    assert list(table) == [c.name for c in columns]
+    for column in columns:
+        ours, theirs = catalogue[column.name], table[column.name]
+        if column.dtype == "str":
+            assert list(theirs) == list(ours)
+        else:
+            assert (theirs != "nan").all()
+            parsed = [float(v or "nan") for v in theirs]
+            if column.dtype.startswith("int"):
+                parsed = [int(v or column.null) for v in theirs]
+            np.testing.assert_array_equal(np.array(parsed, dtype=column.dtype), ours)
+    assert any("'; DROP TABLE--" in name for name in table["known_name"])
+
+
+@pytest.fixture
+def circles(tmp_path, catalogue, release):
+    path = tmp_path / "clusters.reg"
+    write_regions(path, catalogue, release, radius_arcmin=2.0, threshold=0.5)
+    return Regions.read(path, format="ds9")
+
+
+def test_regions_are_circles_at_the_objects_with_their_names(circles, catalogue):
+    assert all(isinstance(circle, CircleSkyRegion) for circle in circles)
+    assert [circle.meta["text"] for circle in circles] == list(catalogue["name"])
+    places = SkyCoord(catalogue["ra_deg"], catalogue["dec_deg"], unit="deg")
+    apart = SkyCoord([circle.center for circle in circles]).separation(places)
+    assert apart.max() < 0.001 * u.arcsec
+    assert {circle.radius for circle in circles} == {120 * u.arcsec}
+
+
+def test_colour_and_tag_tell_the_class_and_a_dash_the_improbable(circles, catalogue):
+    kinds = [circle.meta["tag"][0] for circle in circles]
+    assert kinds == list(catalogue["class"])
+    assert [c.visual["facecolor"] for c in circles] == [COLOURS[kind] for kind in kinds]
+    dashed = [c.visual.get("linestyle") == "dashed" for c in circles]
+    np.testing.assert_array_equal(dashed, catalogue["prob"] < 0.5)
+
+
+def test_a_title_can_add_no_region(tmp_path, catalogue):
+    release = Release("0.1.0", 'x; circle(1,1,9")\ncircle(2,2,9")', 7, 1.0, True)
+    path = tmp_path / "clusters.reg"
+    write_regions(path, catalogue, release, radius_arcmin=2.0, threshold=0.5)
+    assert len(Regions.read(path, format="ds9")) == len(catalogue["name"])

@@ -37,9 +37,13 @@ def _small_files(monkeypatch):
     monkeypatch.setattr(look, "DPI", 40)
 
 
-def every_figure(folder, binary, four_classes):
-    two = classification_metrics(*binary, ("field", "cluster"))
-    four = classification_metrics(*four_classes, "abcd")
+def every_figure(folder):
+    rng = np.random.default_rng(11)
+    chance = rng.random(80)
+    binary = (rng.random(80) < chance).astype(int), chance
+    four_classes = rng.integers(4, size=80), rng.dirichlet(np.ones(4), 80)
+    two = classification_metrics(*binary, ("field", "cluster"), bootstrap=20)
+    four = classification_metrics(*four_classes, "abcd", bootstrap=20)
     empty = classification_metrics([], [])
     rows = recall_rows(np.arange(9) % 2 == 0, np.arange(9), edges=(0, 4, 6, 8, 20))
     groups = recall_rows(
@@ -59,17 +63,15 @@ def every_figure(folder, binary, four_classes):
     plots.plot_probabilities(*binary, ("field", "cluster"), folder / "two.png")
     plots.plot_probabilities(*four_classes, "abcd", folder / "four.png", of=2)
     plots.plot_probabilities(np.empty(0), np.empty(0), "ab", folder / "nothing.png")
-    plots.plot_confusion(two, folder / "confusion.png")
-    plots.plot_confusion(four, folder / "confusion4.png")
+    plots.plot_confusion(four, folder / "confusion.png")
     plots.plot_confusion(empty, folder / "confusion0.png")
     plots.plot_recall({"a": rows, "b": rows[:2]}, folder / "recall.png", title="Redshift")
     plots.plot_recall({"a": rows[1:]}, folder / "log.png", title="Mass", log=True)
-    plots.plot_recall({"a": groups, "b": groups}, folder / "groups.png", title="Region")
     plots.plot_recall({"a": groups}, folder / "group.png", title="Region")
     plots.plot_recall({"a": []}, folder / "no_recall.png", title="Redshift")
 
 
-def draw_gallery(path, count=7):
+def draw_gallery(path, count=3):
     rng = np.random.default_rng(1)
     sky, heat = rng.normal(size=(2, 20, 20)), rng.random((5, 5))
     pair = (
@@ -80,9 +82,9 @@ def draw_gallery(path, count=7):
     gallery.plot_gallery({"true positives": entries, "false positives": []}, path, title="x")
 
 
-def test_every_figure_can_be_drawn_with_much_little_or_nothing(tmp_path, binary, four_classes):
-    every_figure(tmp_path, binary, four_classes)
-    assert len(list(tmp_path.iterdir())) == 20
+def test_every_figure_can_be_drawn_with_much_little_or_nothing(tmp_path):
+    every_figure(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 18
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):
@@ -90,7 +92,7 @@ def test_figures_are_the_same_bytes_each_time(tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         for kind in ("png", "svg", "pdf"):
             training_plots.plot_range_test(CURVE, folder / f"range.{kind}")
-        draw_gallery(folder / "gallery.png", count=2)
+        draw_gallery(folder / "gallery.png", count=1)
         once.append({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()})
     assert len(once[0]) == 4
     assert once[0] == once[1]

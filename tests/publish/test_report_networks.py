@@ -21,13 +21,14 @@ CURVE = {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "loss": [0.7, 0.6, 0.4, 3.0]
 MODELS = [("infrared", "resnet18"), ("microwave", "resnet18"), ("infrared", "filter")]
 
 
-@pytest.fixture
-def inputs(tmp_path, release):
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory, release_module):
+    tmp_path = tmp_path_factory.mktemp("networks")
     rng = np.random.default_rng(5)
     for survey, model in MODELS[:2]:
         label = rng.integers(2, size=300)
         probability = np.clip(rng.normal(0.3 + 0.4 * label, 0.2), 0, 1)
-        test = classification_metrics(label, probability, ("other", "cluster"), bootstrap=200)
+        test = classification_metrics(label, probability, ("other", "cluster"), bootstrap=50)
         test["calibrated"] = {"ece": 0.0123}
         test["recall_by_redshift"] = recall_by_redshift(
             rng.uniform(0, 1, label.sum()), probability[label == 1]
@@ -42,7 +43,7 @@ def inputs(tmp_path, release):
         folder.mkdir(parents=True)
         for name, value in (("metrics", {"test": test}), ("history", history), ("model", card)):
             (folder / f"{name}.json").write_text(json.dumps(value))
-    return ReportInputs(tmp_path, release, "A run", {}, {}, MODELS)
+    return ReportInputs(tmp_path, release_module, "A run", {}, {}, MODELS)
 
 
 def test_the_table_shows_every_network_with_its_intervals(inputs):

@@ -5,7 +5,6 @@ import pytest
 
 from clusterscan.core import sky
 from clusterscan.formats.map_tile import tile_path, write_map_tile
-from clusterscan.publish.report_gallery import SIDE_PX, north_up_grid
 from clusterscan.report.sky_frame import frame_covered, frame_values, sky_frames
 
 
@@ -46,17 +45,3 @@ def test_a_single_bright_map_pixel_is_seen_where_it_is(tmp_path):
     assert abs(y - expected[1]) < 1.5
     assert np.isnan(drawn).any()
     assert np.isnan(frame_values(frame, tmp_path, [4434], 5)).all()  # of another footprint
-
-
-@pytest.mark.parametrize(("ra", "dec"), [(0.01, 0.0), (359.99, 45.0), (120.0, -89.9), (10.0, 90.0)])
-def test_gallerynorth_up_grids_have_north_up_east_left_and_the_right_width(ra, dec):
-    width_arcmin = 12.0
-    grid_ra, grid_dec = north_up_grid(ra, dec, width_arcmin)
-    r = 60 * sky.separation_deg(grid_ra, grid_dec, ra, dec)
-    pixel = width_arcmin / SIDE_PX
-    assert r.min() == pytest.approx(pixel / 2 * np.sqrt(2), rel=1e-3)
-    assert r[SIDE_PX // 2, 0] == pytest.approx(width_arcmin / 2 - pixel / 2, rel=1e-2)
-    if dec < 80:
-        assert grid_dec[0, SIDE_PX // 2] > grid_dec[-1, SIDE_PX // 2]
-        east = (grid_ra[SIDE_PX // 2, 0] - ra + 180) % 360 - 180
-        assert east > 0
