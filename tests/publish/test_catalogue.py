@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from clusterscan.formats.catalogue_columns import catalogue_columns
-from clusterscan.publish.catalogue import catalogue_rows, classes, survey_means
+from clusterscan.publish.catalogue import Truth, catalogue_rows, classes, survey_means
 
 MODELS = [("act", "a"), ("act", "b"), ("act", "filter"), ("unwise", "a")]
 
@@ -50,7 +50,7 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
         {
             "catalogues": ["sz"], "sz_name": ["A"], "sz_sep_arcsec": [3.0], "z": [0.3],
             "z_type": ["spec"], "z_source": ["sz"], "m500c_msun": [3e14], "m500c_source": ["sz"],
-            "conflicts": [2], "sz_row": [1],
+            "conflicts": [2], "sz_row": [1], "sz_ra_deg": [10.0], "sz_dec_deg": [0.01],
         }
     )  # fmt: skip
     truth = pd.DataFrame(
@@ -59,10 +59,10 @@ def test_an_object_is_true_only_by_a_cluster_that_counts_and_each_cluster_once()
             "z": [0.3, 0.2], "m500c_msun": [4e14, 1e13],
         }
     )  # fmt: skip
-    sz = pd.DataFrame({"ra_deg": [200.0, 10.0], "dec_deg": [0.0, 0.01]})
     rows = catalogue_rows(
-        objects, known, known_names=["sz"], catalogues={"sz": sz}, purities=(0.8,), truth=truth,
-        truth_cut={"m500c_msun": (5e13, None)}, filter_snr={"act": np.array([1.0, 2.0, 3.0])},
+        objects, known, ["sz"], purities=(0.8,),
+        truth=Truth(truth, cut={"m500c_msun": (5e13, None)}),
+        filter_snr={"act": np.array([1.0, 2.0, 3.0])},
     )  # fmt: skip
     assert rows["truth_name"].tolist() == ["", "big", ""]
     assert rows["truth_sep_arcsec"][1] == pytest.approx(0.004 * 3600)

@@ -163,10 +163,7 @@ def test_completeness_and_purity_in_magnitude_bins_stand_in_report_and_summary(r
     assert complete.rows[0] == ["14 to 18", "4", "75.0% (10.0% to 80.0%)"]
     assert pure.rows[0] == ["14 to 18", "60.0% (10.0% to 80.0%) of 5"]
     assert pure.rows[1] == ["18 to 20", "–"]
-    summary = build_summary(
-        release=real.release, title="x", catalogue=real.catalogue, models=(), scores=scores,
-        n_tiles=2,
-    )  # fmt: skip
+    summary = build_summary(real)
     finder = summary["completeness_and_purity"]["networks"]
     assert finder["completeness_in_bins"]["rmag"][0] == {
         "from": 14.0, "to": 18.0, "n": 4, "value": 0.75, "low": 0.1, "high": 0.8,

@@ -1,28 +1,19 @@
 """summary.json counts, compares, and adds up what stages cost."""
 
+import dataclasses
 import json
 
 from clusterscan.core.records import BlockManifest, TileRecord
-from clusterscan.publish.report_inputs import read_scores
 from clusterscan.publish.summary import (
     build_summary,
     read_costs,
     read_problems,
     stage_costs,
-    write_summary,
 )
 
 
-def summary_of(run):
-    return build_summary(
-        release=run.release, title=run.title, catalogue=run.catalogue, models=run.models,
-        scores=read_scores(run.validation), n_tiles=len(run.tiles), costs=run.costs,
-        problems=run.problems, versions=run.versions,
-    )  # fmt: skip
-
-
-def test_counts_add_up_and_the_filter_stands_beside_the_networks(run, tmp_path):
-    summary = summary_of(run)
+def test_counts_add_up_and_the_filter_stands_beside_the_networks(run):
+    summary = build_summary(run)
     counts = summary["counts"]
     assert counts["objects"] == len(run.catalogue["name"])
     assert counts["above_threshold"] == (run.catalogue["prob"] >= summary["threshold"]).sum()
@@ -31,17 +22,13 @@ def test_counts_add_up_and_the_filter_stands_beside_the_networks(run, tmp_path):
     )
     assert summary["networks"]["completeness"] > summary["filter_baseline"]["completeness"]
     assert summary["headline"]
-    write_summary(tmp_path / "summary.json", summary)
-    again = json.loads((tmp_path / "summary.json").read_text())
-    assert again["seed"] == 7
-    assert again["simulated"] is True
+    assert summary["seed"] == 7
+    assert summary["simulated"] is True
+    assert counts["known_clusters_in_footprint"] == len(run.known)
 
 
 def test_a_run_without_validation_has_a_summary_too(run):
-    summary = build_summary(
-        release=run.release, title="x", catalogue=run.catalogue, models=run.models,
-        scores=read_scores({}), n_tiles=2,
-    )  # fmt: skip
+    summary = build_summary(dataclasses.replace(run, validation={}, known=None))
     assert summary["networks"] is None
     assert summary["filter_baseline"] is None
     json.dumps(summary, allow_nan=False)

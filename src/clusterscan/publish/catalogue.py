@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -198,19 +199,35 @@ def _row_order(catalogue: Arrays) -> np.ndarray:
     return np.lexsort((catalogue["name"].astype(str), -catalogue["prob"]))
 
 
+@dataclass(frozen=True)
+class Truth:
+    """The true clusters of a simulated sky, and which of them an object may be matched with.
+
+    Attributes
+    ----------
+    clusters : DataFrame
+    radius_arcmin : float
+        Largest separation of an object from its true cluster [arcmin].
+    cut : mapping of column to (least, most)
+        Cut on the clusters, as the validation's ``purity_cut``: small halos are so numerous that
+        every position has one nearby.
+    """
+
+    clusters: pd.DataFrame
+    radius_arcmin: float = 2.5
+    cut: Mapping[str, Range] = field(default_factory=dict)
+
+
 def catalogue_rows(
     objects: pd.DataFrame,
     known: pd.DataFrame,
-    *,
     known_names: Sequence[str],
+    *,
     purities: Sequence[float] = (),
-    truth: pd.DataFrame | None = None,
-    truth_radius_arcmin: float = 2.5,
-    truth_cut: Mapping[str, Range] | None = None,
+    truth: Truth | None = None,
     filter_snr: Mapping[str, np.ndarray] | None = None,
     quality: tuple[np.ndarray, np.ndarray] | None = None,
     models: Sequence[tuple[str, str]] = (),
-    version: str = "",
 ) -> pd.DataFrame:
     """Return the merged objects under the catalogue's column names.
 
@@ -224,13 +241,8 @@ def catalogue_rows(
         The catalogues united in ``known``.
     purities : sequence of float
         Expected purities of the sub-samples in ``purity_sample``, rising.
-    truth : DataFrame, optional
+    truth : Truth, optional
         The true clusters of a simulated sky.
-    truth_radius_arcmin : float
-        Largest separation of an object from its true cluster [arcmin].
-    truth_cut : mapping of column to (least, most), optional
-        Cut on the true clusters, the validation's ``purity_cut``: small halos are so numerous
-        that every position has one nearby.
     filter_snr : mapping of survey to float ndarray, shape (n,), optional
         S/N of the plain filters at the objects.
     quality : pair of arrays, each of shape (n,), optional
@@ -238,8 +250,6 @@ def catalogue_rows(
         `clusterscan.publish.quality.image_quality`.
     models : sequence of (survey, model)
         The networks and filters of the run; the networks of a survey are averaged.
-    version : str
-        Version of clusterscan.
     """
     rows = objects.rename(columns=_published_name)
     prob = objects["prob"].to_numpy()
@@ -247,7 +257,7 @@ def catalogue_rows(
     rows["purity_sample"] = purest_sample(prob, purities)
     is_known = objects["known_row"].to_numpy() >= 0
     rows["class"] = classes(is_known, objects["split"].to_numpy())
-    rows = rows.assign(version=version, **survey_means(rows, models))
+    rows = rows.assign(**survey_means(rows, models))
     if quality is not None:
         rows["flags"] = objects["flags"].to_numpy() | quality[0]
         rows["masked_fraction"] = quality[1]
@@ -255,8 +265,7 @@ def catalogue_rows(
     for survey, values in (filter_snr or {}).items():
         rows[f"snr_{column_part(survey)}_{FILTER}"] = values
     if truth is not None:
-        real = truth[passes(truth, truth_cut or {})].reset_index(drop=True)
-        rows = rows.assign(**_truth_columns(objects, real, truth_radius_arcmin))
+        rows = rows.assign(**_truth_columns(objects, truth))
     return rows
 
 
@@ -297,12 +306,11 @@ def _known_columns(
     return found
 
 
-def _truth_columns(
-    objects: pd.DataFrame, real: pd.DataFrame, radius_arcmin: float
-) -> dict[str, np.ndarray]:
+def _truth_columns(objects: pd.DataFrame, truth: Truth) -> dict[str, np.ndarray]:
     """Match true clusters as the validation does: the best object takes the nearest free one."""
     scored = objects.assign(score=objects["prob"])
-    match, separation_arcmin = match_by_score(scored, real, radius_arcmin)
+    real = truth.clusters[passes(truth.clusters, truth.cut)].reset_index(drop=True)
+    match, separation_arcmin = match_by_score(scored, real, truth.radius_arcmin)
     found = {f"truth_{c}": _values_at(real[c], match) for c in ("name", "z", "m500c_msun")}
     return found | {"truth_sep_arcsec": 60 * separation_arcmin}
 

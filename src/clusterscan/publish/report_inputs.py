@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from clusterscan.config.model import FUSION
+from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER
 from clusterscan.formats.map_tile import tiles_on_disk
 from clusterscan.publish.release import Release
@@ -95,6 +96,14 @@ class ReportInputs:
         """Return the footprint's tiles of a map, whose folder may hold more, of a larger one."""
         present = tiles_on_disk(self.map_folder(survey, model), self.release.tile_order)
         return sorted(set(present) & set(self.tiles))
+
+    def in_footprint(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table on the searched tiles, or all rows if no tiles are given."""
+        if not len(table) or not self.tiles:
+            return table
+        ra, dec = (table[c].to_numpy(dtype=float) for c in ("ra_deg", "dec_deg"))
+        own = sky.owning_cell(ra, dec, self.release.tile_order)
+        return table[np.isin(own, np.asarray(self.tiles))]
 
     def map_folder(self, survey: str, model: str) -> Path:
         """Return the folder of a map."""

@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from clusterscan.core import sky
 from clusterscan.formats.catalogue_columns import FILTER
 from clusterscan.formats.map_tile import read_map_tile, tile_path
 from clusterscan.publish.report_inputs import ReportInputs, Scores
@@ -43,7 +42,7 @@ class SkyViews:
         self.order = inputs.release.tile_order
         self.frames = sky_frames(*self._seen_cells())
         self.truth = select_truth(inputs)
-        self.known = in_footprint(inputs, inputs.known)
+        self.known = None if inputs.known is None else inputs.in_footprint(inputs.known)
         self._values: dict[tuple[int, str, str], np.ndarray] = {}
 
     def _map_values(self, frame: SkyFrame, survey: str, model: str) -> np.ndarray | None:
@@ -222,16 +221,7 @@ def select_truth(inputs: ReportInputs) -> pd.DataFrame | None:
             values = truth[column].to_numpy(dtype=float)
             keep &= values >= (-np.inf if low is None else low)
             keep &= values <= (np.inf if high is None else high)
-    return in_footprint(inputs, truth[keep])
-
-
-def in_footprint(inputs: ReportInputs, table: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the rows on the searched tiles, or all rows if no tiles are given."""
-    if table is None or not len(table) or not inputs.tiles:
-        return table
-    ra, dec = _positions(table)
-    own = sky.owning_cell(ra, dec, inputs.release.tile_order)
-    return table[np.isin(own, np.asarray(inputs.tiles))]
+    return inputs.in_footprint(truth[keep])
 
 
 def filter_top(values: np.ndarray) -> float:

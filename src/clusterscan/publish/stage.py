@@ -1,4 +1,4 @@
-"""Stage publish: the tables, the finished HiPS maps, the report and the summary."""
+"""Stage publish: finished HiPS maps, tables, report, the folder to share, and the summary."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from astropy.wcs import WCS
 
 from clusterscan import __version__
 from clusterscan.config.model import FILTER, Config
 from clusterscan.core import sky
+from clusterscan.core.atomic import write_json
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.job import Job
 from clusterscan.flow.paths import RunFolder
@@ -24,18 +25,18 @@ from clusterscan.flow.stage_settings import PublishStage
 from clusterscan.formats.catalogue_columns import Column, catalogue_columns
 from clusterscan.formats.tables import read_table
 from clusterscan.merge.forced_values import forced
-from clusterscan.publish.catalogue import build_catalogue, catalogue_rows
+from clusterscan.publish.catalogue import Truth, build_catalogue, catalogue_rows
 from clusterscan.publish.citation import Citation
 from clusterscan.publish.crate import run_sources
 from clusterscan.publish.hats_catalogue import write_hats
 from clusterscan.publish.hips import MapTitle, finish_hips, write_moc
 from clusterscan.publish.published import Contents, write_published
-from clusterscan.publish.quality import image_quality, moc_flags, read_mask
+from clusterscan.publish.quality import MaskOf, image_quality, moc_flags, read_mask
 from clusterscan.publish.release import Release
 from clusterscan.publish.report import render_reports
 from clusterscan.publish.report_inputs import ReportInputs, read_scores
 from clusterscan.publish.report_networks import write_networks_table
-from clusterscan.publish.summary import build_summary, read_costs, read_problems, write_summary
+from clusterscan.publish.summary import build_summary, read_costs, read_problems
 from clusterscan.publish.tables import write_catalogue, write_csv, write_forced, write_regions
 from clusterscan.report.document import write_text
 
@@ -43,10 +44,17 @@ LIBRARIES = ("astropy", "healpy", "numpy", "pandas", "scipy", "snakemake", "timm
 
 
 def publish_run(job: Job[PublishStage]) -> None:
-    """Write the run's products from its objects, maps and measures."""
+    """Write the products of a run from its objects, maps and measures.
+
+    The order matters: the maps give the searched area, which every header carries; the tables give
+    the catalogue, which the report shows; the folder ``published`` copies all of them.
+    """
     config, run, progress = job.settings.config, job.folder, job.progress
+    publish = config.publish
     products = Products.of(job)
+
     progress(0, 5, "maps")
+    # The tiles with a map in this run; the folders may hold more, of a larger footprint.
     map_tiles = {
         (survey, model): [
             tile
@@ -55,16 +63,15 @@ def publish_run(job: Job[PublishStage]) -> None:
         ]
         for survey, model in config.scanned()
     }
-    searched = publish_maps(config, run, map_tiles, release_of(config, 0.0))
+    searched = publish_maps(config, run, map_tiles)
     release = release_of(config, searched.size * sky.cell_area_deg2(config.sky.map_order))
-    moc = run.products / "searched_moc.fits"
-    write_moc(moc, searched, config.sky.map_order, release)
+    write_moc(run.products / "searched_moc.fits", searched, config.sky.map_order, release)
+
     progress(1, 5, "tables")
     validation = json.loads(run.validation.read_text(encoding="utf-8"))
-    selection = json.loads(run.selection.read_text(encoding="utf-8"))
+    known = read_table(run.known)
     truths = config.catalogue_names("truth") if config.is_simulated else []
     truth = products.catalogue(truths[0]) if truths else None
-    known = read_table(run.known)
     columns = catalogue_columns(
         config.scanned(), config.catalogue_names("known"), simulated=truth is not None
     )
@@ -72,12 +79,12 @@ def publish_run(job: Job[PublishStage]) -> None:
         rows_of(config, products, known, truth),
         columns,
         tile_order=config.sky.tile_order,
-        acronym=config.publish.acronym,
-        name_format=config.publish.name_format,
-        guard_deg=config.publish.name_guard_deg,
+        acronym=publish.acronym,
+        name_format=publish.name_format,
+        guard_deg=publish.name_guard_deg,
     )
-    threshold = read_scores(validation).threshold
-    write_tables(config, run, release, catalogue, columns, threshold)
+    write_tables(config, run, release, catalogue, columns, read_scores(validation).threshold)
+
     progress(2, 5, "report")
     footprint = run_tiles(config.sky)
     inputs = ReportInputs(
@@ -91,7 +98,7 @@ def publish_run(job: Job[PublishStage]) -> None:
         known=known,
         truth=truth,
         validation=validation,
-        selection=selection,
+        selection=json.loads(run.selection.read_text(encoding="utf-8")),
         costs=read_costs(job.root),
         problems=[p for p in read_problems(job.root) if p["tile"] in footprint],
         versions={
@@ -102,22 +109,37 @@ def publish_run(job: Job[PublishStage]) -> None:
         region_of=SkySplit(config.sky.regions).part_of,
     )
     write_networks_table(inputs)
-    report, timeless = render_reports(inputs, gallery_count=config.publish.gallery_count)
+    report, timeless_report = render_reports(inputs, gallery_count=publish.gallery_count)
     write_text(run.report, report)
-    progress(3, 5, "folder to hand on")
-    contents = contents_of(config, products, map_tiles, inputs, columns, timeless)
-    write_published(job.root, contents, maps_max_gib=config.publish.maps_max_gib)
+
+    progress(3, 5, "folder published")
+    citation = Citation(
+        config.title, release, publish.creators, publish.license, publish.doi,
+        len(catalogue["name"]),
+    )  # fmt: skip
+    contents = Contents(
+        citation=citation,
+        columns=columns,
+        config=inputs.config,
+        models=inputs.models,
+        map_tiles=map_tiles,
+        sources=run_sources(config, products),
+        versions=inputs.versions,
+        report=timeless_report,
+        summary=build_summary(replace(inputs, costs=())),
+    )
+    write_published(job.root, contents, maps_max_gib=publish.maps_max_gib)
+
+    # Last, because the summary is the output that tells Snakemake that the stage is complete.
     progress(4, 5, "summary")
-    write_summary(job.output, summary_of(inputs, known))
+    write_json(job.output, build_summary(inputs))
 
 
 def publish_maps(
-    config: Config,
-    run: RunFolder,
-    map_tiles: Mapping[tuple[str, str], Sequence[int]],
-    release: Release,
+    config: Config, run: RunFolder, map_tiles: Mapping[tuple[str, str], Sequence[int]]
 ) -> np.ndarray:
-    """Finish every map's HiPS tree; return the map pixels that at least one network searched."""
+    """Finish the HiPS tree of every map; return the map pixels searched by at least one network."""
+    release = release_of(config, 0.0)  # the area is known only after the maps have been read
     searched: list[np.ndarray] = []
     for (survey, model), tiles in map_tiles.items():
         title = MapTitle(survey, model, model == FILTER)
@@ -129,7 +151,7 @@ def publish_maps(
 
 
 def release_of(config: Config, area_deg2: float) -> Release:
-    """Return what every product's header says."""
+    """Return the facts that every product's header carries."""
     return Release(
         version=__version__,
         config_name=config.title,
@@ -142,8 +164,28 @@ def release_of(config: Config, area_deg2: float) -> Release:
     )
 
 
+def rows_of(
+    config: Config, products: Products, known: pd.DataFrame, truth: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return the merged objects under the catalogue's column names."""
+    objects = read_table(products.folder.objects)
+    rows = catalogue_rows(
+        objects,
+        known,
+        config.catalogue_names("known"),
+        purities=config.merge.calibration.purities,
+        truth=None
+        if truth is None
+        else Truth(truth, config.validate_.radius_arcmin, config.validate_.purity_cut),
+        filter_snr=filter_snr(config, products, objects),
+        quality=image_and_moc_flags(config, products, objects),
+        models=config.scanned(),
+    )
+    return rows.assign(version=__version__)
+
+
 def filter_snr(config: Config, products: Products, objects: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return every plain filter's S/N at the objects, by survey."""
+    """Return the S/N of each survey's plain filter at the objects."""
     return {
         survey: forced(
             products.map_values(f"{survey}/{model}"),
@@ -158,15 +200,15 @@ def filter_snr(config: Config, products: Products, objects: pd.DataFrame) -> dic
     }
 
 
-def quality(
+def image_and_moc_flags(
     config: Config, products: Products, objects: pd.DataFrame
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the objects' flags from images and MOCs, and their masked fractions."""
 
-    def masks_of(survey: str):
+    def masks_of(survey: str) -> MaskOf:
         records = products.records("preprocess", survey)
 
-        def mask_of(tile: int):
+        def mask_of(tile: int) -> tuple[np.ndarray, WCS] | None:
             record = records.get(tile)
             if record is None or not record.has_shard:
                 return None
@@ -179,30 +221,8 @@ def quality(
     flags, fraction = image_quality(
         masks, ra, dec, products.tile_order, config.detect.radius_arcmin
     )
-    return flags | moc_flags(
-        {str(k): v for k, v in config.publish.flag_mocs.items()}, ra, dec
-    ), fraction
-
-
-def rows_of(
-    config: Config, products: Products, known: pd.DataFrame, truth: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Return the merged objects under the catalogue's column names."""
-    known_names = config.catalogue_names("known")
-    objects = read_table(products.folder.objects)
-    return catalogue_rows(
-        objects,
-        known,
-        known_names=known_names,
-        purities=config.merge.calibration.purities,
-        truth=truth,
-        truth_radius_arcmin=config.validate_.radius_arcmin,
-        truth_cut=config.validate_.purity_cut,
-        filter_snr=filter_snr(config, products, objects),
-        quality=quality(config, products, objects),
-        models=config.scanned(),
-        version=__version__,
-    )
+    mocs = {str(name): path for name, path in config.publish.flag_mocs.items()}
+    return flags | moc_flags(mocs, ra, dec), fraction
 
 
 def write_tables(
@@ -213,7 +233,7 @@ def write_tables(
     columns: tuple[Column, ...],
     threshold: float,
 ) -> None:
-    """Write the catalogue in all its forms, and the forced measurements."""
+    """Write the catalogue in all formats, and the forced measurements."""
     folder = run.products
     write_catalogue(folder, catalogue, columns, release)
     write_csv(folder / "clusters.csv", catalogue, columns)
@@ -232,59 +252,4 @@ def write_tables(
         partition_rows=config.publish.hats_partition_rows,
         margin_arcsec=config.publish.hats_margin_arcsec,
     )
-    measured = read_table(run.forced)
-    write_forced(folder, measured, catalogue, config.scanned(), release)
-
-
-def contents_of(
-    config: Config,
-    products: Products,
-    map_tiles: Mapping[tuple[str, str], Sequence[int]],
-    inputs: ReportInputs,
-    columns: tuple[Column, ...],
-    report: str,
-) -> Contents:
-    """Return what the folder ``published`` holds besides the products."""
-    citation = Citation(
-        config.title,
-        inputs.release,
-        config.publish.creators,
-        config.publish.license,
-        config.publish.doi,
-        len(inputs.catalogue["name"]),
-    )
-    return Contents(
-        citation=citation,
-        columns=columns,
-        config=inputs.config,
-        models=inputs.models,
-        map_tiles=map_tiles,
-        sources=run_sources(config, products),
-        versions=inputs.versions,
-        report=report,
-        summary=summary_of(replace(inputs, costs=()), inputs.known),
-    )
-
-
-def summary_of(inputs: ReportInputs, known) -> dict[str, Any]:
-    """Return the content of summary.json."""
-    order = inputs.release.tile_order
-    inside = np.isin(
-        sky.owning_cell(known["ra_deg"].to_numpy(), known["dec_deg"].to_numpy(), order),
-        list(inputs.tiles),
-    )
-    return build_summary(
-        release=inputs.release,
-        title=inputs.title,
-        catalogue=inputs.catalogue,
-        models=inputs.models,
-        scores=read_scores(inputs.validation),
-        n_tiles=len(inputs.tiles),
-        n_known=int(inside.sum()),
-        costs=inputs.costs,
-        problems=inputs.problems,
-        versions=inputs.versions,
-        probability=inputs.validation.get("probability"),
-        selection=inputs.selection,
-        positions=inputs.validation.get("positions"),
-    )
+    write_forced(folder, read_table(run.forced), catalogue, config.scanned(), release)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clusterscan.core.atomic import write_json
 from clusterscan.publish.release import Release
-from clusterscan.publish.report_inputs import AtPurity, Binned, Finder, Scores
+from clusterscan.publish.report_inputs import (
+    AtPurity,
+    Binned,
+    Finder,
+    ReportInputs,
+    Scores,
+    read_scores,
+)
 
 
 def read_costs(root: Path) -> list[dict[str, Any]]:
@@ -63,38 +69,26 @@ def stage_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     return stages
 
 
-def build_summary(
-    *,
-    release: Release,
-    title: str,
-    catalogue: Mapping[str, np.ndarray],
-    models: Sequence[tuple[str, str]],
-    scores: Scores,
-    n_tiles: int,
-    n_known: int | None = None,
-    costs: Iterable[Mapping[str, Any]] = (),
-    problems: Sequence[Mapping[str, Any]] = (),
-    versions: Mapping[str, str] | None = None,
-    probability: Mapping[str, Any] | None = None,
-    selection: Mapping[str, Any] | None = None,
-    positions: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def build_summary(inputs: ReportInputs) -> dict[str, Any]:
     """Return the content of summary.json (JSON-able, without NaN)."""
+    release, catalogue, validation = inputs.release, inputs.catalogue, inputs.validation
+    scores = read_scores(validation)
     above = np.asarray(catalogue["prob"]) >= scores.threshold
     new = np.asarray(catalogue["class"]) == "new"
+    known = None if inputs.known is None else len(inputs.in_footprint(inputs.known))
     counts: dict[str, Any] = {
         "objects": int(above.size),
         "above_threshold": int(above.sum()),
         "new_above_threshold": int((above & new).sum()),
         "known_above_threshold": int((above & ~new).sum()),
-        "known_clusters_in_footprint": n_known,
-        "tiles": n_tiles,
-        "problem_tiles": len(problems),
+        "known_clusters_in_footprint": known,
+        "tiles": len(inputs.tiles),
+        "problem_tiles": len(inputs.problems),
     }
     finders = {f.name: _finder(f) for f in scores.finders}
     combined, baseline = scores.combined, scores.best_filter
     summary = {
-        "title": title,
+        "title": inputs.title,
         "config": release.config_name,
         "version": release.version,
         "seed": release.seed,
@@ -104,22 +98,17 @@ def build_summary(
         "reference_purity": scores.reference_purity,
         "region": scores.region,
         "counts": counts,
-        "models": [f"{survey}/{model}" for survey, model in models],
+        "models": [f"{survey}/{model}" for survey, model in inputs.models],
         "completeness_and_purity": finders,
-        "probability": _probability(probability or {}),
-        "selection": _selection(selection or {}),
-        "positions": {key: (positions or {}).get(key) for key in ("fit", "by")},
+        "probability": _probability(validation.get("probability") or {}),
+        "selection": _selection(inputs.selection),
+        "positions": {key: (validation.get("positions") or {}).get(key) for key in ("fit", "by")},
         "networks": _at_reference(combined, scores),
         "filter_baseline": _at_reference(baseline, scores),
-        "stages": stage_costs(costs),
-        "versions": dict(sorted((versions or {}).items())),
+        "stages": stage_costs(inputs.costs),
+        "versions": dict(sorted(inputs.versions.items())),
     }
     return summary | {"headline": _headline(release, scores, counts)}
-
-
-def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write summary.json."""
-    write_json(path, summary)
 
 
 def _probability(measured: Mapping[str, Any]) -> dict[str, Any] | None:
