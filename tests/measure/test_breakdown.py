@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from clusterscan.core.errors import CatalogueError, ProductError
-from clusterscan.measure.breakdown import recall_by, recall_by_redshift, scores_by
-from clusterscan.measure.scores import classification_metrics
+from clusterscan.measure.breakdown import recall_by, recall_by_redshift
 from clusterscan_studies.colour_magnitude import (
     REGIONS,
     RedSequence,
@@ -77,23 +76,11 @@ def test_groups_come_sorted_or_in_the_order_wanted():
     ]
 
 
-def test_all_measures_by_group_are_those_of_the_group():
-    rows = scores_by(table(), "region", CLASSES, bootstrap=0)
-    mine = table()[table()["region"] == "red"]
-    alone = classification_metrics(mine["label"], mine["probability_cluster"], CLASSES, bootstrap=0)
-    (red,) = [row for row in rows if row["name"] == "red"]
-    for key in ("accuracy", "precision", "recall", "f1", "macro_f1", "roc_auc", "support"):
-        assert red[key] == alone[key], key
-    (low,) = scores_by(table(), "redshift", CLASSES, edges=(0.0, 0.2), bootstrap=0)
-    assert (low["low"], low["high"], low["examples"]) == (0, 0.2, 2)
-
-
 def test_a_missing_column_and_falling_edges_are_refused():
-    for split in (recall_by, scores_by):
-        with pytest.raises(ProductError, match="no column mass to split by"):
-            split(table(), "mass", CLASSES, edges=(0, 1))
-        with pytest.raises(ProductError, match="rising numbers"):
-            split(table(), "redshift", CLASSES, edges=(1, 0))
+    with pytest.raises(ProductError, match="no column mass to split by"):
+        recall_by(table(), "mass", CLASSES, edges=(0, 1))
+    with pytest.raises(ProductError, match="rising numbers"):
+        recall_by(table(), "redshift", CLASSES, edges=(1, 0))
 
 
 SEQUENCE = RedSequence(

@@ -17,7 +17,7 @@ from clusterscan.measure.reliability import (
     expected_calibration_error,
     reliability,
 )
-from clusterscan.measure.scores import classification_scores
+from clusterscan.measure.scores import scores_of
 
 AB = ("a", "b")
 
@@ -219,7 +219,7 @@ def test_the_floor_counts_views_of_an_object_once():
 
 def test_the_interval_of_the_calibration_error_holds_its_value():
     label, probability = sample(400)
-    found = classification_scores(label, probability, AB)["ece"]
+    found = scores_of(labelled(label, probability, AB))["ece"]
     assert 0 <= found["low"] < found["value"] < found["high"]
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from clusterscan.core.errors import ProductError
 from clusterscan.measure.combined_table import Run, combined_table, runs_table, value_and_interval
-from clusterscan.measure.scores import classification_metrics
+from clusterscan.measure.labelled import labelled
+from clusterscan.measure.scores import metrics_of
 from clusterscan.report.combined_text import (
     difference,
     figure,
@@ -77,7 +78,7 @@ def test_no_runs_make_an_empty_table(tmp_path):
 
 
 def test_measures_come_from_metrics_json_and_from_nested_scores(binary):
-    found = classification_metrics(*binary)
+    found = metrics_of(labelled(*binary, "ab"))
     value, low, high = value_and_interval(found, "f1")
     assert (value, [low, high]) == (found["f1"], found["intervals"]["f1"])
     nested = {"f1": {"value": value, "low": low, "high": high}}

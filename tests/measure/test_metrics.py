@@ -9,8 +9,8 @@ from scipy.stats import norm
 
 from clusterscan.core.errors import ProductError
 from clusterscan.measure.confusion_and_curves import precision_recall, roc
-from clusterscan.measure.labelled import calibrated, to_labelled
-from clusterscan.measure.scores import classification_metrics, prediction_metrics
+from clusterscan.measure.labelled import calibrated, labelled, to_labelled
+from clusterscan.measure.scores import metrics_of, prediction_metrics
 
 # What the report and earlier readers of metrics.json rely on.
 PLAIN = (
@@ -22,7 +22,7 @@ PLAIN = (
 def test_measures_of_a_case_worked_out_by_hand():
     label = np.array([0, 0, 1, 1, 1])
     probability = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
-    found = classification_metrics(label, probability)
+    found = metrics_of(labelled(label, probability, "ab"))
     assert found["confusion_matrix"] == [[1, 1], [1, 2]]
     assert found["accuracy"] == pytest.approx(3 / 5)
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -41,13 +41,13 @@ def test_measures_of_a_case_worked_out_by_hand():
 
 
 def test_metrics_are_json_with_the_plain_keys_and_intervals(binary, four_classes):
-    found = json.loads(json.dumps(classification_metrics(*binary), allow_nan=False))
+    found = json.loads(json.dumps(metrics_of(labelled(*binary, "ab")), allow_nan=False))
     assert set(PLAIN) <= set(found)
     assert isinstance(found["roc_auc"], float)
     for name, (low, high) in found["intervals"].items():
         assert low <= found[name] <= high, name
     names = ("a", "b", "c", "d")
-    found = json.loads(json.dumps(classification_metrics(*four_classes, names), allow_nan=False))
+    found = json.loads(json.dumps(metrics_of(labelled(*four_classes, names)), allow_nan=False))
     assert found["positive"] is None
     assert found["f1"] == found["macro_f1"]
     assert set(found["curves"]) == set(names)
@@ -55,10 +55,10 @@ def test_metrics_are_json_with_the_plain_keys_and_intervals(binary, four_classes
 
 
 def test_a_missing_class_leaves_the_measures_that_need_it_empty():
-    found = classification_metrics(np.zeros(4), np.full(4, 0.2))
+    found = metrics_of(labelled(np.zeros(4), np.full(4, 0.2), "ab"))
     assert found["accuracy"] == 1
     assert found["roc_auc"] is found["roc"] is found["precision_recall"] is None
-    empty = classification_metrics(np.zeros(0), np.zeros(0))
+    empty = metrics_of(labelled(np.zeros(0), np.zeros(0), "ab"))
     assert empty["examples"] == empty["positives"] == 0
     assert empty["accuracy"] is None
     assert empty["intervals"] == {}
@@ -69,7 +69,7 @@ def test_long_curves_are_thinned_but_keep_their_ends_and_area():
     rng = np.random.default_rng(1)
     label = rng.integers(2, size=5000)
     probability = np.clip(rng.normal(label, 1.0) / 8 + 0.5, 0, 1)
-    found = classification_metrics(label, probability, bootstrap=0)
+    found = metrics_of(labelled(label, probability, "ab"), bootstrap=0)
     x, y = found["roc"].values()
     assert len(x) == len(y) <= 200
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
@@ -116,7 +116,7 @@ CLASSES = ("field", "cluster")
 def test_a_table_of_predictions_measures_like_its_arrays(binary):
     table = predictions(*binary)
     found = prediction_metrics(table, CLASSES, bootstrap=0)
-    same = classification_metrics(*binary, CLASSES, bootstrap=0)
+    same = metrics_of(labelled(*binary, CLASSES), bootstrap=0)
     assert found["roc_auc"] == same["roc_auc"]
     # 300 examples without an object, and 300 that show two views or one of 200 objects.
     assert found["objects"] == 300 + table.loc[table["object_id"] != "", "object_id"].nunique()

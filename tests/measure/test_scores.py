@@ -13,9 +13,15 @@ from clusterscan.measure.confusion_and_curves import Ranking
 from clusterscan.measure.intervals import draws, interval, shifted_interval, wilson
 from clusterscan.measure.labelled import labelled
 from clusterscan.measure.reliability import squared_error
-from clusterscan.measure.scores import classification_scores
+from clusterscan.measure.scores import scores_of
 
 NAMES = ("a", "b", "c", "d")
+
+
+def measured(label, probability, classes, positive=1, *, weight=None, groups=None, **options):
+    return scores_of(
+        labelled(label, probability, classes, positive, weight=weight, groups=groups), **options
+    )
 
 
 def value(entry):
@@ -25,7 +31,7 @@ def value(entry):
 @pytest.mark.parametrize("positive", [0, 1])
 def test_binary_measures_are_those_of_scikit_learn(binary, positive):
     label, probability = binary
-    found = classification_scores(label, probability, NAMES[:2], positive, bootstrap=0)
+    found = measured(label, probability, NAMES[:2], positive, bootstrap=0)
     chance = probability if positive == 1 else 1 - probability
     said = np.where(chance >= 0.5, positive, 1 - positive)
     mine = found["per_class"][NAMES[positive]]
@@ -53,7 +59,7 @@ def test_binary_measures_are_those_of_scikit_learn(binary, positive):
 
 def test_measures_of_many_classes_are_those_of_scikit_learn(four_classes):
     label, probability = four_classes
-    found = classification_scores(label, probability, NAMES, bootstrap=0, beta=0.5)
+    found = measured(label, probability, NAMES, bootstrap=0, beta=0.5)
     said = probability.argmax(axis=1)
     for average, mine in ((None, found["per_class"]), ("macro", found["macro"])):
         precision, recall, f1, _ = sk.precision_recall_fscore_support(label, said, average=average)
@@ -120,8 +126,8 @@ def test_weights_count_as_repeated_examples(binary):
     label, probability = binary
     weight = np.random.default_rng(2).integers(0, 4, 600)
     again = np.repeat(np.arange(600), weight)
-    one = classification_scores(label, probability, NAMES[:2], weight=weight, bootstrap=0)
-    other = classification_scores(label[again], probability[again], NAMES[:2], bootstrap=0)
+    one = measured(label, probability, NAMES[:2], weight=weight, bootstrap=0)
+    other = measured(label[again], probability[again], NAMES[:2], bootstrap=0)
     assert one["confusion"]["counts"] == other["confusion"]["counts"]
     for key in ("accuracy", "brier", "ece"):
         assert value(one[key]) == pytest.approx(value(other[key])), key
@@ -133,7 +139,7 @@ def test_the_interval_of_a_proportion_is_the_binomial_one():
     n, share = 2000, 0.8
     label = np.zeros(n, dtype=int)
     probability = np.where(np.arange(n) < share * n, 0.1, 0.9)
-    found = classification_scores(label, probability, NAMES[:2], bootstrap=4000)["accuracy"]
+    found = measured(label, probability, NAMES[:2], bootstrap=4000)["accuracy"]
     sigma = np.sqrt(share * (1 - share) / n)
     assert value(found) == pytest.approx(share)
     assert found["high"] - found["low"] == pytest.approx(2 * sigma, rel=0.06)
@@ -146,7 +152,7 @@ def test_the_interval_of_the_roc_area_is_the_one_of_hanley_and_mcneil():
     n, a = 700, 0.8
     label = np.repeat([0, 1], n)
     score = rng.exponential(1.0, 2 * n) * np.where(label == 1, a / (1 - a), 1.0)
-    found = classification_scores(label, 1 - np.exp(-score), NAMES[:2], bootstrap=2000)
+    found = measured(label, 1 - np.exp(-score), NAMES[:2], bootstrap=2000)
     area = found["per_class"]["b"]["roc_auc"]
     q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
     variance = (a * (1 - a) + (n - 1) * (q1 - a**2) + (n - 1) * (q2 - a**2)) / n**2
@@ -157,14 +163,12 @@ def test_the_interval_of_the_roc_area_is_the_one_of_hanley_and_mcneil():
 def test_views_of_one_object_do_not_narrow_the_interval(binary):
     label, probability = binary
     label, probability, objects = label[:300], probability[:300], np.arange(300)
-    once = classification_scores(label, probability, NAMES[:2], groups=objects, bootstrap=500)
-    nine = classification_scores(
+    once = measured(label, probability, NAMES[:2], groups=objects, bootstrap=500)
+    nine = measured(
         np.tile(label, 9), np.tile(probability, 9), NAMES[:2], groups=np.tile(objects, 9),
         bootstrap=500,
     )  # fmt: skip
-    loose = classification_scores(
-        np.tile(label, 9), np.tile(probability, 9), NAMES[:2], bootstrap=500
-    )
+    loose = measured(np.tile(label, 9), np.tile(probability, 9), NAMES[:2], bootstrap=500)
     for key in ("accuracy", "brier"):
         assert nine[key] == pytest.approx(once[key])
         width = {k: v[key]["high"] - v[key]["low"] for k, v in
@@ -177,10 +181,8 @@ def test_intervals_of_named_objects_do_not_depend_on_the_order_of_the_rows(binar
     label, probability = binary
     names = np.array([f"object {n // 2}" for n in range(600)])
     shuffle = np.random.default_rng(4).permutation(600)
-    one = classification_scores(label, probability, NAMES[:2], groups=names)
-    other = classification_scores(
-        label[shuffle], probability[shuffle], NAMES[:2], groups=names[shuffle]
-    )
+    one = measured(label, probability, NAMES[:2], groups=names)
+    other = measured(label[shuffle], probability[shuffle], NAMES[:2], groups=names[shuffle])
     assert other["macro"]["roc_auc"] == pytest.approx(one["macro"]["roc_auc"])
     assert other["accuracy"] == pytest.approx(one["accuracy"])
 
@@ -206,7 +208,7 @@ def test_examples_without_an_object_are_objects_of_their_own():
 
 def test_a_perfect_sample_is_not_said_to_be_exact():
     label = np.repeat([0, 1], 25)
-    found = classification_scores(label, label.astype(float), NAMES[:2])
+    found = measured(label, label.astype(float), NAMES[:2])
     accuracy = found["accuracy"]
     exact = binomtest(50, 50).proportion_ci(0.6827, method="wilson")
     assert (accuracy["value"], accuracy["high"]) == (1, 1)
@@ -229,7 +231,7 @@ def test_a_class_without_examples_is_left_out_of_averages():
     probability = np.array([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = classification_scores(label, probability, NAMES[:3])
+        found = measured(label, probability, NAMES[:3])
     assert {
         value(entry) for key, entry in found["per_class"]["c"].items() if key != "fall_out"
     } == {None}
@@ -240,13 +242,13 @@ def test_a_class_without_examples_is_left_out_of_averages():
 
 
 def test_a_class_never_predicted_has_the_precision_0():
-    found = classification_scores(np.array([0, 1]), np.array([0.1, 0.2]), NAMES[:2])
+    found = measured(np.array([0, 1]), np.array([0.1, 0.2]), NAMES[:2])
     assert value(found["per_class"]["b"]["precision"]) == 0
     assert value(found["per_class"]["b"]["f1"]) == 0
 
 
 def test_one_class_alone_leaves_areas_undefined():
-    found = classification_scores(np.ones(5, dtype=int), np.full(5, 0.7), NAMES[:2])
+    found = measured(np.ones(5, dtype=int), np.full(5, 0.7), NAMES[:2])
     assert value(found["accuracy"]) == 1
     assert value(found["per_class"]["b"]["recall"]) == 1
     assert value(found["per_class"]["b"]["fall_out"]) is None
@@ -256,12 +258,12 @@ def test_one_class_alone_leaves_areas_undefined():
 
 def test_nothing_to_measure_measures_nothing():
     for probability in (np.empty(0), np.empty((0, 2))):
-        found = classification_scores(np.empty(0), probability, NAMES[:2])
+        found = measured(np.empty(0), probability, NAMES[:2])
         assert found["examples"] == found["objects"] == 0
         assert value(found["accuracy"]) is value(found["ece"]) is found["ece_floor"] is None
         assert value(found["macro"]["f1"]) is None
         assert found["confusion"]["counts"] == [[0, 0], [0, 0]]
-    assert classification_scores([], np.empty((0, 3)), NAMES[:3])["accuracy"]["value"] is None
+    assert measured([], np.empty((0, 3)), NAMES[:3])["accuracy"]["value"] is None
 
 
 @pytest.mark.parametrize(
@@ -284,12 +286,12 @@ def test_nothing_to_measure_measures_nothing():
 )
 def test_impossible_input_is_refused_with_its_row(label, probability, options, text):
     with pytest.raises(ProductError, match=text):
-        classification_scores(np.array(label), np.array(probability), NAMES[:2], **options)
+        measured(np.array(label), np.array(probability), NAMES[:2], **options)
 
 
 def test_class_names_must_differ():
     with pytest.raises(ProductError, match="different names"):
-        classification_scores([0, 1], np.eye(2), ("a", "a"))
+        measured([0, 1], np.eye(2), ("a", "a"))
 
 
 def test_draws_that_cannot_say_give_no_interval():

@@ -8,7 +8,8 @@ import pytest
 
 from clusterscan.measure.breakdown import recall_by_redshift
 from clusterscan.measure.combined_table import combined_table
-from clusterscan.measure.scores import classification_metrics
+from clusterscan.measure.labelled import labelled
+from clusterscan.measure.scores import metrics_of
 from clusterscan.publish.report_inputs import ReportInputs
 from clusterscan.publish.report_networks import (
     examples_section,
@@ -28,7 +29,7 @@ def inputs(tmp_path_factory, release_module):
     for survey, model in MODELS[:2]:
         label = rng.integers(2, size=300)
         probability = np.clip(rng.normal(0.3 + 0.4 * label, 0.2), 0, 1)
-        test = classification_metrics(label, probability, ("other", "cluster"), bootstrap=50)
+        test = metrics_of(labelled(label, probability, ("other", "cluster")), bootstrap=50)
         test["calibrated"] = {"ece": 0.0123}
         test["recall_by_redshift"] = recall_by_redshift(
             rng.uniform(0, 1, label.sum()), probability[label == 1]

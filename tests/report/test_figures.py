@@ -11,7 +11,7 @@ from PIL import Image
 from clusterscan.core.errors import ProductError
 from clusterscan.measure.breakdown import recall_rows
 from clusterscan.measure.labelled import labelled
-from clusterscan.measure.scores import classification_metrics
+from clusterscan.measure.scores import metrics_of
 from clusterscan.report import classifier_plots as plots
 from clusterscan.report import look, training_plots
 from clusterscan.report import stamp_gallery as gallery
@@ -42,9 +42,9 @@ def every_figure(folder):
     chance = rng.random(80)
     binary = (rng.random(80) < chance).astype(int), chance
     four_classes = rng.integers(4, size=80), rng.dirichlet(np.ones(4), 80)
-    two = classification_metrics(*binary, ("field", "cluster"), bootstrap=20)
-    four = classification_metrics(*four_classes, "abcd", bootstrap=20)
-    empty = classification_metrics([], [])
+    two = metrics_of(labelled(*binary, ("field", "cluster")), bootstrap=20)
+    four = metrics_of(labelled(*four_classes, "abcd"), bootstrap=20)
+    empty = metrics_of(labelled([], [], "ab"))
     rows = recall_rows(np.arange(9) % 2 == 0, np.arange(9), edges=(0, 4, 6, 8, 20))
     groups = recall_rows(
         np.arange(9) % 2 == 0, np.array(list("aabbbccca")), parts=np.array(list("xyxyxyxyx"))

@@ -1,4 +1,4 @@
-"""Recall and all other measures by redshift, mass, magnitude, or any column of the examples."""
+"""Recall by redshift, mass, magnitude, or any column of the examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pandas as pd
 from clusterscan.core.errors import ProductError
 from clusterscan.measure.intervals import wilson
 from clusterscan.measure.labelled import THRESHOLD, object_names, to_labelled
-from clusterscan.measure.scores import plain, scores_of
 
 REDSHIFT_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 3.0)
 
@@ -139,39 +138,6 @@ def recall_by_redshift(
     found = np.asarray(probability) >= THRESHOLD
     rows = recall_rows(found, redshift, edges=edges, groups=groups)
     return [{"z_low": row.pop("low"), "z_high": row.pop("high"), **row} for row in rows]
-
-
-def scores_by(
-    predictions: pd.DataFrame,
-    column: str,
-    classes: Sequence[str],
-    positive: int = 1,
-    *,
-    edges: int | Sequence[float] | None = None,
-    categories: Sequence[Any] | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Return all measures of the examples in bins or groups of a column.
-
-    Parameters are those of `recall_by`, and of the bootstrap.
-
-    Returns
-    -------
-    list of dict
-        low and high, or name, with the plain measures of `clusterscan.measure.scores`.
-
-    Raises
-    ------
-    ProductError
-        If a column is missing, or labels or probabilities are impossible.
-    """
-    _require(predictions, [column])
-    rows = []
-    for name, inside in _members(predictions[column].to_numpy(), edges, categories):
-        data = to_labelled(predictions[inside], classes, positive)
-        rows.append({**name, **plain(scores_of(data, bootstrap=bootstrap, seed=seed))})
-    return rows
 
 
 def _members(

@@ -53,7 +53,7 @@ class Run:
     experiment : str
         Key of the experiment.
     metrics : mapping
-        From `clusterscan.measure.scores.classification_metrics`.
+        From `clusterscan.measure.scores.metrics_of`.
     seed : int
     survey, network : str
         Given if the experiment covers several.

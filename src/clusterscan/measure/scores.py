@@ -24,7 +24,7 @@ from clusterscan.measure.confusion_and_curves import (
     roc,
 )
 from clusterscan.measure.intervals import ONE_SIGMA, draws, interval, shifted_interval, wilson
-from clusterscan.measure.labelled import THRESHOLD, Labelled, labelled, to_labelled
+from clusterscan.measure.labelled import THRESHOLD, Labelled, to_labelled
 from clusterscan.measure.reliability import (
     BINS,
     calibration_error_floor,
@@ -41,41 +41,19 @@ OVERALL = ("accuracy", "balanced_accuracy", "brier", "ece")
 BETA = 2.0
 
 
-def classification_scores(
-    label: np.ndarray,
-    probability: np.ndarray,
-    classes: Sequence[str],
-    positive: int = 1,
-    *,
-    weight: np.ndarray | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
-    groups: np.ndarray | None = None,
-    threshold: float = THRESHOLD,
-    beta: float = BETA,
+def scores_of(
+    data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
 ) -> dict[str, Any]:
     """Measure a classifier with intervals from a bootstrap over objects.
 
     Parameters
     ----------
-    label : int ndarray, shape (n,)
-        True class, 0 to K - 1; with n = 0 every measure is undefined.
-    probability : float ndarray, shape (n, K) or, with two classes, (n,)
-        One column per class; one-dimensional: the probability of class 1.
-    classes : sequence of str
-        Names of the K >= 2 classes.
-    positive : int
-        The class of interest if there are two.
-    weight : float ndarray, shape (n,), optional
-        Weight of each example.
+    data : Labelled
+        Without examples every measure is undefined.
     bootstrap : int
         Number of draws; 0: no intervals.
     seed : int
         Seed of the draws.
-    groups : ndarray, shape (n,), optional
-        Object that each example shows; see `clusterscan.measure.labelled.labelled`.
-    threshold : float
-        Lowest probability that counts as positive if there are two classes.
     beta : float
         Weight of recall relative to precision in F-beta.
 
@@ -90,25 +68,10 @@ def classification_scores(
         positive (name, None with more than two classes), threshold, beta, ece_floor (the ece
         that perfect probabilities would show), bootstrap.
 
-    Raises
-    ------
-    ProductError
-        If labels, probabilities, weights or groups do not agree or are not valid.
-
     Notes
     -----
     The equations are in docs/measures.md. A draw without examples of a class leaves it out.
     """
-    data = labelled(
-        label, probability, classes, positive, weight=weight, groups=groups, threshold=threshold
-    )
-    return scores_of(data, bootstrap=bootstrap, seed=seed, beta=beta)
-
-
-def scores_of(
-    data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
-) -> dict[str, Any]:
-    """Measure checked examples; see `classification_scores`."""
     counts, values = _point_values(data, beta)
     drawn_counts, drawn = _drawn_values(data, beta, bootstrap, np.random.default_rng(seed))
     names = data.classes
@@ -191,6 +154,8 @@ def _drawn_values(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the confusion matrices (draws, K, K) and every measure, draws first."""
     k, m = len(data.classes), data.n_objects
+    # What each object contributes: counts in the confusion matrix, squared error, and excess of
+    # claimed over true in each bin. A draw is then a matrix product with the drawn multiplicities.
     cells = np.bincount(
         (data.object * k + data.label) * k + data.predicted, data.weight, minlength=m * k * k
     ).reshape(m, k * k)
@@ -202,7 +167,7 @@ def _drawn_values(
     brier, ece = np.zeros(count), np.zeros(count)
     areas = np.full((2, count, k), np.nan)
     done = 0
-    for times in draws(m, len(data), count, rng):
+    for times in draws(m, len(data), count, rng):  # (some draws, objects)
         now = slice(done, done + len(times))
         drawn_counts[now] = (times @ cells).reshape(-1, k, k)
         brier[now], ece[now] = times @ error, np.abs(times @ excess).sum(axis=1)
@@ -274,25 +239,12 @@ def _or_none(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-BINARY = ("negative", "positive")
-
-
-def classification_metrics(
-    label: np.ndarray,
-    probability: np.ndarray,
-    classes: Sequence[str] = BINARY,
-    positive: int = 1,
-    *,
-    weight: np.ndarray | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
-    groups: np.ndarray | None = None,
-    threshold: float = THRESHOLD,
-    beta: float = BETA,
+def metrics_of(
+    data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
 ) -> dict[str, Any]:
-    """Return the measures of a classifier as plain numbers, with intervals and curves.
+    """Return the content of metrics.json: plain numbers, with intervals and curves.
 
-    Parameters are those of `classification_scores`.
+    Parameters are those of `scores_of`.
 
     Returns
     -------
@@ -304,22 +256,7 @@ def classification_metrics(
         high}. ``confusion_matrix`` (counts) and ``confusion_normalised``. Two classes:
         ``positives`` and the curves ``roc`` and ``precision_recall``; more classes: the same per
         class in ``curves``. ``reliability``: the rows of the diagram. Also counts and settings.
-
-    Raises
-    ------
-    ProductError
-        As for `classification_scores`.
     """
-    data = labelled(
-        label, probability, classes, positive, weight=weight, groups=groups, threshold=threshold
-    )
-    return metrics_of(data, bootstrap=bootstrap, seed=seed, beta=beta)
-
-
-def metrics_of(
-    data: Labelled, *, bootstrap: int = 1000, seed: int = 0, beta: float = BETA
-) -> dict[str, Any]:
-    """Return the measures of checked examples; see `classification_metrics`."""
     scores = scores_of(data, bootstrap=bootstrap, seed=seed, beta=beta)
     return {**plain(scores), **_curves(data), "reliability": reliability(data)}
 
@@ -381,7 +318,7 @@ def prediction_metrics(
     seed: int = 0,
     threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
-    """Return the measures of a table of predictions; see `classification_metrics`.
+    """Return the measures of a table of predictions; see `metrics_of`.
 
     Parameters
     ----------
@@ -390,7 +327,7 @@ def prediction_metrics(
     classes, positive, threshold
         As for `clusterscan.measure.labelled.to_labelled`.
     bootstrap, seed : int
-        As for `classification_scores`.
+        As for `scores_of`.
 
     Raises
     ------
