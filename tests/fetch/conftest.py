@@ -192,7 +192,7 @@ def server():
 
 @pytest.fixture(scope="session")
 def quick_downloads():
-    """Return what makes download settings that lose no time."""
+    """Return a function that makes download settings that lose no time."""
 
     def settings(**values):
         quick = {"retries": 3, "backoff_s": 0.01, "backoff_max_s": 0.05, "stall_s": 0.4}
@@ -203,7 +203,7 @@ def quick_downloads():
 
 @pytest.fixture(scope="session")
 def fits_bytes():
-    """Return what makes a FITS file's bytes."""
+    """Return a function that makes a FITS file's bytes."""
 
     def make(array=None, padded=True, checksum=False, **header):
         array = np.arange(4096, dtype=np.float32).reshape(64, 64) if array is None else array

@@ -78,7 +78,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted():
-    """Return what makes servers that answer by a script."""
+    """Return a function that makes servers that answer by a script."""
     made = []
 
     def make(script, stays=False):
@@ -92,7 +92,7 @@ def scripted():
 
 @pytest.fixture
 def get(tmp_path, quick_downloads):
-    """Return what downloads one file."""
+    """Return a function that downloads one file."""
 
     def act(url, token="v1", do=download_all, **settings):
         settings = quick_downloads(**{"retries": 1, **settings})

@@ -43,7 +43,7 @@ def vizier(monkeypatch, tmp_path):
 
 @pytest.fixture
 def config(mini_text, tmp_path):
-    """Return what loads a configuration that names XXL without a file."""
+    """Return a function that loads a configuration that names XXL without a file."""
 
     def load(**execution):
         catalogue = {"kind": "xxl", "name": "xxl"}

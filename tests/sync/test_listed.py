@@ -46,7 +46,7 @@ def tree_files():
 
 @pytest.fixture
 def survey(server, tree_files, mini_text, tmp_path):
-    """Return what writes and loads a configuration of one survey over http."""
+    """Return a function that writes and loads a configuration of one survey over http."""
     server.files = dict(tree_files)
 
     def load(**changes):

@@ -104,6 +104,7 @@ class Archive(ListedSource):
         self, offered: Mapping[int, Sequence[str]], progress: Progress | None = None
     ) -> Archive:
         """Download the files of tiles; return the source that holds them."""
+        # One file serves several bands and tiles; it is downloaded once per place.
         tokens = {}
         for entries in offered.values():
             for entry in entries:
@@ -385,6 +386,7 @@ class Atlas:
         if not frames:
             return found
         outlines: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # A quick search by distance finds the candidates; their outlines then decide.
         tree = cKDTree(sky.unit_vectors(ra, dec))
         half = self.settings.size_px * self.settings.pixel_scale_arcsec / 3600 / np.sqrt(2)
         for tile, (wcs, (ny, nx)) in frames.items():
@@ -392,6 +394,7 @@ class Atlas:
             corner = wcs.pixel_to_world_values(-0.5, -0.5)
             radius = float(sky.separation_deg(*middle, *corner)) + half
             vector = sky.unit_vectors(*(np.atleast_1d(v) for v in middle))[0]
+            # 2 % more than the sum of the half diagonals: tangent planes stretch towards corners.
             for index in sorted(tree.query_ball_point(vector, sky.chord(1.02 * radius))):
                 if index not in outlines:
                     outlines[index] = outline(*self._frame(ra[index], dec[index]))

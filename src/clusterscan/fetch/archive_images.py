@@ -66,6 +66,7 @@ def read_cut(
             return None
         values, wcs = image.read(window), window_wcs(image.wcs, window)
         shape, unit = image.shape, image.unit
+    # Some surveys write infinity, or a number such as 0 or -999, where they have no data.
     values[~np.isfinite(values)] = np.nan
     if no_data is not None:
         values[values == np.float32(no_data)] = np.nan
@@ -73,6 +74,8 @@ def read_cut(
         part: _on_grid(path, band, window, shape) for part, path in files.items() if part != "image"
     }
     values, weight = calibrated(values, **others)
+    # Interpolation keeps surface brightness, not flux, so flux is divided by the pixels' area here
+    # and multiplied by the frame's after resampling.
     if per_arcmin2:
         values = values / np.float32(proj_plane_pixel_area(wcs) * 3600.0)
     return Cut(values, weight, wcs, unit)
@@ -101,6 +104,7 @@ def calibrated(
     """
     if background is not None:
         values = values - background
+    # Surveys write 0, NaN or a negative number as the weight of a bad pixel.
     seen = np.isfinite(values)
     for part in (weight, exposure):
         if part is not None:
@@ -176,8 +180,8 @@ class OpenImage:
         SourceError
             If the header has none.
         """
-        mending = "correct the band's `extension`, or the file"
-        return celestial_wcs(self._hdu.header, str(self._path), mending).celestial
+        remedy = "correct the band's `extension`, or the file"
+        return celestial_wcs(self._hdu.header, str(self._path), remedy).celestial
 
     def read(self, window: Window) -> np.ndarray:
         """Return the pixels of a window (of a cube, in the band's plane).
@@ -252,6 +256,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
         wanted = np.bitwise_or.reduce(np.left_shift(np.int64(1), np.array(numbers, np.int64)))
         found = ((bits & wanted) != 0).astype(np.float32)
         if found.any():
+            # The nearest bit is looked up by the same code that resamples images.
             cut = Cut(found, np.ones_like(found), here)
             planes |= np.where(coadd([cut], wcs, shape, "nearest") > 0.5, PLANES[plane], 0).astype(
                 np.uint8
@@ -295,6 +300,7 @@ def conversion_factor(have: str, want: str, channel: str | None = None) -> float
     """
     if have == want:
         return 1.0
+    # Temperatures are parsed here: astropy does not know "K_CMB" or "mK,thermodynamic".
     kelvins = [_kelvin(have), _kelvin(want)]
     if None not in kelvins:
         return kelvins[0] / kelvins[1]  # type: ignore[operator]

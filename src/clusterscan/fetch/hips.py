@@ -58,6 +58,7 @@ class Hips(ListedSource):
         """List the HiPS tiles that tiles need, with their present versions."""
         listing = Listing([], [])
         for band in self.spec.bands:
+            # Properties read earlier may be out of date, and a new release changes all tokens.
             tree = self.trees[band].refreshed()
             users: dict[int, list[int]] = {}
             for tile in tiles:
@@ -86,6 +87,7 @@ class Hips(ListedSource):
             Receives the rate and the time left.
         """
         wanted: dict[str, dict[int, str]] = {band: {} for band in self.spec.bands}
+        # Neighbouring tiles need the same HiPS tiles, so the entries are made unique first.
         for entry in {entry for entries in offered.values() for entry in entries}:
             name, _, token = entry.partition("=")
             band, _, place = name.partition(":")
@@ -194,6 +196,7 @@ class Tree:
 
     def refreshed(self) -> Tree:
         """Return the tree with its present properties."""
+        # `properties` is a cached property; writing to __dict__ fills the cache of the copy.
         fresh = replace(self)
         fresh.__dict__["properties"] = self._properties(token="")
         return fresh
@@ -253,6 +256,7 @@ class Tree:
         tokens, problems = {}, []
         for cell, item in items.items():
             outcome = outcomes[item.name]
+            # A tile that is absent gets no token: it is sky without coverage.
             if outcome.status == "ok":
                 version = outcome.version
                 strength = "" if version.is_strong else "weak "
@@ -281,6 +285,7 @@ class Tree:
         if self.is_remote:
             entry = self.access.store.entry(self._url(self.place(cell)))
             record = entry.record()
+            # The file was checked when it arrived, but disks lose bits.
             if record is None or not record.is_of(path):
                 path.unlink(missing_ok=True)
                 raise SourceError(
@@ -294,6 +299,7 @@ class Tree:
 
     def _item(self, cell: int, token: str) -> Item:
         place = self.place(cell)
+        # An empty token never matches a stored file, so the server is asked conditionally.
         token = "" if token.startswith(UNKNOWN) else token
         return Item(place, self._url(place), token, self._check(cell))
 
@@ -388,6 +394,7 @@ def parse_properties(text: str, where: str) -> Properties:
     SourceError
         If a required key is missing or invalid, or the tree has no FITS tiles.
     """
+    # Old trees write coordsys and maxOrder instead of hips_frame and hips_order.
     lines = [line.split("=", 1) for line in text.splitlines() if line.strip()[:1] != "#"]
     found = {pair[0].strip(): pair[1].strip() for pair in lines if len(pair) == 2}
     name = found.get("hips_frame") or found.get("coordsys") or "?"
@@ -403,7 +410,7 @@ def parse_properties(text: str, where: str) -> Properties:
         )
     try:
         order = int(found.get("hips_order") or found["maxOrder"])
-        order_min = int(found.get("hips_order_min") or min(3, order))
+        order_min = int(found.get("hips_order_min") or min(3, order))  # trees start at order 3
         width = int(found.get("hips_tile_width") or _DEFAULT_WIDTH)
     except (KeyError, ValueError) as error:
         raise SourceError(

@@ -83,8 +83,8 @@ class ImageFile:
             ) from error
 
     def _wcs(self, hdu) -> WCS:
-        mending = "exclude it from source.files"
-        return celestial_wcs(hdu.header, str(self.path), mending).celestial
+        remedy = "exclude it from source.files"
+        return celestial_wcs(hdu.header, str(self.path), remedy).celestial
 
 
 def outline(wcs: WCS, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +108,7 @@ def reaches(positions: tuple[np.ndarray, np.ndarray], wcs: WCS, shape: tuple[int
     ra, dec = positions
     if ra.size == 0:
         return False
+    # First by circles around both images, which is cheap and safe at any distance.
     middle = sky.unit_vectors(ra, dec).mean(axis=0)
     ny, nx = shape
     centre = wcs.pixel_to_world_values((nx - 1) / 2, (ny - 1) / 2)
@@ -119,6 +120,7 @@ def reaches(positions: tuple[np.ndarray, np.ndarray], wcs: WCS, shape: tuple[int
     radius = sky.separation_deg(ra, dec, lon, lat).max()
     if sky.separation_deg(lon, lat, *centre) > 1.1 * (radius + own):
         return False
+    # Only nearby is the outline projected to the frame: a tangent plane has no far side.
     if radius + own > _SMALL_DEG:
         return True
     x, y = wcs.world_to_pixel_values(ra, dec)
@@ -141,7 +143,7 @@ class FileTokens:
         """Return ``sha256 <hex>`` of a file (a strong token)."""
         state = path.stat()
         key = path.relative_to(self._folder).as_posix()
-        stamp = [state.st_size, state.st_mtime_ns]
+        stamp = [state.st_size, state.st_mtime_ns]  # a changed file nearly always differs in these
         known = self._known.get(key)
         if known is None or known["stamp"] != stamp:
             known = {"stamp": stamp, "sha256": file_sha256(path)}

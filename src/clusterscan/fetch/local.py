@@ -93,6 +93,7 @@ class Local(ListedSource):
         names = [entry.partition("=")[0] for entry in self.offered.get(tile, ())]
         mine = [name for name in sorted(names) if name.startswith(f"{band}:")]
         paths = [folder / unquote(name.partition(":")[2]) for name in mine]
+        # A generator of cuts: only one file is in memory at a time.
         flux = self.settings.quantity == "flux"
         plane = coadd(map(self._cut, paths), wcs, shape, self.settings.resampling, sums=flux)
         return (plane * self.settings.scale_by.get(band, 1.0)).astype(np.float32)

@@ -149,6 +149,7 @@ class Mosaic:
                 covered[there] = True
             else:
                 covered[there] = hdus[self.settings.coverage].section[here] > 0
+        # A pixel counts only if all bands have a value there, as for every other source.
         covered &= np.isfinite(planes).all(axis=0)
         planes[:, ~covered] = 0.0
         return planes, covered

@@ -62,6 +62,7 @@ def open_source(
                 "config"
             )
         return Simulated(settings, spec, simulation, seed)
+    # The remaining sources are listed by sync and need a place for their downloads.
     if access is None:
         raise ValueError(f"source `{settings.kind}` needs the access to downloads")
     if isinstance(settings, HipsSource):

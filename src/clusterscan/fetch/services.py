@@ -113,6 +113,7 @@ class Hips2fits(ListedSource):
         from astroquery.hips2fits import hips2fitsClass
 
         wcs, (ny, nx) = self.frame(tile)
+        # A copy, because astroquery reads the shape from the WCS, which the frame does not have.
         asked = wcs.deepcopy()
         asked.pixel_shape = (nx, ny)
         payload = hips2fitsClass().query_with_wcs(
@@ -228,6 +229,7 @@ class Cutouts(ListedSource):
     def _plane(self, cuts: list[Cut], band: str, wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
         ratio = self.spec.pixel_scale_arcsec / self.settings.scale_arcsec
         factor = self.settings.scale_by.get(band, 1.0)
+        # The images are flux per pixel of the layer; a pixel of the survey holds ratio**2 of them.
         if self.settings.quantity == "flux":
             factor *= ratio**2
         return (factor * coadd(cuts, wcs, shape, self.settings.resampling)).astype(np.float32)
@@ -269,6 +271,7 @@ class Cutouts(ListedSource):
 
     def _centre(self, cell: int) -> tuple[float, float]:
         ra, dec = sky.cell_centres(np.array([cell]), self.order)
+        # Rounded to 0.4 mas: the numbers are part of the URL and so of the cached file's name.
         return round(float(ra[0]), 7), round(float(dec[0]), 7)
 
     def _item(self, cell: int) -> Item:
@@ -310,7 +313,7 @@ def check_image(
     """
     heads = check_fits(path)
     if is_empty(heads[0].header):
-        return
+        return  # a valid answer: the layer has no data here
     with fits.open(path, memmap=True) as hdus:
         header = hdus[0].header
         got = hdus[0].shape
@@ -321,8 +324,9 @@ def check_image(
         said = str(header.get(f"BAND{number}", "")).strip()
         if said != band:
             raise ContentError(f"band {said!r} instead of {band!r}")
+    # Corners are compared, because a wrong pixel scale or rotation leaves the centre in place.
     distance = _offset_px(header, wcs, shape)
-    if not distance <= _TOLERANCE_PX:
+    if not distance <= _TOLERANCE_PX:  # negated, so that NaN fails
         raise ContentError(f"wrong position on the sky: off by up to {distance:.3g} pixels")
 
 

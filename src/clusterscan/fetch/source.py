@@ -1,4 +1,4 @@
-"""What a source of images is: it lists the objects behind a tile and writes the tile's raw image.
+"""Sources of images: each lists the objects behind a tile and writes the tile's raw image.
 
 `sync` lists objects with their version tokens, before the workflow starts. The job of a block then
 prepares (downloads) the objects of its tiles and writes one raw image per tile.
@@ -179,13 +179,14 @@ class ListedSource(ABC):
         **counts
             Additional numbers for the tile's record.
         """
+        # A pixel counts as covered only if all bands have data there: networks see all bands.
         image, mask = covered_raw(planes)
         covered = int((mask == 0).sum())
         if covered == 0:
             return TileOutcome("no_coverage", nothing)
         if marked is not None:
             mask |= marked
-        if ivar is not None:
+        if ivar is not None:  # a weight without data would count in the depth of the tile
             ivar = np.where((mask & NO_COVERAGE) != 0, np.float32(0.0), ivar)
         raw = RawImage(image, mask, self.frame(tile)[0], self.spec.unit, ivar)
         write_raw(destination, raw, self.spec.bands, tile)

@@ -257,7 +257,7 @@ _MAX_BANDS = 64
 _MAX_PIXELS = 100_000_000  # in all bands; the size of a compressed file does not bound it
 _SQUARE = 1e-3  # relative difference of a pixel's sides
 
-_MENDING = "restore the file, or exclude it"
+_REMEDY = "restore the file, or exclude it"
 _WARNINGS = threading.Lock()  # warning filters are shared by all threads
 
 
@@ -349,9 +349,9 @@ def _decode_picture(data: bytes, where: str, bands: int | None, side: int | None
     except SourceError:
         raise
     except UnidentifiedImageError as error:  # its text contains a memory address, so is not quoted
-        raise SourceError(f"{where} is not a JPEG or PNG image; {_MENDING}") from error
+        raise SourceError(f"{where} is not a JPEG or PNG image; {_REMEDY}") from error
     except Exception as error:  # decoders raise anything on damaged data
-        raise SourceError(f"{where} is not a JPEG or PNG image ({error}); {_MENDING}") from error
+        raise SourceError(f"{where} is not a JPEG or PNG image ({error}); {_REMEDY}") from error
     planes = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1).astype(np.float32)
     _check_bands(planes.shape[0], bands, where)
     return planes
@@ -392,7 +392,7 @@ def _decode_fits(
     except SourceError:
         raise
     except Exception as error:  # decoders raise anything on damaged data
-        raise SourceError(f"{where} is not a complete FITS image ({error}); {_MENDING}") from error
+        raise SourceError(f"{where} is not a complete FITS image ({error}); {_REMEDY}") from error
     _check_bands(planes.shape[0], bands, where)
     scale, ra, dec = _on_the_sky(headers, planes.shape[-2:], where)
     return StampImage(planes, scale, ra, dec)
@@ -403,7 +403,7 @@ def _unzipped(data: bytes, where: str, max_bytes: int) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as handle:
             unpacked = handle.read(max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{where} cannot be unpacked ({error}); {_MENDING}") from error
+        raise SourceError(f"{where} cannot be unpacked ({error}); {_REMEDY}") from error
     if len(unpacked) > max_bytes:
         raise SourceError(f"{where} unpacks to more than max_member_bytes: {max_bytes}")
     return unpacked
@@ -422,7 +422,7 @@ def _images(hdus: fits.HDUList, extensions: Sequence[str] | None, where: str) ->
             )
         found = [by_name[name.upper()] for name in extensions]
     if not found:
-        raise SourceError(f"{where} holds no image of two or three axes; {_MENDING}")
+        raise SourceError(f"{where} holds no image of two or three axes; {_REMEDY}")
     for hdu in found:
         if np.prod(hdu.shape) > _MAX_PIXELS:
             raise SourceError(f"{where} has {hdu.shape} pixels; at most {_MAX_PIXELS} are read")

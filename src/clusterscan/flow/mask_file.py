@@ -78,6 +78,7 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
             x = (x + 0.5) % period - 0.5
         found = np.zeros(np.shape(x), dtype=bool)
         seen = np.isfinite(x) & np.isfinite(y)
+        # Pixel centres are at integers, so rounding gives the pixel that holds a position.
         i, j = (np.round(v[seen]).astype(np.int64) for v in (x, y))
         on = (i >= 0) & (i < nx) & (j >= 0) & (j < ny)
         found[np.flatnonzero(seen)[on]] = good[j[on], i[on]]
@@ -88,6 +89,7 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
 
 def _reach(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
     """Return the cells that an image may overlap: those of its grid points, and all around them."""
+    # A grid is enough: every point of the image is within one cell of one of its points.
     y, x = np.meshgrid(*(np.linspace(-0.5, side - 0.5, _GRID) for side in shape), indexing="ij")
     there = wcs.pixel_to_world(x.ravel(), y.ravel()).icrs
     ra, dec = there.ra.deg, there.dec.deg

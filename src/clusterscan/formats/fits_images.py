@@ -55,6 +55,7 @@ def window_of(
         return None
     period = column_period(image)
     if period is not None:
+        # Unwrap the columns around one of them, so that a frame across the seam is one range.
         middle = x[seen][0]
         x = middle + (x - middle + period / 2) % period - period / 2
     x0, x1 = _span(x, seen)
@@ -121,6 +122,9 @@ def window_wcs(image: WCS, window: Window) -> WCS:
     """Return the WCS of a window; for a closed map, centred on the window."""
     wcs = image.deepcopy()
     x_ref, y_ref = wcs.wcs.crpix
+    # world_to_pixel returns columns within 180 degrees of the reference. With the reference in the
+    # middle of the cut it returns columns of the cut, also across the seam. On the equator the
+    # reference can be moved by whole columns without changing any position.
     if window.period is not None:
         moved = round((window.x0 + window.x1) / 2 - (x_ref - 1))
         wcs.wcs.crval = [wcs.wcs.crval[0] + moved * _column_step_deg(wcs), wcs.wcs.crval[1]]
@@ -166,7 +170,7 @@ def _span(values: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
     return int(np.floor(found.min())) - reach, int(np.ceil(found.max())) + 1 + reach
 
 
-def celestial_wcs(header: fits.Header, where: str, mending: str) -> WCS:
+def celestial_wcs(header: fits.Header, where: str, remedy: str) -> WCS:
     """Return the celestial WCS of an image's header.
 
     The FITS defaults are refused: a header without CRVAL would be at RA 0, Dec 0, and one without a
@@ -176,7 +180,7 @@ def celestial_wcs(header: fits.Header, where: str, mending: str) -> WCS:
     ----------
     header : astropy.io.fits.Header
         The header.
-    where, mending : str
+    where, remedy : str
         For messages: the file, and what to do about it.
 
     Raises
@@ -185,15 +189,15 @@ def celestial_wcs(header: fits.Header, where: str, mending: str) -> WCS:
         If there is no celestial WCS, or the header lacks numbers that it needs.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings():  # wcslib repairs many harmless old headers, and says so
             warnings.simplefilter("ignore", FITSFixedWarning)
             warnings.simplefilter("ignore", AstropyUserWarning)
             wcs = WCS(header)
     except (WcsError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1]
-        raise SourceError(f"{where}: a damaged celestial WCS ({reason}); {mending}") from error
+        raise SourceError(f"{where}: a damaged celestial WCS ({reason}); {remedy}") from error
     if not wcs.has_celestial:
-        raise SourceError(f"{where}: no celestial WCS; {mending}")
+        raise SourceError(f"{where}: no celestial WCS; {remedy}")
     axes = [wcs.wcs.lng + 1, wcs.wcs.lat + 1]
     missing = [f"{key}{axis}" for key in ("CRVAL", "CRPIX") for axis in axes
                if not _is_number(header.get(f"{key}{axis}"))]  # fmt: skip
@@ -203,7 +207,7 @@ def celestial_wcs(header: fits.Header, where: str, mending: str) -> WCS:
             missing.append(steps[0])
     if missing:
         raise SourceError(
-            f"{where}: its celestial WCS lacks a number for {', '.join(missing)}; {mending}"
+            f"{where}: its celestial WCS lacks a number for {', '.join(missing)}; {remedy}"
         )
     return wcs
 

@@ -255,6 +255,7 @@ def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
     wide = int(np.prod(raw.shape[1:], dtype=int))
     if pixels.max() >= raw.shape[0] * wide:
         raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE requires")
+    # Sorted pixels read the file forwards; neighbouring positions share most of their pixels.
     needed, place = np.unique(pixels, return_inverse=True)
     rows, offsets = np.divmod(needed, wide)
     values = raw[rows] if raw.ndim == 1 else raw.reshape(raw.shape[0], wide)[rows, offsets]
@@ -288,7 +289,7 @@ def _gather_listed(
 
 def _spans(path: Path, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and largest pixel number of each part of a file's rows."""
-    state = path.stat()
+    state = path.stat()  # size and time in the key: a replaced file is read again
     key = (str(path), state.st_mtime_ns, state.st_size, listed.size)
     if key not in _KNOWN_SPANS:
         starts = range(0, len(listed), _PART_ROWS)
@@ -317,6 +318,7 @@ def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
             f"{path}: column {column} is scaled (TSCAL, TZERO), which is not supported"
         )
     # `hdu.data` is avoided because astropy copies all columns into memory when the file is closed.
+    # FITS is big-endian, whatever the machine.
     kind = hdu.columns.dtype.newbyteorder(">")
     start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
     with path.open("rb") as handle:

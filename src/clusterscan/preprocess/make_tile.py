@@ -58,13 +58,16 @@ def preprocess_tile(
     if not finite.any():
         raise ImageError(f"{raw_path}: no finite pixel; delete it and run again to fetch it")
     n = settings.binning
+    # Saturation is judged on raw pixels: in a mean of several pixels it would be diluted.
     mask_from_image(mask, raw.image, spec.bands, settings)
     image = bin_image(raw.image, covered, n, settings.combine)
     ivar = None if raw.ivar is None else bin_ivar(raw.ivar, covered, n, settings.combine)
     mask = bin_mask(mask, n)
     wcs = bin_wcs(raw.wcs, n)
+    # Regions are drawn on binned pixels, which is exact enough and n² times cheaper.
     if masks is not None:
         masks.draw(mask, wcs)
+    # The margin is needed until the background is subtracted; then it is cut off.
     image = subtract_background(image, mask, settings, spec.pixel_scale_arcsec * n)
     tile = TileImage(image, mask, wcs, spec.unit, spec.bands, ivar)
     return _trim(tile, spec.margin_arcmin)
@@ -114,6 +117,7 @@ def subtract_background(
         image = image - medians(image, quiet)[:, None, None]
     if covered.all():
         return image.astype(np.float32, copy=False)
+    # Networks get finite pixels everywhere; the median is the least conspicuous value.
     fill = medians(image, quiet)[:, None, None]
     return np.where(covered, image, fill).astype(np.float32)
 
@@ -125,6 +129,7 @@ def _check(raw: RawImage, path: Path, spec: ImageSpec) -> None:
             "correct the survey's unit or fetch the tile again"
         )
     scale = np.sqrt(np.abs(np.linalg.det(raw.wcs.celestial.pixel_scale_matrix))) * 3600.0
+    # A wrong scale would train and scan networks on sky of another size without any error.
     if abs(scale / spec.pixel_scale_arcsec - 1) > 1e-3:
         raise ImageError(
             f"{path}: pixels of {scale:.4f} arcsec, but survey {spec.survey} says "

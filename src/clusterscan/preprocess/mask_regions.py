@@ -213,13 +213,13 @@ def _numbers(table: pd.DataFrame, column: str) -> np.ndarray:
     return number.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _refuse(bad: np.ndarray, table: pd.DataFrame, column: str, where: str, mending: str) -> None:
+def _refuse(bad: np.ndarray, table: pd.DataFrame, column: str, where: str, remedy: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise CatalogueError(
             f"{where}: {int(bad.sum())} of {len(table)} rows lack {column}, the first is row "
             f"{row + 1} ({table['name'].iloc[row]}, RA {table['ra_deg'].iloc[row]:.5f}, Dec "
-            f"{table['dec_deg'].iloc[row]:.5f}); correct the table, or set {mending}"
+            f"{table['dec_deg'].iloc[row]:.5f}); correct the table, or set {remedy}"
         )
 
 

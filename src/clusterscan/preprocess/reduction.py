@@ -62,6 +62,7 @@ def bin_image(
     weight = np.divide(1.0, count, out=np.zeros(count.shape), where=count > 0)
     if combine == "sum":
         weight *= n * n
+    # Uncovered pixels are set to 0, because NaN times a weight of 0 would still be NaN.
     total = _sums(np.where(covered, image, np.float32(0.0)), n)
     return (total * weight).astype(np.float32)
 
@@ -100,6 +101,7 @@ def bin_ivar(
     variance = np.divide(1.0, ivar, out=np.zeros(ivar.shape), where=known)
     _check_sides(covered, n)
     total, count = _sums(variance, n), _sums(covered, n)
+    # One covered pixel of unknown noise makes the noise of the whole bin unknown.
     whole = _sums(known, n) == count
     factor = count**2 if combine == "mean" else count**2 / n**4
     binned = np.divide(factor, total, out=np.zeros(total.shape), where=whole & (count > 0))
@@ -113,7 +115,7 @@ def bin_mask(mask: np.ndarray, n: int) -> np.ndarray:
     _check_sides(mask, n)
     if not mask.any():
         return np.zeros((mask.shape[0] // n, mask.shape[1] // n), np.uint8)
-    bits = np.bitwise_or.reduce(list(_shifts(mask, n)))
+    bits = np.bitwise_or.reduce(list(_shifts(mask, n)))  # any masked pixel masks the bin
     empty = _sums(mask & NO_COVERAGE, n)
     binned = bits & ~NO_COVERAGE
     return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(np.uint8)
@@ -200,7 +202,7 @@ def highpass(image: np.ndarray, valid: np.ndarray, fwhm_px: float) -> np.ndarray
 
 def _smooth(plane: np.ndarray, sigma: float) -> np.ndarray:
     """Convolve with a unit Gaussian; the border is padded with zeros, so nothing wraps around."""
-    pad = int(np.ceil(5.0 * sigma))
+    pad = int(np.ceil(5.0 * sigma))  # a Gaussian is below 4e-6 of its peak there
     shape = [fft.next_fast_len(side + pad, real=True) for side in plane.shape]
     # The analytic transform of the Gaussian is exact for any sigma; a sampled kernel is not.
     ky = fft.fftfreq(shape[0])[:, None]

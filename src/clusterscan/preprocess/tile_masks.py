@@ -72,6 +72,8 @@ class TileMasks:
         draw(mask, directions, self.regions)
         for here in self.maps:
             assert self.frame is not None
+            # The fingerprint of the tile holds the listed digest. An image drawn from another
+            # content would carry a fingerprint that does not describe it.
             if digest(here.mask, here.path, *self.frame) != here.digest:
                 raise SourceError(
                     f"{here.path}: changed since it was listed; run `clusterscan sync`, then again"
@@ -143,7 +145,7 @@ class MaskList:
             If the regions are not those that were listed.
         """
         if not self.token(tile):
-            return None
+            return None  # the tile's image and fingerprint are those of a run without masks
         here = self.content["tiles"][str(tile)]
         rows = self.regions[self.regions["tile"] == tile].drop(columns="tile")
         if (fingerprint(rows.to_dict(orient="list")) if len(rows) else "") != here["regions"]:

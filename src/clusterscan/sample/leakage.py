@@ -105,7 +105,7 @@ def assert_no_leakage(
     where: str,
     image_sha256: Sequence[str] | None = None,
     *,
-    mending: str = "raise regions.guard_arcmin, or unite the catalogues with a larger radius",
+    remedy: str = "raise regions.guard_arcmin, or unite the catalogues with a larger radius",
 ) -> None:
     """Stop where an object, sky or an image is seen in two parts.
 
@@ -127,7 +127,7 @@ def assert_no_leakage(
             for found, what in faults
             if found
         )
-        raise ProductError(f"{where}: in two parts of the split there are {told}; {mending}")
+        raise ProductError(f"{where}: in two parts of the split there are {told}; {remedy}")
 
 
 def _text(one: str | tuple[str, str]) -> str:

@@ -66,12 +66,12 @@ def shown_by_all(examples: Examples) -> Examples:
     """
     rows = np.flatnonzero(np.all([view.present for view in examples.views], axis=0))
     surveys = ", ".join(view.name for view in examples.views)
-    mending = (
+    remedy = (
         "sample the surveys with the same catalogues (surveys.*.sample.catalogues) and densities, "
         "or set examples: any"
     )
     if not rows.size:
-        raise ProductError(f"no example is shown by all of {surveys}; {mending}")
+        raise ProductError(f"no example is shown by all of {surveys}; {remedy}")
     common = take(examples, rows)
     for split in ("train", "validation"):
         for label, name in enumerate(examples.classes):
@@ -80,7 +80,7 @@ def shown_by_all(examples: Examples) -> Examples:
             if before and not left:
                 raise ProductError(
                     f"of {before} examples of class {name!r} in the {split} split none is shown "
-                    f"by all of {surveys}; {mending}"
+                    f"by all of {surveys}; {remedy}"
                 )
     return common
 

@@ -96,41 +96,41 @@ def _coadd(ra, dec, value, side=120, scale=60.0, unit="Vega nanomaggies"):
 
 @pytest.fixture(scope="session")
 def tile_at():
-    """Return what gives the tile at a position."""
+    """Return a function that gives the tile at a position."""
     return _tile_at
 
 
 @pytest.fixture(scope="session")
 def archive():
-    """Return what opens an archive of files."""
+    """Return a function that opens an archive of files."""
     return _archive
 
 
 @pytest.fixture(scope="session")
 def fetch():
-    """Return what does as the stage does with a tile."""
+    """Return a function that does as the stage does with a tile."""
     return _fetch
 
 
 @pytest.fixture(scope="session")
 def fetched():
-    """Return what gives a tile's raw image."""
+    """Return a function that gives a tile's raw image."""
     return _fetched
 
 
 @pytest.fixture(scope="session")
 def positions():
-    """Return what gives the positions of an image's good pixels."""
+    """Return a function that gives the positions of an image's good pixels."""
     return _positions
 
 
 @pytest.fixture(scope="session")
 def coadd():
-    """Return what makes a small coadd."""
+    """Return a function that makes a small coadd."""
     return _coadd
 
 
 @pytest.fixture(scope="session")
 def car_wcs():
-    """Return what makes the WCS of a sky in CAR."""
+    """Return a function that makes the WCS of a sky in CAR."""
     return _car_wcs

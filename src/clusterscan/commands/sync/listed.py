@@ -130,9 +130,11 @@ def sync_listed(config: Config, survey: str, progress: Progress | None = None) -
         tiles = run_tiles(config.sky)
         listing = _source(config, survey).listing(tiles, before, progress)
     except SourceError as error:
+        # A server that is down must not stop a run that was listed before.
         if not_listed(config, survey):
             raise
         return _report(config, survey, before, before, 0, (str(error),))
+    # Unchanged manifests are not touched, because Snakemake reruns the blocks of newer ones.
     contents = _contents(config, survey, listing.objects, tiles)
     rewritten = sum(write_json_if_changed(path, content) for path, content in contents.items())
     now = {item.name: item.token for item in listing.objects}

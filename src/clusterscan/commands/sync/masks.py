@@ -87,6 +87,7 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
     settings = config.surveys[survey].preprocess
     masks, paths = settings.listed_masks, Paths(config)
     files = [_files(config, survey, mask) for mask in masks]
+    # If neither settings nor files have changed, nothing is read or computed again.
     made_from = fingerprint([_listed_for(config, survey), _tokens(config, files)])
     state = _state(config, survey)
     if state.get("made_from") == made_from and _are_whole(config, survey):
@@ -226,6 +227,7 @@ def _tokens(config: Config, files: list[list[Path]]) -> list[list[str]]:
 def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
     """Return the sky whose objects can overlap the footprint's images."""
     spec = image_spec(config, survey)
+    # Objects outside the footprint matter as far as their largest possible mask reaches.
     reach = 60.0
     if isinstance(mask, StarMask):
         reach = mask.max_arcmin

@@ -152,6 +152,7 @@ def _run(
             meter.finished_one()
 
     async def run() -> None:
+        # All workers take from one iterator, so a slow file holds up one worker only.
         async with Transport(settings) as transport:
             client = Client(transport, store, settings, meter.received)
             queue = iter(items)

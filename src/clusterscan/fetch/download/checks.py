@@ -4,7 +4,7 @@ DownloadError
 ├── TransientError    ask again, not before ``retry_after_s``
 │   └── ContentError  what arrived is not the file: truncated, damaged, an error page
 ├── AbsentError       the server says that there is no such file
-└── PermanentError    asking again is no use
+└── PermanentError    asking again does not help
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ def _data_size(header: fits.Header) -> int:
         axes = [int(header[f"NAXIS{i + 1}"]) for i in range(int(header["NAXIS"]))]
         bits = abs(int(header["BITPIX"]))
         elements = 1 if axes else 0
+        # Random groups (FITS standard, section 6) write NAXIS1 = 0 and do not count it.
         for axis in axes[1:] if header.get("GROUPS") and axes[0] == 0 else axes:
             elements *= axis
         extra, groups = int(header.get("PCOUNT", 0)), int(header.get("GCOUNT", 1))
@@ -266,7 +267,7 @@ def stated_digests(headers: Mapping[str, str]) -> dict[str, bytes]:
             found[_HASH_NAMES[name.lower()]] = digest
     if digest := _decoded(headers.get("content-md5", "")):
         found["md5"] = digest
-    # A digest of the wrong length comes from a faulty server and proves nothing.
+    # A digest of the wrong length comes from a faulty server and proves nothing about the file.
     lengths = {name: hashlib.new(name, usedforsecurity=False).digest_size for name in found}
     return {name: digest for name, digest in found.items() if len(digest) == lengths[name]}
 

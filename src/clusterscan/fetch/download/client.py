@@ -157,7 +157,7 @@ class Client:
         host = self._host(url)
         try:
             result = await self._repeated(partial(self._once, host, attempt))
-        except AbsentError:
+        except AbsentError:  # "there is no such file" is a proper answer of a working server
             host.answered()
             raise
         except GivenUpError:
@@ -191,7 +191,7 @@ class Client:
         )(again)
 
     async def _once(self, host: Host, attempt: Callable[[], Awaitable[T]]) -> T:
-        await host.admit()
+        await host.admit()  # every attempt, so that a Retry-After stops retries, too
         try:
             return await attempt()
         except TransientError as fault:
@@ -288,8 +288,8 @@ class Transfer:
 
     def begin(self, response: Response) -> Receive:
         """Examine the response's header, and return the function that takes its body."""
-        if response.status == 416:
-            self._start_anew()
+        if response.status == 416:  # range not satisfiable: the file has become shorter
+            self._restart()
             raise TransientError("the server refuses to resume the transfer")
         if response.status not in (200, 206):
             self._refusal = Refusal.of(response, self._settings)
@@ -298,7 +298,8 @@ class Transfer:
         if response.status == 206:
             version = self._go_on(response)
         else:
-            self._start_anew()
+            self._restart()
+        # Servers under maintenance answer 200 with a web page.
         if "html" in response.headers.get("content-type", ""):
             self._refusal = Refusal(_not_the_file)
             return self._refusal.take
@@ -328,6 +329,7 @@ class Transfer:
 
     def finish(self, response: Response) -> Outcome:
         """Check the whole file and move it into place."""
+        # A 304 counts only if this request was conditional; otherwise it says nothing.
         asked_for_changes = self._resume is None and bool(self.conditions)
         if response.status == 304 and self._known is not None and asked_for_changes:
             self._entry.drop_part()
@@ -340,7 +342,7 @@ class Transfer:
         try:
             self._check(part, stated_digests(response.headers) if response.status == 200 else {})
         except ContentError:
-            self._start_anew()
+            self._restart()
             raise
         # The running checksum misses the bytes that an earlier transfer wrote.
         checksum = file_checksum(part) if self._resumed else self._checksum.hexdigest()
@@ -348,7 +350,7 @@ class Transfer:
 
     def _go_on(self, response: Response) -> Version:
         if self._resume is None or not _continues(response, *self._resume):
-            self._start_anew()
+            self._restart()
             raise ContentError("the server sent another byte range than requested")
         self._resumed = True
         return self._resume[1]
@@ -378,7 +380,7 @@ class Transfer:
         if self._item.check is not None:
             self._item.check(part)
 
-    def _start_anew(self) -> None:
+    def _restart(self) -> None:
         if self._size:
             self._part.seek(0)  # truncating does not move the write position
             self._part.truncate()
@@ -395,6 +397,7 @@ def _continues(response: Response, start: int, version: Version) -> bool:
     """Return True if a 206 response continues the partial file we already have."""
     stated = response.headers.get("content-range", "")
     now = Version.of(response.headers)
+    # A 206 need not repeat all validators (RFC 9110, 15.3.7), but those it sends must agree.
     same = (not now.etag or now.etag == version.etag) and (
         not now.last_modified or now.last_modified == version.last_modified
     )
