@@ -77,7 +77,7 @@ def test_what_was_there_before_teaches_nothing_and_is_told():
     assert found["there_before"].sum() == 2
     assert (found["found"] == (found["m500c_msun"] > 2e14)).all()
     report, tiles = injection_report(
-        found, threshold=0.7, settings=SelectionSettings(n_bootstrap=5), radius_arcmin=2.5,
+        found, threshold=0.7, settings=SelectionSettings(n_bootstrap=2), radius_arcmin=2.5,
         confidence=0.6827, tile_order=5, seed=1,
     )  # fmt: skip
     assert report["n"] == len(clusters) - 2

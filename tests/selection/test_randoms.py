@@ -138,7 +138,7 @@ def test_without_injections_positions_have_no_mass_and_follow_the_mask():
     [
         ({"min_randoms": 1e14}, "less than or equal to 100000000"),
         ({"min_randoms": 20_000_000}, "exceeds max_randoms = 10000000; lower the one"),
-        ({"nulls": ["empty", "inverted", "empty"]}, "\\['empty'\\] stand more than once"),
+        ({"nulls": ["empty", "inverted", "empty"]}, "\\['empty'\\] are listed more than once"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings, message):

@@ -199,7 +199,7 @@ def injection_report(
     chance = float(clusters["there_before"].mean()) if len(clusters) else 0.0
     used = clusters[~clusters["there_before"].to_numpy(dtype=bool)]
     if used.empty:
-        reason = f"the run itself has an object of the sample at each of {len(clusters)} places"
+        reason = f"none of {len(clusters)} clusters lies away from the run's own objects"
         return {"threshold": None, "reason": reason, "tiles": []}, pd.DataFrame()
     columns = {c: used[c].to_numpy() for c in ("m500c_msun", "z", "found")}
     fit = fit_completeness(**columns)
