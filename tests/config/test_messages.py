@@ -211,7 +211,7 @@ def test_a_missing_section_is_named_with_its_meaning(tmp_path):
     text = MINI[: MINI.index("sky:")] + MINI[MINI.index("surveys:") :]
     assert fault_of(tmp_path, text) == (
         "my.yaml:2: sky: this setting is missing; add it "
-        "(how the sky is cut, what is searched and held out)"
+        "(how the sky is cut, what is searched, and what is held out of the training)"
     )
 
 

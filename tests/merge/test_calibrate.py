@@ -50,9 +50,7 @@ def test_the_base_rate_of_the_training_is_undone_exactly():
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "beta", "isotonic"])
 def test_every_calibration_holds_on_other_sky(method):
-    model = fit_probability(
-        examples(4000), NAMES, "single:a", method, settings=SETTINGS, rates={"a": 0.5}
-    )
+    model = fit_probability(examples(4000), NAMES, "single:a", method, rates={"a": 0.5})
     x, real, *_ = sky(20_000, seed=5)
     prob = model.probability(x)
     truth = expit(x[:, 0] + logit(0.2))
@@ -62,7 +60,7 @@ def test_every_calibration_holds_on_other_sky(method):
 
 @pytest.mark.parametrize("method", ["temperature", "platt", "beta", "isotonic"])
 def test_no_calibration_changes_the_order_of_scores(method):
-    model = fit_probability(examples(500), NAMES, "single:a", method, settings=SETTINGS, rates={})
+    model = fit_probability(examples(500), NAMES, "single:a", method, rates={})
     score = np.linspace(-12, 12, 400)
     prob = model.probability(np.column_stack([score, np.zeros(400)]))
     assert (np.diff(prob) > 0).all()
@@ -138,7 +136,7 @@ def test_the_error_is_that_of_repeated_skies():
     probs = [
         fit_probability(
             examples(1500, seed, settings), NAMES, choice.combination, choice.method,
-            settings=settings, rates={},
+            rates={},
         ).probability(grid)
         for seed in range(1, 41)
     ]  # fmt: skip
@@ -147,7 +145,7 @@ def test_the_error_is_that_of_repeated_skies():
 
 
 def test_a_model_survives_json():
-    model = fit_probability(examples(), NAMES, "stacking", "beta", settings=SETTINGS, rates={})
+    model = fit_probability(examples(), NAMES, "stacking", "beta", rates={})
     again = ProbabilityModel.from_dict(json.loads(json.dumps(model.to_dict())))
     x = sky(50, seed=9)[0]
     np.testing.assert_array_equal(again.probability(x), model.probability(x))

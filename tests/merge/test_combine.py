@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from clusterscan.config.merge import MergeSettings
 from clusterscan.core.errors import CatalogueError
 from clusterscan.merge import Combiner, combine, fit_combiner
 from clusterscan.merge.combine import plain_combiner
-
-SETTINGS = MergeSettings()
 
 
 def sample(n=500, seed=0):
@@ -27,7 +24,7 @@ def test_the_fit_agrees_with_scikit_learn():
     x, known = sample()
     z = (x - x.mean(axis=0)) / x.std(axis=0)
     peer = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(z, known)
-    ours = fit_combiner(x, known, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(x, known, ["a", "b"])
     np.testing.assert_allclose(ours.weight, peer.coef_[0], rtol=1e-4)
     np.testing.assert_allclose(combine(ours, x), peer.predict_proba(z)[:, 1], atol=1e-4)
 
@@ -41,7 +38,7 @@ def test_missing_values_agree_with_scikit_learns_indicators():
     x = np.where(gone, np.nan, x)
     z = np.nan_to_num((x - np.nanmean(x, axis=0)) / np.nanstd(x, axis=0))
     peer = LogisticRegression(C=1.0, tol=1e-10, max_iter=2000).fit(np.hstack([z, gone]), known)
-    ours = fit_combiner(x, known, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(x, known, ["a", "b"])
     expected = peer.predict_proba(np.hstack([z, gone]))[:, 1]
     np.testing.assert_allclose(combine(ours, x), expected, atol=1e-4)
     assert min(ours.missing) < 0  # missing more often where nothing is known
@@ -50,7 +47,7 @@ def test_missing_values_agree_with_scikit_learns_indicators():
 def test_no_model_counts_against_an_object():
     x, known = sample()
     twin = np.stack([x[:, 0], -x[:, 0] + 0.1 * x[:, 1]], axis=1)
-    ours = fit_combiner(twin, known, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(twin, known, ["a", "b"])
     assert min(ours.weight) >= 0
 
 
@@ -59,7 +56,7 @@ def test_too_few_examples_fall_back_to_the_mean_logit():
     x[3, 1] = np.nan
     x[4] = np.nan
     few = np.arange(20) < 7
-    ours = fit_combiner(x, few, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(x, few, ["a", "b"])
     assert ours.kind == "logit_mean"
     prob = combine(ours, x)
     assert prob[0] == pytest.approx(expit(x[0].mean()))
@@ -79,17 +76,17 @@ def test_plain_combinations_are_what_their_names_say():
 
 def test_a_combiner_survives_json():
     x, known = sample()
-    ours = fit_combiner(x, known, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(x, known, ["a", "b"])
     again = Combiner.from_dict(json.loads(json.dumps(ours.to_dict())))
     np.testing.assert_array_equal(combine(again, x), combine(ours, x))
 
 
 def test_each_object_is_combined_by_itself():
     x, known = sample()
-    ours = fit_combiner(x, known, ["a", "b"], settings=SETTINGS)
+    ours = fit_combiner(x, known, ["a", "b"])
     np.testing.assert_array_equal(combine(ours, x)[17:30], combine(ours, x[17:30]))
 
 
 def test_features_and_labels_must_agree():
     with pytest.raises(CatalogueError, match="must agree"):
-        fit_combiner(np.zeros((3, 1)), np.zeros(2, bool), ["a"], settings=SETTINGS)
+        fit_combiner(np.zeros((3, 1)), np.zeros(2, bool), ["a"])

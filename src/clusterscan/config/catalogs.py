@@ -312,23 +312,23 @@ class UniteSettings(Settings):
     """Which entries of the catalogues of role `known` are one cluster."""
 
     radius_arcmin: PositiveFloat = Field(
-        2.5, description="entries of two catalogues within this radius are one cluster [arcmin]"
+        2.5, description="Entries of two catalogues within this radius are one cluster [arcmin]."
     )
     radius_kpc: PositiveFloat | None = Field(
         None,
-        description="the same across the line of sight where a redshift is known [kpc]; null: "
-        "the angle",
+        description="Such a radius at the redshift of the entries, if one is known [kpc]; null: "
+        "only the angle counts.",
     )
     n_sigma: NonNegativeFloat = Field(
-        0.0, description="limits widen by this many position errors of both entries"
+        0.0, description="The radius grows by this multiple of the position errors of both entries."
     )
     z_window: PositiveFloat | None = Field(
         None,
-        description="entries whose redshifts differ by more than this times (1 + z) are two "
-        "clusters; null: redshifts keep nothing apart",
+        description="Entries whose redshifts differ by more than this times (1 + z) are two "
+        "clusters; null: redshifts are not compared.",
     )
     duplicate_radius_arcmin: NonNegativeFloat = Field(
-        0.1, description="rows of one catalogue this close are one cluster [arcmin]"
+        0.1, description="Rows of one catalogue within this radius are one cluster [arcmin]."
     )
 
     @model_validator(mode="after")

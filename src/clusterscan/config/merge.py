@@ -9,7 +9,6 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -84,22 +83,18 @@ class MergeSettings(Settings):
     """How candidates are joined, measured, scored and matched with known clusters."""
 
     radius_arcmin: PositiveFloat = Field(
-        2.5, description="candidates within this radius of an object's best one join it [arcmin]"
+        2.5,
+        description="Candidates within this radius of the best candidate of an object join it "
+        "[arcmin].",
     )
     known_radius_arcmin: PositiveFloat = Field(
-        2.5, description="largest separation of an object and its known cluster [arcmin]"
+        2.5, description="Largest separation of an object and its known cluster [arcmin]."
     )
     forced_radius_arcmin: NonNegativeFloat = Field(
-        1.0, description="forced values are the map's maximum within this radius [arcmin]"
-    )
-    combiner_penalty: PositiveFloat = Field(
-        1.0, description="L2 penalty on the weights that combine the models"
-    )
-    combiner_min_examples: PositiveInt = Field(
-        8, description="real and other objects needed to fit anything; else plain mean of logits"
+        1.0, description="A forced value is the maximum of the map within this radius [arcmin]."
     )
     calibration: CalibrationSettings = Field(
-        CalibrationSettings(), description="from combined scores to a probability that holds"
+        CalibrationSettings(), description="How combined scores become a calibrated probability."
     )
 
     @model_validator(mode="before")

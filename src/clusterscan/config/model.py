@@ -63,37 +63,55 @@ def _relative_and_inside(path: str) -> str:
 class Config(Settings):
     """One run of clusterscan."""
 
-    title: str = Field("clusterscan", description="what the run is, for the report")
+    title: str = Field("clusterscan", description="Heading of the report.")
     output: Annotated[str, AfterValidator(_relative_and_inside)] = Field(
-        "results", min_length=1, description="folder that the run writes to"
+        "results", min_length=1, description="Folder that the run writes to."
     )
-    seed: int = Field(1, ge=0, lt=2**31, description="seed of everything random but the training")
-    sky: SkySettings = Field(description="how the sky is cut, what is searched and held out")
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=2**31,
+        description="Seed of the simulated sky and of all random draws outside the training.",
+    )
+    sky: SkySettings = Field(
+        description="How the sky is cut, what is searched, and what is held out of the training."
+    )
     simulation: SimulationSettings = Field(
-        SimulationSettings(), description="the simulated sky; unused where no source is simulated"
+        SimulationSettings(), description="The simulated sky; unused if no source is simulated."
     )
     surveys: dict[Annotated[str, Field(pattern=NAME)], SurveySettings] = Field(
-        min_length=1, description="surveys by name"
+        min_length=1, description="Surveys by name."
     )
     fusions: dict[Annotated[str, Field(pattern=NAME)], FusionModelSettings] = Field(
-        {}, description="networks of several surveys, by name; each survey keeps its own scale"
+        {},
+        description="Networks of several surveys by name; each survey keeps its own pixel scale.",
     )
     catalogs: tuple[CatalogueSettings, ...] = Field(
-        min_length=1, description="reference catalogues: known objects, truth"
+        min_length=1, description="Reference catalogues."
     )
     known: UniteSettings = Field(
-        UniteSettings(), description="which entries of the known catalogues are one cluster"
+        UniteSettings(), description="Which entries of the known catalogues are one cluster."
     )
-    detect: DetectSettings = Field(DetectSettings(), description="maps to candidates")
-    merge: MergeSettings = Field(MergeSettings(), description="candidates to objects")
+    detect: DetectSettings = Field(
+        DetectSettings(), description="How peaks of the maps become candidates."
+    )
+    merge: MergeSettings = Field(
+        MergeSettings(), description="How candidates become objects with a probability."
+    )
     validate_: ValidateSettings = Field(
-        ValidateSettings(), alias="validate", description="completeness and purity"
+        ValidateSettings(),
+        alias="validate",
+        description="How completeness and purity are measured.",
     )
     selection: SelectionSettings = Field(
-        SelectionSettings(), description="injected clusters, null skies, random positions"
+        SelectionSettings(), description="How the selection function is measured."
     )
-    publish: PublishSettings = Field(PublishSettings(), description="the products")
-    execution: ExecutionSettings = Field(ExecutionSettings(), description="how jobs run")
+    publish: PublishSettings = Field(
+        PublishSettings(), description="How the products are published."
+    )
+    execution: ExecutionSettings = Field(
+        ExecutionSettings(), description="How jobs run; nothing here changes a result."
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self):

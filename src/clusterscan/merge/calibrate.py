@@ -18,6 +18,7 @@ from clusterscan.config.merge import MergeSettings
 from clusterscan.measure import calibration
 from clusterscan.measure.calibration import fit_beta, fit_isotonic
 from clusterscan.merge.combine import (
+    MIN_EXAMPLES,
     Combiner,
     Trial,
     choose,
@@ -147,12 +148,10 @@ def combination_names(
     return names + [n for n in ("logit_mean", "stacking") if n in wanted]
 
 
-def fit_combination(
-    name: str, examples: Examples, models: Sequence[str], settings: MergeSettings
-) -> Combiner:
+def fit_combination(name: str, examples: Examples, models: Sequence[str]) -> Combiner:
     """Make a combination by its name, and fit it if it needs a fit."""
     if name == "stacking":
-        return fit_combiner(examples.features, examples.label, models, settings=settings)
+        return fit_combiner(examples.features, examples.label, models)
     kind, _, single = name.partition(":")
     return plain_combiner(models, kind, single)
 
@@ -196,11 +195,10 @@ def fit_probability(
     combination: str,
     method: str,
     *,
-    settings: MergeSettings,
     rates: Mapping[str, float],
 ) -> ProbabilityModel:
     """Fit one combination and its calibration on the examples."""
-    combiner = fit_combination(combination, examples, models, settings)
+    combiner = fit_combination(combination, examples, models)
     rate = training_rate_of(combiner, examples, rates)
     score = scores(combiner, examples.features)
     return ProbabilityModel(combiner, fit_method(method, score, examples.label, rate))
@@ -216,10 +214,10 @@ class Choice:
     methods: tuple[Trial, ...]
 
 
-def can_fit(examples: Examples, settings: MergeSettings) -> bool:
+def can_fit(examples: Examples) -> bool:
     """Return True if both kinds have enough examples, and they span at least two folds."""
     fewest = min(int(examples.label.sum()), int((~examples.label).sum()))
-    return fewest >= settings.combiner_min_examples and len(np.unique(examples.fold)) > 1
+    return fewest >= MIN_EXAMPLES and len(np.unique(examples.fold)) > 1
 
 
 def choose_model(
@@ -251,9 +249,7 @@ def choose_model(
 
     def loss(combination: str, method: str) -> np.ndarray:
         def fit(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-            model = fit_probability(
-                examples.rows(rows), models, combination, method, settings=settings, rates=rates
-            )
+            model = fit_probability(examples.rows(rows), models, combination, method, rates=rates)
             return lambda out: model.probability(examples.features[out])
 
         return left_out_loss(fit, examples.label, examples.fold)
@@ -313,8 +309,7 @@ def bootstrap_error(
         if len(np.unique(examples.label[rows])) < 2:
             continue
         model = fit_probability(
-            examples.rows(rows), models, choice.combination, choice.method,
-            settings=settings, rates=rates,
+            examples.rows(rows), models, choice.combination, choice.method, rates=rates,
         )  # fmt: skip
         drawn = model.probability(features)
         total, squares, count = total + drawn, squares + drawn**2, count + 1
@@ -366,14 +361,12 @@ def fit_scores(
 
     start = plain_combiner(names, "logit_mean")
     first = examples(is_real(scores(start, features)))
-    if not can_fit(first, settings):
+    if not can_fit(first):
         return _unfitted(ProbabilityModel(start, None), features)
     choice = choose_model(first, names, settings=settings, rates=rates, scale=scale)
 
     def fit(on: Examples, combination: str) -> ProbabilityModel:
-        return fit_probability(
-            on, names, combination, choice.method, settings=settings, rates=rates
-        )
+        return fit_probability(on, names, combination, choice.method, rates=rates)
 
     real = is_real(fit(first, choice.combination).scores(features))
     final = examples(real)

@@ -18,9 +18,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from clusterscan.config.merge import MergeSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
+
+MIN_EXAMPLES = 8  # of real and of other objects; with fewer, the mean of the logits replaces a fit
+PENALTY = 1.0  # L2 penalty on the weights of the models
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,6 @@ def fit_combiner(
     features: np.ndarray,
     is_known: np.ndarray,
     names: Sequence[str],
-    *,
-    settings: MergeSettings,
 ) -> Combiner:
     """Fit the weights of stacking on objects of the validation region.
 
@@ -95,8 +95,6 @@ def fit_combiner(
         Whether the object is real according to the reference.
     names : sequence of str
         Of the models.
-    settings : MergeSettings
-        ``combiner_penalty`` and ``combiner_min_examples``.
 
     Returns
     -------
@@ -120,11 +118,11 @@ def fit_combiner(
     usable = there.any(axis=1)
     x, y, there = x[usable], y[usable], there[usable]
     known, other = int(y.sum()), int((~y).sum())
-    if min(known, other) < settings.combiner_min_examples:
+    if min(known, other) < MIN_EXAMPLES:
         return plain_combiner(names, "logit_mean")
     centre, width = _standard(x, there)
     z = np.where(there, (x - centre) / width, 0.0)
-    theta = _fit(z, (~there).astype(float), y, settings.combiner_penalty)
+    theta = _fit(z, (~there).astype(float), y, PENALTY)
     count = len(names)
     weight, missing = theta[:count], theta[count : 2 * count]
     return Combiner(
