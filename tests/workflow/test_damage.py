@@ -78,7 +78,8 @@ def test_each_kind_of_file_is_noticed_when_it_is_deleted_and_when_one_byte_is_da
                     unnoticed.append(f"{kind} (rewritten by each run)")
             path.unlink()
         else:
-            if path not in declared and path not in bad_files(copy.root):
+            found = bad_files(copy.root)
+            if path not in declared | found and not (kind.startswith("checksums/") and found):
                 unnoticed.append(f"{kind} (deleted)")
             path.write_bytes(damaged(whole))
             # A flipped digit of a listed sha256 accuses the file that it belongs to.
