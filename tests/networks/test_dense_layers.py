@@ -8,6 +8,7 @@ from torch import nn
 
 from clusterscan.config.networks import NetworkSettings
 from clusterscan.core.errors import ModelError
+from clusterscan.networks.heads import SpinalHead, head_map, mlp_head
 from clusterscan.networks.receptive_field import (
     LocalSqueezeExcite,
     block_cells,
@@ -103,40 +104,70 @@ def test_means_of_blocks_are_those_of_boxes_around_their_middle(kernel):
     np.testing.assert_allclose(found[0, 0, 5, inner], middle[inner], rtol=1e-5)
 
 
+@pytest.mark.parametrize("spacing", [1, 2])
 @pytest.mark.parametrize(
-    ("name", "stride", "window"),
+    "make",
     [
-        ("spinalnet_vgg", 16, 224),
-        ("spinalnet_vgg", 32, 224),
-        ("vgg16", 16, 112),
-        ("cnn_mlp", 8, 64),
+        lambda features: SpinalHead(features, 3, width=5, dropout=0.5, batch_norm=True),
+        lambda features: SpinalHead(features, 3, width=5, dropout=0.5, batch_norm=False),
+        lambda features: mlp_head(features, 3, widths=(6, 4), dropout=0.5),
     ],
+    ids=["spinal with norms", "spinal", "layers"],
 )
-def test_heads_of_several_layers_are_convolutions_of_the_map(name, stride, window):
+def test_a_head_over_a_map_gives_the_numbers_of_the_head_of_each_window(make, spacing):
+    torch.manual_seed(1)
+    channels, cells = 4, 7
+    head = make(channels * cells**2).eval()
+    means = torch.randn(2, channels, 16, 15)
+    found = head_map(head, means, cells, spacing)
+    reach = (cells - 1) * spacing
+    assert found.shape == (2, 3, 16 - reach, 15 - reach)
+    for y, x in ((0, 0), (2, 1), (3, 2)):
+        window = means[:, :, y : y + reach + 1 : spacing, x : x + reach + 1 : spacing]
+        expected = head(window.flatten(1))
+        torch.testing.assert_close(found[:, :, y, x], expected, rtol=1e-4, atol=1e-5)
+
+
+def grid_of(network, features):
+    """Logits of all windows of a map, found at once and one by one."""
+    p = network.settings.window_cells
+    with torch.inference_mode():
+        found = network.logit_grid(features)
+        windows = [
+            features[..., j : j + p, i : i + p]
+            for j in range(found.shape[1])
+            for i in range(found.shape[2])
+        ]
+        expected = torch.stack([network.pool_and_head(w) for w in windows])
+    return found, expected.reshape(found.shape)
+
+
+def test_heads_of_several_layers_read_the_map_of_a_network():
     settings = NetworkSettings(
-        name=name, form="dense", output_stride=stride, size_px=window, window_px=window
+        name="cnn_mlp", form="dense", output_stride=8, size_px=64, window_px=64
     )
     network = build(settings, 1, 1).eval()
     p, channels = settings.window_cells, network.width // network.head_cells**2
-    features = torch.randn(1, channels, p + 2, p + 1, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        found = network.logit_grid(features)
-        windows = [features[..., j : j + p, i : i + p] for j in range(3) for i in range(2)]
-        expected = torch.stack([network.pool_and_head(w) for w in windows]).reshape(1, 3, 2)
+    generator = torch.Generator().manual_seed(1)
+    found, expected = grid_of(network, torch.randn(1, channels, p + 2, p + 1, generator=generator))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_dense_vgg_of_published_stride_and_window_is_the_published_network():
-    dense, whole = (
-        build(NetworkSettings(name="spinalnet_vgg", form=form, size_px=224, window_px=224,
-                              output_stride=32), 1, 1).eval()
-        for form in ("dense", "whole")
-    )  # fmt: skip
+    settings = {"name": "spinalnet_vgg", "size_px": 224, "window_px": 224, "output_stride": 32}
+    dense = build(NetworkSettings(form="dense", **settings), 1, 1).eval()
+    with torch.device("meta"):
+        whole = build(NetworkSettings(form="whole", **settings), 1, 1)
+    for own, published in ((dense.body, whole.body.map), (dense.head, whole.head)):
+        shapes = {name: weight.shape for name, weight in published.state_dict().items()}
+        assert {name: weight.shape for name, weight in own.state_dict().items()} == shapes
     for layer in dense.body.modules():
         if isinstance(layer, nn.Conv2d):
             layer.padding_mode = "zeros"  # as published; a tile's crops are mirrored
-    whole.body.map.load_state_dict(dense.body.state_dict())
-    whole.head.load_state_dict(dense.head.state_dict())
     crop = torch.randn(1, 1, 224, 224, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        torch.testing.assert_close(dense(crop), whole(crop), rtol=1e-4, atol=1e-5)
+        features = dense.features(crop)
+        expected = dense.head(whole.body.neck(features))[:, 0]
+        torch.testing.assert_close(dense(crop), expected, rtol=1e-4, atol=1e-5)
+        found, one_by_one = grid_of(dense, nn.functional.pad(features, (0, 1, 0, 1)))
+    torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-5)
