@@ -141,7 +141,7 @@ def test_impossible_fusions_are_refused():
         )
     with pytest.raises(ModelError, match=r"describe 2 view\(s\), but bands are given for 1"):
         build(SETTINGS, 3, 1)
-    with pytest.raises(ModelError, match="act, unwise, but is given 1"):
+    with pytest.raises(ModelError, match="act, unwise, but got 1"):
         fusion().of_views(views()[:1])
     with pytest.raises(TypeError, match="no features of a single view"):
         fusion().embed(views()[0])

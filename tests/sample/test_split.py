@@ -88,7 +88,7 @@ def test_angles_run_from_north_through_east():
     [
         (
             {"kind": "cells", "order": 2, "validation": [3], "test": [3]},
-            "in validation and in test",
+            "in both validation and test",
         ),
         ({"kind": "cells", "order": 0, "validation": [12], "test": [3]}, "do not exist"),
         ({"kind": "fractions", "order": 2, "validation": 0.5, "test": 0.5}, "no sky for training"),

@@ -167,7 +167,7 @@ def test_examples_of_stamps_survive_writing(world, tmp_path):
 def test_labels_with_a_repeated_object_or_a_class_that_is_no_number_are_refused(world, tmp_path):
     table = pd.read_csv(tmp_path / "labels.csv")
     table.assign(id="G0").to_csv(tmp_path / "labels.csv", index=False)
-    with pytest.raises(CatalogueError, match="G0 stands twice"):
+    with pytest.raises(CatalogueError, match="G0 appears twice"):
         sample(world)
     table.assign(type=["3", "x", "5", "2", "9", "3"]).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(CatalogueError, match=r"row 2, column type: 'x'"):

@@ -54,7 +54,7 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_not_used(tmp_path,
     for damage in (b"", b"\0" * 100, (tmp_path / FILE).read_bytes()[:-3]):
         (tmp_path / FILE).write_bytes(damage)
         assert read(tmp_path, "other") is None
-    assert "starting anew" in caplog.text
+    assert "starting from the beginning" in caplog.text
 
 
 def test_nothing_is_pickled_and_a_pickle_is_not_read(tmp_path):
@@ -107,7 +107,7 @@ def test_a_training_does_not_go_on_from_a_checkpoint_of_other_settings(examples,
     fresh = train(examples, NETWORK, settings)
     for name, value in fresh.network.state_dict().items():
         assert torch.equal(found.network.state_dict()[name], value)
-    # With its own it goes on, and has fewer steps to tell of.
+    # With its own checkpoint it resumes and has fewer steps to report.
     again = []
     train(examples, NETWORK, often, checkpoint=tmp_path, progress=lambda *a: again.append(a))
     assert len(again) < len(told)

@@ -1,7 +1,7 @@
-"""Which pixels a network's decision rests on, as an image for each example.
+"""Maps of the pixels that a network's decision rests on, one for each example.
 
-Grad-CAM for convolutional networks, attention rollout for vision transformers, integrated
-gradients for anything else.
+The method is Grad-CAM for convolutional networks, attention rollout for vision transformers, and
+integrated gradients for all others.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ def attribute(
     method: Method | None = None,
     batch_size: int = 16,
 ) -> np.ndarray:
-    """Return how much each pixel of one view speaks for a class.
+    """Map how much each pixel of one view speaks for a class.
 
     Parameters
     ----------
     network : Network
-        Of any mode and device, which stay as they are.
+        In any mode, on any device; both are left as they are.
     view_index : int
-        The view that is looked at.
+        The view to explain.
     images : float tensor, shape (n, bands, N, N), or a sequence of them
-        Normalised crops, of a fusion one tensor a view.
+        Normalised crops; for a fusion one tensor per view.
     target_class : int
-        Number of a class. Attention rollout is the same for all of them.
+        Number of a class. Attention rollout is the same for all classes.
     present : bool tensor, shape (n, views), optional
-        Which views each example has.
+        True for the views that an example has.
     method : str, optional
-        Instead of the one for the network's kind.
+        Method to use instead of the one for the network's kind.
     batch_size : int
-        Examples at once.
+        Number of examples at once.
 
     Returns
     -------
     float32 ndarray, shape (n, N, N)
-        From 0 to 1, the highest value of each image; 0 throughout where nothing speaks for the
-        class, or the example lacks the view. Never NaN.
+        From 0 to 1, the highest value of each image. An image is 0 throughout if no pixel speaks
+        for the class or the example lacks the view. Never NaN.
 
     Raises
     ------
     ModelError
-        If there is no such view or class, the view's tensors are not given, or the network has
-        not what the method looks at.
+        If there is no such view or class, a view's tensor is missing, or the method does not
+        suit the network.
 
     References
     ----------
@@ -98,8 +98,8 @@ def _check(
     count = len(network.bands_of_views)
     if len(views) != count or not 0 <= view_index < count:
         raise ModelError(
-            f"the network has {count} view(s), but view {view_index} of {len(views)} is to be "
-            "explained; give one tensor for each of its views"
+            f"the network has {count} view(s), but view {view_index} of {len(views)} was "
+            "requested; give one tensor for each of its views"
         )
     if not 0 <= target_class < max(network.classes, 2):
         raise ModelError(
@@ -153,11 +153,11 @@ def _integrated_gradients(
     present: torch.Tensor | None,
     target_class: int,
 ) -> torch.Tensor:
-    """Return the gradients along the way from the background, 0, to the image."""
+    """Integrate the gradients along the path from the background, 0, to the image."""
     from captum.attr import IntegratedGradients
 
     def one(i: int) -> torch.Tensor:
-        # One example at a time, as captum repeats what it is given along the way.
+        # One example at a time, as captum repeats its inputs along the path.
         has = None if present is None else present[i : i + 1].expand(_STEPS, -1)
         others = [view[i : i + 1].expand(_STEPS, *view.shape[1:]) for view in views]
         score = _score(network, view_index, others, has, target_class)
@@ -180,7 +180,7 @@ def _score(
     present: torch.Tensor | None,
     target_class: int,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function from one view's images to the class's logits, the others fixed."""
+    """Return the function from one view's images to the class's logits, other views fixed."""
 
     def score(x: torch.Tensor) -> torch.Tensor:
         logits = network.of_views([*views[:view_index], x, *views[view_index + 1 :]], present)
@@ -199,7 +199,7 @@ def _rollout(
     present: torch.Tensor | None,
     target_class: int,
 ) -> torch.Tensor:
-    """Return the share of each patch in what the last layer reads, through all blocks."""
+    """Return the share of each patch in the input of the last layer, through all blocks."""
     branch = _branch(network, view_index)
     model = branch.body.model
     rolled: torch.Tensor | None = None
@@ -227,7 +227,7 @@ def _attention_of(model: Any) -> Iterator[list[torch.Tensor]]:
         for layer in layers
     ]
     fused = [layer.fused_attn for layer in layers]
-    for layer in layers:  # the fused kernels never hold the weights
+    for layer in layers:  # fused kernels do not keep the weights
         layer.fused_attn = False
     try:
         yield found
@@ -239,7 +239,7 @@ def _attention_of(model: Any) -> Iterator[list[torch.Tensor]]:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Put all modules in evaluation mode, and each back as it was."""
+    """Put all modules into evaluation mode, and restore their modes afterwards."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

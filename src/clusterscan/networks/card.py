@@ -1,6 +1,6 @@
-"""A model on disk: safetensors weights beside a JSON card that says what they are.
+"""A model on disk: safetensors weights beside a JSON card that describes them.
 
-Nothing is unpickled. Both files have the same bytes whenever the model is the same.
+Nothing is unpickled. Equal models give equal bytes in both files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCALE_TOLERANCE = 0.01
 
 
 def save_model(folder: Path, network: Network, card: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a model; return its card with the architecture and the weights' checksum added.
+    """Write a model; return its card with its architecture and the weights' checksum.
 
     Parameters
     ----------
@@ -82,8 +82,7 @@ def load_model(folder: Path) -> tuple[Network, dict[str, Any]]:
     Raises
     ------
     ModelError
-        If a file is missing or damaged, the weights are not the card's, or they do not fit the
-        architecture.
+        If a file is missing or damaged, or the weights fit neither card nor architecture.
     """
     card = read_card(folder)
     path = folder / WEIGHTS
@@ -136,14 +135,14 @@ def read_card(folder: Path) -> dict[str, Any]:
 def check_fits(
     card: Mapping[str, Any], view_index: int, bands: Sequence[str], pixel_scale_arcsec: float
 ) -> None:
-    """Refuse images that a model was not trained on.
+    """Refuse images of other bands or pixels than a model was trained on.
 
     Parameters
     ----------
     card : dict
         As read by `read_card` or `load_model`.
     view_index : int
-        Which of the model's views the images are for.
+        Number of the model's view.
     bands : sequence of str
         The images' bands, in their order.
     pixel_scale_arcsec : float
@@ -152,7 +151,7 @@ def check_fits(
     Raises
     ------
     ModelError
-        Naming the card's file, what does not fit, and what to do.
+        If there is no such view, or its bands or its pixel scale differ.
     """
     where = card.get("file", "the model card")
     views = card["views"]
@@ -199,7 +198,7 @@ def _settings(card: Mapping[str, Any]) -> NetworkSettings | FusionSettings:
 
 
 def _check(card: Any, path: Path) -> None:
-    """Refuse a card that lacks something or holds something of a wrong type."""
+    """Refuse a card with missing values or values of a wrong type."""
     if not isinstance(card, dict):
         raise ModelError(f"{path} holds no model card; train the model again")
     needed = {"format", "weights", "views", "classes", "calibration"}
@@ -224,7 +223,7 @@ def _check(card: Any, path: Path) -> None:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path} is no model card of this version ({type(error).__name__}: {error}); "
-            "delete it and run again to train the model anew"
+            "delete it and run again to train the model again"
         ) from error
 
 

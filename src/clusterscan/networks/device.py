@@ -1,4 +1,4 @@
-"""Where networks run: the device, its precision, and a number of CPU threads that settings fix."""
+"""The device and precision that networks run with, and a fixed number of CPU threads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 def choose_device(name: str) -> torch.device:
     """Return the device that a setting names; 'auto' is a free GPU, or else the CPU.
 
-    Of several GPUs a process takes one that no other process of clusterscan holds, and keeps it.
+    Of several GPUs, a process takes one that no other process of clusterscan holds, and keeps it.
 
     Raises
     ------
     ModelError
-        If it is no device that networks run on, or a GPU where there is none.
+        If the name is unknown, or names a GPU where there is none.
     """
     if name == "auto":
         if not torch.cuda.is_available():
@@ -53,22 +53,22 @@ _HELD: list[IO[str] | None] = []  # a lock lasts as long as its open file, here 
 
 
 def gpu_names(count: int, visible: str) -> list[str]:
-    """Return names of the visible GPUs that are the same in all processes of a machine."""
+    """Name the visible GPUs alike in all processes of a machine."""
     listed = [name.strip() for name in visible.split(",") if name.strip()]
     return listed if len(listed) == count else [str(n) for n in range(count)]
 
 
 def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
-    """Return the number of a GPU whose lock no other process holds, and the lock, now held.
+    """Take a GPU whose lock no other process holds; return its number and the lock.
 
-    Where all are held, or locks cannot be written, processes are spread by their numbers.
+    If all are taken, or locks cannot be written, processes are spread over the GPUs by their ids.
 
     Parameters
     ----------
     names : list of str
-        One a GPU.
+        One per GPU.
     folder : Path
-        Where the lock files lie; of the machine, not of a shared disk.
+        Folder of the lock files; on the machine itself, not on a shared disk.
     """
     for number, name in enumerate(names if len(names) > 1 else []):
         try:
@@ -84,9 +84,9 @@ def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
 
 
 def features_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which convolutions and matrix products have a precision.
+    """Return a context in which convolutions and matrix products run in a precision.
 
-    Sums, norms and what else loses by it stay in float32, as torch's autocast has it.
+    Sums, norms and other sensitive operations stay in float32, as torch's autocast defines.
     """
     if precision == "float32":
         return nullcontext()
@@ -94,8 +94,8 @@ def features_in(precision: str, device: torch.device) -> AbstractContextManager[
 
 
 def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
-    """Return the network with its body built by torch.compile when it is first used."""
-    getattr(network, "bytes_per_px", None)  # measured by hooks, which a built body does not call
+    """Let torch.compile build the network's body when it is first used."""
+    getattr(network, "bytes_per_px", None)  # measured by hooks, which a compiled body skips
     body: Any = network.body
     built: Any = torch.compile(body, backend=backend)
     network.body = built
@@ -104,7 +104,10 @@ def compiled(network: AnyModule, backend: str = "inductor") -> AnyModule:
 
 @contextmanager
 def fixed_threads(count: int) -> Iterator[None]:
-    """Let torch use this many CPU threads, and as many as before afterwards."""
+    """Set the number of torch's CPU threads, and restore it afterwards.
+
+    Sums over another number of threads round differently, so settings fix it, not the machine.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -114,6 +117,6 @@ def fixed_threads(count: int) -> Iterator[None]:
 
 
 def channels_last(module: AnyModule) -> AnyModule:
-    """Lay a module's weights out for images with the bands innermost, which convolve faster."""
+    """Lay out a module's weights for images with the bands innermost, which convolve faster."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module

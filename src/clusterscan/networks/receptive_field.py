@@ -1,6 +1,11 @@
-"""How far and where a feature cell sees, and what a scan keeps in memory for it.
+"""What a feature cell sees, and how a body is made to see the same in a tile as in a crop.
 
-All of it from the kernels, strides and dilations that a body is made of, and the sizes of its maps.
+A network trained on crops may only slide over a tile if its features there are those of the crops.
+Two things would break that, and are replaced here: convolutions that see zeros beyond a crop's
+border (`mirror_borders`), and layers that average a whole image (`make_local`).
+
+The reach, offset and memory of a body are measured rather than derived from its definition: hooks
+on its layers watch an empty image pass through.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ def _sees_a_window(layer: nn.Module) -> bool:
 
 
 def half_kernel(layer: nn.Module) -> float:
-    """Return how far a layer sees to each side, in cells of its input; 0 without a kernel."""
+    """Return the reach of a layer to each side, in cells of its input; 0 without a kernel."""
     side = _first(getattr(layer, "kernel_size", 1))
     return (side - 1) / 2 * _first(getattr(layer, "dilation", 1))
 
@@ -28,10 +33,10 @@ def half_kernel(layer: nn.Module) -> float:
 def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     """Return an upper bound of the distance [px] from which input changes a feature cell.
 
-    The layers are met in the order in which a forward pass runs them; parallel branches are
-    counted one after the other, so the bound is safe, and exact for plain chains. The boxes of
-    squeeze-and-excitation count once: what several of them would reach together is thinned out
-    over areas as large as a crop.
+    Each layer adds half its kernel times the stride in front of it (its jump, in pixels per cell).
+    Parallel branches are counted one after the other, so the bound is safe, and exact for plain
+    chains. Boxes of squeeze-and-excitation count only once: the influence through several of them
+    is spread over areas as large as a crop and so is negligible.
 
     Parameters
     ----------
@@ -40,7 +45,7 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     bands : int
         Image bands.
     probe_px : int
-        Size of the image that is sent through; a multiple of the body's stride.
+        Size of the empty image; a multiple of the body's stride.
     """
     reach = box = 0.0
 
@@ -58,17 +63,17 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
 
 
 def offset_px(body: nn.Module, bands: int, probe_px: int) -> float:
-    """Return the position [px] that the first feature cell looks at, the mean of what it sees.
+    """Return the position [px] at which the first feature cell looks, the mean of its pixels.
 
-    Strided convolutions with odd kernels leave it at pixel 0, each 2 x 2 pooling moves it by half
-    a cell. Branches side by side count once.
+    Strided convolutions with odd kernels leave it at pixel 0; each 2 x 2 pooling moves it by half
+    a cell. Parallel branches have the same jump, so of each jump only the largest shift counts.
     """
     moved: dict[float, float] = {}
 
     def note(layer, inputs, output) -> None:
         jump = probe_px / inputs[0].shape[-1]
         half = half_kernel(layer)
-        # A pooling layer moves what it sees also where its stride was taken out.
+        # A pooling layer shifts its view even where its stride was taken out.
         if not isinstance(layer.padding, str):
             shift = (half - _first(layer.padding)) * jump
             moved[jump] = max(moved.get(jump, shift), shift, key=abs)
@@ -79,9 +84,9 @@ def offset_px(body: nn.Module, bands: int, probe_px: int) -> float:
 
 
 def bytes_per_px(body: nn.Module, bands: int, probe_px: int) -> float:
-    """Return about how much memory a forward pass takes for each pixel of its image.
+    """Estimate the memory of a forward pass for each pixel of its image [bytes].
 
-    Twice the largest layer's maps, what goes in and what comes out, in float32.
+    It is twice the size of the largest layer's input and output maps in float32.
     """
     largest = 0
 
@@ -102,7 +107,7 @@ def watch(
     bands: int,
     probe_px: int,
 ) -> None:
-    """Send an empty image through a body; call ``note(layer, inputs, output)`` for some layers."""
+    """Send an empty image through a body and call ``note(layer, inputs, output)`` for layers."""
     hooks = [layer.register_forward_hook(note) for layer in layers]
     was_training = body.training
     device = next(body.parameters()).device
@@ -121,14 +126,14 @@ def _first(value) -> int:
 def cells_of_crop(
     body: nn.Module, layers: dict[str, nn.Module], bands: int, size_px: int
 ) -> dict[str, int]:
-    """Return the side of the map that each layer gets of a crop [cells].
+    """Return the side of the map that each layer reads for a crop [cells].
 
     Parameters
     ----------
     body : nn.Module
         (B, bands, H, W) to a map.
     layers : dict of str to nn.Module
-        Some of its modules by name; those that are not run are left out.
+        Some of its modules by name; those that do not run are left out of the result.
     bands, size_px : int
         Bands and size of a crop [px].
     """
@@ -152,7 +157,10 @@ def cells_of_crop(
 def mirror_borders(body: nn.Module, bands: int, size_px: int) -> None:
     """Let a body's convolutions mirror maps at their borders, in place.
 
-    Where a crop's map is too small to be mirrored so far, its border is repeated.
+    Deep networks see much farther than a crop. Trained on crops with zeros around them, they learn
+    to count on these zeros, which are far away in a tile, so all logits of the tile would shift. A
+    mirrored border looks like the sky around the crop does. Where a crop's map is too small to be
+    mirrored that far, its border pixel is repeated.
     """
     padded: dict[str, nn.Module] = {
         name: module
@@ -164,7 +172,7 @@ def mirror_borders(body: nn.Module, bands: int, size_px: int) -> None:
         layer.padding_mode = "reflect" if cells > max(layer.padding) else "replicate"
 
 
-# Layers of timm and torch that read a whole image, and have no local form here.
+# Layers of timm and torch that read a whole image and have no local form here.
 _GLOBAL = (
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool2d",
@@ -189,7 +197,12 @@ _GLOBAL = (
 
 
 class LocalSqueezeExcite(nn.Module):
-    """timm's squeeze-and-excitation with means over boxes in place of the whole map.
+    """timm's squeeze-and-excitation with means over crop-sized boxes in place of the whole map.
+
+    Some networks weigh their channels by means over the whole image. In a tile these would be means
+    over other sky than the crop's, and a logit would depend on sky far from its window. So the mean
+    is taken over a box of the crop's size around each cell. For a single crop it is the published
+    layer.
 
     Parameters
     ----------
@@ -210,7 +223,7 @@ class LocalSqueezeExcite(nn.Module):
         self.kernel_size = cells
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the map (B, C, H, W) with its channels weighed."""
+        """Return the map (B, C, H, W) with weighted channels."""
         if max(x.shape[-2:]) <= self.kernel_size:
             return self.published(x)
         block = block_cells(self.kernel_size)
@@ -228,15 +241,15 @@ class LocalSqueezeExcite(nn.Module):
 
 
 def block_cells(kernel: int) -> int:
-    """Return the side of the blocks whose means stand for their cells: a quarter box at most."""
+    """Return the side of the blocks that share one mean: at most a quarter of the box."""
     return max(n for n in range(1, max(kernel // 4, 1) + 1) if kernel % n == 0)
 
 
 def squeezed(x: torch.Tensor, kernel: int, block: int) -> torch.Tensor:
     """Return the means of maps (B, C, H, W) over boxes around the middle of each block of cells.
 
-    Weights made of them change slowly from cell to cell, so they are wanted only once a block; a
-    box of an even number of blocks takes half of the blocks at its two ends.
+    The weights made of these means change slowly from cell to cell, so one per block is enough and
+    saves most of the work. A box of an even number of blocks counts the blocks at its ends half.
     """
     if block == 1:
         return box_mean(x, kernel)
@@ -250,7 +263,7 @@ def squeezed(x: torch.Tensor, kernel: int, block: int) -> torch.Tensor:
 
 
 def _even_mean(x: torch.Tensor, cells: int, axis: int) -> torch.Tensor:
-    """Return means over an axis, half of a box of cells to either side, cut at the border."""
+    """Return means along an axis over half a box of cells to either side, cut at the border."""
     kernel = (cells, 1) if axis == 2 else (1, cells)
     around = (kernel[0] // 2, kernel[1] // 2)
     means = functional.avg_pool2d(x, kernel, stride=1, padding=around, count_include_pad=False)
@@ -264,7 +277,7 @@ def box_mean(x: torch.Tensor, cells: int) -> torch.Tensor:
         around = (kernel[0] // 2, kernel[1] // 2)
         size = x.shape[axis]
         x = functional.avg_pool2d(x, kernel, stride=1, padding=around, count_include_pad=False)
-        x = x.narrow(axis, 0, size)  # an even box has one place too many
+        x = x.narrow(axis, 0, size)  # an even box gives one place too many
     return x
 
 
@@ -278,7 +291,7 @@ def make_local(body: nn.Module, bands: int, size_px: int, name: str = "the netwo
     bands, size_px : int
         Bands and size of the crops that it is trained on [px].
     name : str
-        What it is called in errors.
+        Name for error messages.
 
     Raises
     ------
@@ -288,8 +301,8 @@ def make_local(body: nn.Module, bands: int, size_px: int, name: str = "the netwo
     kinds = {type(module).__name__ for module in body.modules()}
     if found := sorted(kinds.intersection(_GLOBAL)):
         raise ModelError(
-            f"{name}: its layers {', '.join(found)} read the whole image, so that a tile is not "
-            "seen as crops are; set form: whole, or take another network"
+            f"{name}: its layers {', '.join(found)} read the whole image, so it sees "
+            "tiles otherwise than crops; set form: whole, or take another network"
         )
     layers = {
         name: module

@@ -1,8 +1,17 @@
-"""Which network a name means: settings, a number of bands and a seed to a network."""
+"""Build the network that settings name, with weights from a seed.
+
+Two forms: a dense network has a feature map of a chosen stride and can scan whole tiles; a whole
+network is the published one and reads single crops. To add a network by a name of its own, list
+the name in `clusterscan.config.networks` and build it in `dense_network` or `whole_network` below.
+Any other timm network needs no code: its name is ``timm/<name>``.
+
+All weights come from torch's random state in the order in which layers are made, so making them in
+another order would change every trained network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -37,16 +46,16 @@ from clusterscan.networks.torchvision_repair import import_torchvision
 def build(
     settings: NetworkSettings | FusionSettings, bands: int | Sequence[int], seed: int
 ) -> Network:
-    """Return a network with weights that depend on the settings and the seed alone.
+    """Build a network whose weights depend on the settings and the seed alone.
 
     Parameters
     ----------
     settings : NetworkSettings or FusionSettings
         Architecture, strides and sizes.
     bands : int or sequence of int
-        Image bands, of a fusion those of each branch.
+        Number of image bands; of each branch for a fusion.
     seed : int
-        Seed of the first weights; the caller's random state is left as it was.
+        Seed of the first weights; the caller's random state does not change.
 
     Returns
     -------
@@ -57,8 +66,8 @@ def build(
     Raises
     ------
     ModelError
-        If the name is unknown to timm, its pretrained weights cannot be had, its feature map has
-        another stride than the settings say, or the bands are not those of the settings' views.
+        If timm does not know the name, pretrained weights are missing, the feature map has another
+        stride than in the settings, or the number of views differs from the settings.
     """
     per_view = (bands,) if isinstance(bands, int) else tuple(bands)
     if any(count < 1 for count in per_view):
@@ -92,7 +101,7 @@ def _single(settings: NetworkSettings, bands: int) -> Network:
             copy_weights(network, state)
         elif settings.name in OWN_BODIES:
             raise ModelError(
-                f"pretrained weights {settings.pretrained} are none of {settings.name}'s; give "
+                f"pretrained weights {settings.pretrained} do not belong to {settings.name}; give "
                 "the weights.safetensors of a model trained here"
             )
     return network
@@ -129,20 +138,46 @@ PUBLISHED_DROPOUT = {
     "cnn_mlp": 0.5,
     "custom_net": 0.65,
 }
-"""Dropout before the last layer, or in a head of several layers; 0 where not listed."""
+"""Published dropout before the last layer or within a larger head; 0 if not listed."""
 
 SPINAL_WIDTH = 200
-"""Numbers that each of a SpinalNet head's four layers writes, where not listed."""
+"""Outputs of each of the four layers of a SpinalNet head, except of those listed next."""
 
 SPINAL_WIDTHS = {"spinalnet_vgg": 512}
-"""The same of networks published with another number."""
-
 
 WIDTHS = (32, 64, 128, 256)
+"""Channels of the four blocks of the baseline network."""
+
+RESNET_WIDTHS = {
+    "resnet18": (64, 128, 256, 512),
+    "resnet34": (64, 128, 256, 512),
+    "resnet50": (256, 512, 1024, 2048),
+}
+_VGG_CHANNELS = 512
+
+# Side of the pooled map that a head of several layers reads in the whole form [cells].
+_ALEXNET_CELLS, _VGG_CELLS, _MLP_CELLS = 6, 7, 4
+
+
+def _dropout(settings: NetworkSettings) -> float:
+    published = PUBLISHED_DROPOUT.get(settings.name, 0.0)
+    return published if settings.dropout is None else settings.dropout
+
+
+def _spinal_head(settings: NetworkSettings) -> MakeHead:
+    return partial(
+        SpinalHead,
+        width=SPINAL_WIDTHS.get(settings.name, SPINAL_WIDTH),
+        dropout=_dropout(settings),
+        batch_norm=settings.name == "spinalnet_vgg",
+    )
 
 
 def baseline_body(bands: int, output_stride: int) -> nn.Sequential:
-    """Return the body: 2 x 2 max pooling after the first log2(output_stride) blocks."""
+    """Return four blocks of convolution, batch norm and ReLU, the first ones with pooling.
+
+    2 x 2 max pooling follows the first log2(output_stride) blocks.
+    """
     layers: list[nn.Module] = []
     channels, stride = bands, 1
     for width in WIDTHS:
@@ -158,74 +193,58 @@ def baseline_body(bands: int, output_stride: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-RESNET_WIDTHS = {
-    "resnet18": (64, 128, 256, 512),
-    "resnet34": (64, 128, 256, 512),
-    "resnet50": (256, 512, 1024, 2048),
-}
-_VGG_CHANNELS = 512
-Built = tuple[nn.Module, int]  # body, channels
-
-
 def dense_network(settings: NetworkSettings, bands: int) -> ScanNetwork:
-    """Return a network of the dense form; its weights come from torch's random state.
+    """Build a network of the dense form.
 
     Raises
     ------
     ModelError
-        If its feature map has another stride than the settings say.
+        If its feature map has another stride than in the settings.
     """
-    body, channels = _dense_maker(settings.name)(settings, bands)
+    name = settings.name
+    make_head: MakeHead = nn.Linear
+    if name in ("baseline", "cnn_mlp"):
+        body: nn.Module = baseline_body(bands, settings.output_stride)
+        channels = WIDTHS[-1]
+        if name == "cnn_mlp":
+            make_head = partial(mlp_head, widths=MLP_WIDTHS, dropout=_dropout(settings))
+    elif name in ("vgg16", "spinalnet_vgg"):
+        body, channels = _dense_vgg(settings, bands), _VGG_CHANNELS
+        if name == "vgg16":
+            make_head = partial(vgg_head, dropout=_dropout(settings))
+        else:
+            make_head = _spinal_head(settings)
+    elif name in RESNETS:
+        body, channels = _dense_resnet(settings, bands)
+    else:
+        body, channels = _dense_timm(settings, bands)
     network = ScanNetwork(
         body,
         channels,
         settings,
         bands,
-        make_head=_head_maker(settings),
-        head_cells=HEAD_CELLS.get(settings.name, 1),
+        make_head=make_head,
+        head_cells=HEAD_CELLS.get(name, 1),
     )
     _check_stride(network, channels)
     return network
 
 
-def _dense_maker(name: str) -> Callable[[NetworkSettings, int], Built]:
-    if name in ("baseline", "cnn_mlp"):
-        return _dense_baseline
-    if name in ("vgg16", "spinalnet_vgg"):
-        return _dense_vgg
-    return _dense_resnet if name in RESNETS else _dense_timm
-
-
-def _head_maker(settings: NetworkSettings) -> MakeHead:
-    """Return what makes the head: one linear layer, or the published one of several."""
-    published = PUBLISHED_DROPOUT.get(settings.name, 0.0)
-    dropout = published if settings.dropout is None else settings.dropout
-    if settings.name == "cnn_mlp":
-        return partial(mlp_head, widths=MLP_WIDTHS, dropout=dropout)
-    if settings.name == "vgg16":
-        return partial(vgg_head, dropout=dropout)
-    if settings.name == "spinalnet_vgg":
-        width = SPINAL_WIDTHS[settings.name]
-        return partial(SpinalHead, width=width, dropout=dropout, batch_norm=True)
-    return nn.Linear
-
-
-def _dense_baseline(settings: NetworkSettings, bands: int) -> Built:
-    return baseline_body(bands, settings.output_stride), WIDTHS[-1]
-
-
-def _dense_vgg(settings: NetworkSettings, bands: int) -> Built:
+def _dense_vgg(settings: NetworkSettings, bands: int) -> nn.Module:
     """Return VGG's convolutions, at stride 16 without the last pooling."""
-    name = TIMM_NAMES[settings.name]
-    body = create(name, bands, settings.pretrained, num_classes=0).features
+    body = create(TIMM_NAMES[settings.name], bands, settings.pretrained, num_classes=0).features
     if settings.output_stride == 16:
         body = body[:-1]
     mirror_borders(body, bands, settings.size_px)
-    return body, _VGG_CHANNELS
+    return body
 
 
-def _dense_resnet(settings: NetworkSettings, bands: int) -> Built:
-    """Return a residual network with fewer strides in the stem and dilation for the rest.
+def _dense_resnet(settings: NetworkSettings, bands: int) -> tuple[nn.Module, int]:
+    """Return a residual network with fewer strides in the stem, and its channels.
+
+    timm replaces strides of the later stages by dilation to reach an output stride. It assumes the
+    published stem of stride 4, so it is asked for the stride that leaves the wanted one after the
+    stem's own strides are taken out.
 
     References
     ----------
@@ -250,7 +269,7 @@ def _dense_resnet(settings: NetworkSettings, bands: int) -> Built:
 
 
 class _LastMap(nn.Module):
-    """The one feature map that a timm feature extractor was asked for."""
+    """The single feature map of a timm feature extractor."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -261,8 +280,8 @@ class _LastMap(nn.Module):
         return self.model(x)[-1]
 
 
-def _dense_timm(settings: NetworkSettings, bands: int) -> Built:
-    """Return any timm network up to the last feature map with the wanted stride."""
+def _dense_timm(settings: NetworkSettings, bands: int) -> tuple[nn.Module, int]:
+    """Return any timm network up to its last feature map of the wanted stride, and its channels."""
     name = TIMM_NAMES.get(settings.name, settings.name.removeprefix("timm/"))
     if has_fixed_size(name):
         raise ModelError(
@@ -311,104 +330,81 @@ def _check_stride(network: ScanNetwork, channels: int) -> None:
         )
 
 
-Parts = tuple[nn.Module, int, MakeHead, Kind]  # body, its features, what makes a head, kind
-
-# Cells along a side of the pooled map that a head of several layers reads.
-_ALEXNET_CELLS, _VGG_CELLS, _MLP_CELLS = 6, 7, 4
-_ALEXNET_FIRST, _ALEXNET_CHANNELS, _VGG_CHANNELS = 64, 256, 512
-_CUSTOM_WIDTHS = (64, 32, 32, 32, 32, 32)
-_CUSTOM_HIDDEN = 256
-
-
 def whole_network(settings: NetworkSettings, bands: int) -> WholeNetwork:
-    """Return a network of the whole form; its weights come from torch's random state.
+    """Build a network of the whole form.
 
     Raises
     ------
     ModelError
-        If the name is unknown to timm, or its pretrained weights cannot be had.
-    """
-    body, width, make_head, kind = _whole_maker(settings.name)(settings, bands)
-    return WholeNetwork(body, width, make_head, settings, bands, kind=kind)
-
-
-def _whole_maker(name: str) -> Callable[[NetworkSettings, int], Parts]:
-    own: dict[str, Callable[[NetworkSettings, int], Parts]] = {
-        "baseline": _whole_baseline,
-        "cnn_mlp": _whole_cnn_mlp,
-        "custom_net": _custom_net,
-        "alexnet_vgg": _alexnet_vgg,
-        "spinalnet_vgg": _spinalnet_vgg,
-        "spinalnet_resnet": _spinalnet,
-        "spinalnet_efficientnet": _spinalnet,
-        "spinalnet_densenet": _spinalnet,
-    }
-    if name.startswith("spinalnet/"):
-        return _spinalnet_vgg if name.startswith("spinalnet/vgg") else _any_spinalnet
-    return own.get(name, _named_timm if name in TIMM_NAMES else _any_timm)
-
-
-def _dropout(settings: NetworkSettings) -> float:
-    published = PUBLISHED_DROPOUT.get(settings.name, 0.0)
-    return published if settings.dropout is None else settings.dropout
-
-
-def _whole_baseline(settings: NetworkSettings, bands: int) -> Parts:
-    """Return four blocks with pooling after each, and a mean over the map."""
-    body = PlainBody(baseline_body(bands, 16), pool_and_flatten(1))
-    return body, WIDTHS[-1], partial(linear_head, dropout=_dropout(settings)), "conv"
-
-
-def _whole_cnn_mlp(settings: NetworkSettings, bands: int) -> Parts:
-    """Return the baseline's convolutions with a multilayer perceptron on a 4 x 4 map."""
-    body = PlainBody(baseline_body(bands, 16), pool_and_flatten(_MLP_CELLS))
-    features = WIDTHS[-1] * _MLP_CELLS**2
-    head = partial(mlp_head, widths=MLP_WIDTHS, dropout=_dropout(settings))
-    return body, features, head, "conv"
-
-
-def _custom_net(settings: NetworkSettings, bands: int) -> Parts:
-    """Return the custom network of Kosiba et al. 2020, Table 3.
-
-    Odd maps are pooled with their rim, as the table's sizes say: 356, 178, 89, 45, 23, 12, 6.
+        If timm does not know the name, or pretrained weights are missing.
 
     References
     ----------
-    Kosiba et al. 2020, MNRAS 496, 4141.
+    Kosiba et al. 2020, MNRAS 496, 4141 (custom_net); Krizhevsky 2014 (arXiv:1404.5997) and
+    Simonyan & Zisserman 2015, ICLR (alexnet_vgg: AlexNet's convolutions, VGG's linear layers);
+    Kabir et al. 2020 (arXiv:2007.03347; the SpinalNets).
+    """
+    name, size = settings.name, settings.size_px
+    timm_name = TIMM_NAMES.get(name, name.removeprefix("timm/").removeprefix("spinalnet/"))
+    kind: Kind = "conv"
+    body: nn.Module
+    make_head: MakeHead
+    if name == "baseline":
+        body = PlainBody(baseline_body(bands, 16), pool_and_flatten(1))
+        width, make_head = WIDTHS[-1], partial(linear_head, dropout=_dropout(settings))
+    elif name == "cnn_mlp":
+        body = PlainBody(baseline_body(bands, 16), pool_and_flatten(_MLP_CELLS))
+        width = WIDTHS[-1] * _MLP_CELLS**2
+        make_head = partial(mlp_head, widths=MLP_WIDTHS, dropout=_dropout(settings))
+    elif name == "custom_net":
+        body, width = _custom_net(bands, size)
+        make_head = partial(mlp_head, widths=(256,), dropout=_dropout(settings))
+    elif name == "alexnet_vgg":
+        features = _alexnet_features(settings, bands)
+        body = PlainBody(features, pool_and_flatten(_ALEXNET_CELLS))
+        width, make_head = 256 * _ALEXNET_CELLS**2, partial(vgg_head, dropout=_dropout(settings))
+    elif name == "spinalnet_vgg" or name.startswith("spinalnet/vgg"):
+        model = whole_body(timm_name, bands, size, 0.0, settings.pretrained).model
+        body = PlainBody(model.features, pool_and_flatten(_VGG_CELLS))
+        width, make_head = _VGG_CHANNELS * _VGG_CELLS**2, _spinal_head(settings)
+    else:
+        # Any body of timm, with a SpinalNet head or one linear layer on its pooled features.
+        spinal = name.startswith("spinalnet")
+        dropout = 0.0 if spinal else _dropout(settings)
+        timm_body = whole_body(timm_name, bands, size, dropout, settings.pretrained)
+        body, make_head = timm_body, _spinal_head(settings) if spinal else nn.Linear
+        if name in TIMM_NAMES:
+            width, kind = timm_body.width, "vit" if name.startswith("vit_") else "conv"
+        else:
+            width, kind = probe(timm_body, timm_name, bands, size)
+    return WholeNetwork(body, width, make_head, settings, bands, kind=kind)
+
+
+def _custom_net(bands: int, size_px: int) -> tuple[nn.Module, int]:
+    """Return the body of Kosiba et al. 2020, Table 3, and its number of features.
+
+    Odd maps are pooled with their rim, which gives the table's sizes 356, 178, 89, 45, 23, 12, 6.
     """
     layers: list[nn.Module] = []
-    channels, cells = bands, settings.size_px
-    for width in _CUSTOM_WIDTHS:
+    channels, cells = bands, size_px
+    for width in (64, 32, 32, 32, 32, 32):
         layers += [
             nn.Conv2d(channels, width, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
         ]
         channels, cells = width, -(-cells // 2)
-    body = PlainBody(nn.Sequential(*layers), nn.Flatten())
-    head = partial(mlp_head, widths=(_CUSTOM_HIDDEN,), dropout=_dropout(settings))
-    return body, channels * cells**2, head, "conv"
+    return PlainBody(nn.Sequential(*layers), nn.Flatten()), channels * cells**2
 
 
-def _alexnet_vgg(settings: NetworkSettings, bands: int) -> Parts:
-    """Return AlexNet's convolutions with the linear layers of VGG.
-
-    References
-    ----------
-    Krizhevsky 2014 (arXiv:1404.5997); Simonyan & Zisserman 2015, ICLR.
-    """
-    features: Any = import_torchvision().models.alexnet().features  # timm has no AlexNet
+def _alexnet_features(settings: NetworkSettings, bands: int) -> nn.Module:
+    """Return AlexNet's convolutions, which torchvision has and timm has not."""
+    features: Any = import_torchvision().models.alexnet().features
     if bands != features[0].in_channels:
-        features[0] = nn.Conv2d(bands, _ALEXNET_FIRST, kernel_size=11, stride=4, padding=2)
-    _load_alexnet(features, settings.pretrained)
-    body = PlainBody(features, pool_and_flatten(_ALEXNET_CELLS))
-    numbers = _ALEXNET_CHANNELS * _ALEXNET_CELLS**2
-    return body, numbers, partial(vgg_head, dropout=_dropout(settings)), "conv"
-
-
-def _load_alexnet(features: Any, pretrained: bool | str) -> None:
-    if not isinstance(pretrained, str) or is_own(state := read_weights(pretrained)):
-        return
+        features[0] = nn.Conv2d(bands, 64, kernel_size=11, stride=4, padding=2)
+    path = settings.pretrained
+    if not isinstance(path, str) or is_own(state := read_weights(path)):
+        return features
     known = {
         name.removeprefix("features."): weight
         for name, weight in state.items()
@@ -419,57 +415,7 @@ def _load_alexnet(features: Any, pretrained: bool | str) -> None:
         features.load_state_dict(known)
     except (KeyError, RuntimeError) as error:
         raise ModelError(
-            f"pretrained weights {pretrained} are not torchvision's AlexNet ({error}); "
+            f"pretrained weights {path} are not torchvision's AlexNet ({error}); "
             "give that network's weights as .safetensors"
         ) from error
-
-
-def _named_timm(settings: NetworkSettings, bands: int) -> Parts:
-    body = whole_body(
-        TIMM_NAMES[settings.name],
-        bands,
-        settings.size_px,
-        _dropout(settings),
-        settings.pretrained,
-    )
-    kind: Kind = "vit" if settings.name.startswith("vit_") else "conv"
-    return body, body.width, nn.Linear, kind
-
-
-def _any_timm(settings: NetworkSettings, bands: int) -> Parts:
-    name = settings.name.removeprefix("timm/")
-    body = whole_body(name, bands, settings.size_px, _dropout(settings), settings.pretrained)
-    features, kind = probe(body, name, bands, settings.size_px)
-    return body, features, nn.Linear, kind
-
-
-def _spinalnet(settings: NetworkSettings, bands: int) -> Parts:
-    """Return a timm body with a SpinalNet head on its pooled features."""
-    name = TIMM_NAMES[settings.name]
-    body = whole_body(name, bands, settings.size_px, 0.0, settings.pretrained)
-    return body, body.width, _spinal_head(settings), "conv"
-
-
-def _any_spinalnet(settings: NetworkSettings, bands: int) -> Parts:
-    """Return any timm body with a SpinalNet head on its pooled features."""
-    name = settings.name.removeprefix("spinalnet/")
-    body = whole_body(name, bands, settings.size_px, 0.0, settings.pretrained)
-    features, kind = probe(body, name, bands, settings.size_px)
-    return body, features, _spinal_head(settings), kind
-
-
-def _spinalnet_vgg(settings: NetworkSettings, bands: int) -> Parts:
-    """Return a VGG's convolutions (as published VGG-19's) with a SpinalNet head on a 7 x 7 map."""
-    name = TIMM_NAMES.get(settings.name, settings.name.removeprefix("spinalnet/"))
-    model = whole_body(name, bands, settings.size_px, 0.0, settings.pretrained).model
-    body = PlainBody(model.features, pool_and_flatten(_VGG_CELLS))
-    return body, _VGG_CHANNELS * _VGG_CELLS**2, _spinal_head(settings), "conv"
-
-
-def _spinal_head(settings: NetworkSettings) -> MakeHead:
-    return partial(
-        SpinalHead,
-        width=SPINAL_WIDTHS.get(settings.name, SPINAL_WIDTH),
-        dropout=_dropout(settings),
-        batch_norm=settings.name == "spinalnet_vgg",
-    )
+    return features

@@ -1,4 +1,4 @@
-"""Bodies that timm makes. Nothing else asks timm for a model."""
+"""Bodies of networks that timm makes: with its weights, or without its last layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clusterscan.networks.torchvision_repair import import_timm
 
 
 def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any:
-    """Return a timm model.
+    """Make a timm model.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any
     bands : int
         Image bands.
     pretrained : bool or str
-        Published weights, or the path of a .safetensors file. A file of our own networks is not
-        read here: its names are those of the network around the model.
+        Published weights, or the path of a .safetensors file. Files of our own networks are not
+        loaded here: their names belong to the network around the model.
     **options
         For ``timm.create_model``.
 
@@ -67,7 +67,7 @@ def create(name: str, bands: int, pretrained: bool | str, **options: Any) -> Any
 
 
 def _published(name: str, pretrained: bool | str) -> State:
-    """Return weights at hand; none where timm is to fetch them, or none are wanted."""
+    """Read weights from a file or a package; return {} if timm fetches them or none are wanted."""
     if isinstance(pretrained, str):
         return read_weights(pretrained)
     return packaged_weights(name) if pretrained and name in PACKAGES else {}
@@ -76,7 +76,7 @@ def _published(name: str, pretrained: bool | str) -> State:
 def whole_body(
     name: str, bands: int, size_px: int, dropout: float, pretrained: bool | str
 ) -> TimmBody:
-    """Return a timm network without its last layer, for crops of one size.
+    """Make a timm network without its last layer, for crops of one size.
 
     Parameters
     ----------
@@ -96,29 +96,29 @@ def whole_body(
 
 
 def has_fixed_size(name: str) -> bool:
-    """Return whether a timm network is made for images of one size, as most transformers are."""
+    """Return True if a timm network takes images of one size only, as most transformers do."""
     try:
         known = import_timm().get_pretrained_cfg(name)
-    except RuntimeError:  # an unknown tag, which making the network will tell of
+    except RuntimeError:  # an unknown tag, which `create` reports
         return False
     return bool(known is not None and known.fixed_input_size)
 
 
 @torch.no_grad()
 def probe(body: TimmBody, name: str, bands: int, size_px: int) -> tuple[int, Kind]:
-    """Return the number of features of a body, and how its decisions can be traced back.
+    """Return the number of features of a body, and its kind, by sending an empty crop through.
 
     Raises
     ------
     ModelError
-        If it cannot take crops of this size, or gives no features of them.
+        If it cannot take crops of this size, or its output is no list of features.
     """
     maps: list[torch.Tensor] = []
     hook = body.map.register_forward_hook(lambda module, inputs, output: maps.append(output))
     was_training = body.training
     try:
         out = body.eval()(torch.zeros(1, bands, size_px, size_px))
-    except Exception as error:  # whatever a network does with a crop it was not made for
+    except Exception as error:  # networks fail in many ways on crops they were not made for
         raise ModelError(
             f"timm/{name} cannot take crops of {size_px} px: {error}; "
             "change size_px, or take another network"
@@ -133,11 +133,11 @@ def probe(body: TimmBody, name: str, bands: int, size_px: int) -> tuple[int, Kin
         )
     if maps and maps[0].ndim == 4 and maps[0].shape[1] == body.model.num_features:
         return out.shape[1], "conv"
-    return out.shape[1], "vit" if has_attention_maps(body) else "other"
+    return out.shape[1], "vit" if _has_attention_maps(body) else "other"
 
 
-def has_attention_maps(body: nn.Module) -> bool:
-    """Return whether a body is a vision transformer whose blocks' attention can be read."""
+def _has_attention_maps(body: nn.Module) -> bool:
+    """Return True for a vision transformer whose blocks' attention can be read."""
     blocks = getattr(getattr(body, "model", None), "blocks", None)
     if blocks is None or not hasattr(body.model, "num_prefix_tokens"):
         return False

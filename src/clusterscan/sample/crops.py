@@ -1,4 +1,8 @@
-"""Square cut-outs at the nearest pixel, as the windowed scan cuts them."""
+"""Square cut-outs of images, and stamps fitted to the pixels of a survey.
+
+`cut_crops` cuts at the nearest pixel, like the windowed scan. `fit_stamp` brings a stamp of other
+pixels to an example's pixel size and side.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +41,15 @@ def cut_crops(
     size_px : int
         Side of a crop.
     min_valid_fraction : float
-        Crops with a smaller fraction of good pixels are refused.
+        Crops with a smaller fraction of good pixels are left out.
 
     Returns
     -------
     crops : float16 ndarray, shape (k, bands, size_px, size_px)
-        The crops that could be cut, in the order of the positions; NaN where there is no coverage
-        or the image is saturated, which is what the scan leaves out too.
+        The crops in the order of the positions; NaN where there is no coverage or the image is
+        saturated, as in the scan.
     taken : bool ndarray, shape (n,)
-        Which positions they belong to: wholly in the image and good enough.
+        True for the positions of the crops, which lie wholly in the image and are good enough.
     """
     x, y = tile.to_pixel(ra_deg, dec_deg)
     ny, nx = tile.mask.shape
@@ -69,12 +73,12 @@ def cut_crops(
 
 
 def to_half(image: np.ndarray) -> np.ndarray:
-    """Return an image at half precision; what is out of its range is clipped, never infinite."""
+    """Convert an image to half precision; values out of its range are clipped, not infinite."""
     return np.clip(image, -HALF_MAX, HALF_MAX).astype(np.float16)
 
 
 class StampTooSmallError(ImageError):
-    """A stamp shows less sky than is wanted."""
+    """A stamp shows less sky than an example needs."""
 
 
 _SAME = 1e-3  # relative difference of pixel sizes that are the same
@@ -89,11 +93,11 @@ def fit_stamp(
     *,
     resample: bool = False,
 ) -> np.ndarray:
-    """Return the central square of a stamp at a wanted pixel size.
+    """Return the central square of a stamp at another pixel size.
 
-    Pixels of the same size are taken as they are; of a whole multiple of it, they are means of
-    whole pixels. Both are exact. The centre then lies where the stamp's does, or half a pixel of
-    the stamp beside it where the numbers of pixels are even and odd.
+    Pixels of the same size are copied; pixels of a whole multiple are means of whole pixels. Both
+    are exact. The centre stays that of the stamp, or lies half a stamp pixel beside it if one of
+    the numbers of pixels is even and the other odd.
 
     Parameters
     ----------
@@ -109,12 +113,12 @@ def fit_stamp(
     Returns
     -------
     float32 ndarray, shape (bands, size_px, size_px)
-        NaN where over half of a pixel is missing.
+        NaN where more than half of a pixel is missing.
 
     Raises
     ------
     StampTooSmallError
-        If the stamp shows too little.
+        If the stamp shows too little sky.
     ImageError
         If the ratio is not whole and ``resample`` is not set.
     """
@@ -123,7 +127,7 @@ def fit_stamp(
     exact = factor >= 1 and abs(factor / ratio - 1) <= _SAME
     if not exact and not resample:
         raise ImageError(
-            f"has pixels of {scale_arcsec:g} arcsec, which no whole number of makes one of "
+            f"has pixels of {scale_arcsec:g} arcsec, and no whole number of them makes one of "
             f"{wanted_arcsec:g} arcsec; allow resampling, or give another pixel size"
         )
     ny, nx = planes.shape[-2:]
@@ -160,7 +164,10 @@ def _block_sums(planes: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _area_means(planes: np.ndarray, ratio: float, size_px: int) -> np.ndarray:
-    """Return means over square areas of ``ratio`` × ``ratio`` pixels, fractions of pixels too."""
+    """Return means over areas of ``ratio`` × ``ratio`` pixels, with fractions of pixels.
+
+    The overlaps along rows and columns are independent, so two matrix products give all areas.
+    """
     rows, columns = (_overlap(n, ratio, size_px) for n in planes.shape[-2:])
     valid = np.isfinite(planes)
     filled = np.where(valid, planes, 0.0).astype(np.float64)
@@ -170,7 +177,7 @@ def _area_means(planes: np.ndarray, ratio: float, size_px: int) -> np.ndarray:
 
 
 def _overlap(n: int, ratio: float, size_px: int) -> np.ndarray:
-    """Return how much of each of n pixels lies in each new one along an axis, (size_px, n)."""
+    """Return the overlap of each new pixel with each of n old ones along an axis, (size_px, n)."""
     edges = n / 2 + ratio * (np.arange(size_px + 1) - size_px / 2)
     pixel = np.arange(n)
     low = np.maximum(edges[:-1, None], pixel)

@@ -1,8 +1,8 @@
 """SZ signals of model clusters, added to crops of real (or simulated) microwave images.
 
-A small footprint lists too few SZ clusters to learn from, so further positives are made: the
-image is the survey's own, with its noise, CMB and sources, and only the cluster's decrement is
-computed (Arnaud et al. 2010 profile, beams, and the high-pass that the images went through).
+A small footprint contains too few listed SZ clusters to learn from, so more positives are made. The
+image is the survey's own, with its noise, CMB and sources; only the cluster's decrement is computed
+(Arnaud et al. 2010 profile, the beams, and the high-pass filter of the images).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from clusterscan.physics import cosmology, sz_effect
 from clusterscan.physics.sz_effect import beam_window, sz_uk, template_window
 
 HYDROSTATIC_ONE_MINUS_B = 0.71  # mass that scales the pressure profile, over the true mass
-_PADDING = 3  # the transform's side in crops: profiles reach far beyond a crop
-_KEY = 17  # keeps these draws apart from those of positions
+# Side of the Fourier transform in crops. A profile reaches far beyond a crop, and without padding
+# it would wrap around the edges of the periodic transform.
+_PADDING = 3
+_KEY = 17  # keeps these random draws apart from those of positions
 
 
 def draw_clusters(
@@ -53,14 +55,14 @@ def decrement_uk(
     pixel_scale_arcmin: float,
     settings: InjectionSettings | SzSignal,
 ) -> np.ndarray:
-    """Return a cluster's signal in every band of a crop.
+    """Compute a cluster's signal in every band of a crop.
 
     Parameters
     ----------
     cluster : Series or mapping
         theta500_arcmin and y0.
     offset_px : (dy, dx)
-        The cluster's place from the crop's centre [pixels].
+        Position of the cluster relative to the crop's centre [pixels].
     size_px : int
         Side of the crop.
     pixel_scale_arcmin : float
@@ -74,7 +76,8 @@ def decrement_uk(
         Temperature change [uK_CMB].
     """
     side = _PADDING * size_px
-    # The crop's centre lies between pixels where its side is even.
+    # The crop's centre lies between pixels if its side is even, so the profile is shifted by a
+    # phase, which is exact for fractions of a pixel.
     centre = (side - 1) / 2
     ky = 2 * np.pi * np.fft.fftfreq(side, pixel_scale_arcmin)[:, None]
     kx = 2 * np.pi * np.fft.rfftfreq(side, pixel_scale_arcmin)

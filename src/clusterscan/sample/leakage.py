@@ -1,4 +1,9 @@
-"""Prove that no object and no sky is seen in two parts of the split."""
+"""Keep the parts of a split apart: join the rows that belong together, then prove that none leaks.
+
+Two stamps of one object, one object under two names, or one image under two names would let a
+network be tested on what it was trained on. `join_objects` finds the rows that must stay together
+before a split; `assert_no_leakage` checks the finished split by means of its own.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +26,12 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Leakage:
-    """What two parts share.
+    """The objects, positions and images that two parts share.
 
     Attributes
     ----------
     objects : tuple of str
-        Object ids that stand in two parts.
+        Object ids that are in two parts.
     close_pairs : tuple of (str, str)
         Examples of two parts closer than the radius: the same object under two names.
     same_images : tuple of (str, str)
@@ -38,14 +43,14 @@ class Leakage:
     same_images: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether anything leaks."""
+        """Return True if anything leaks."""
         return bool(self.objects or self.close_pairs or self.same_images)
 
 
 def find_leakage(
     table: pd.DataFrame, radius_arcmin: float, image_sha256: Sequence[str] | None = None
 ) -> Leakage:
-    """Look for objects, sky, or images in two parts.
+    """Find objects, sky, or images in two parts.
 
     Parameters
     ----------
@@ -107,12 +112,12 @@ def assert_no_leakage(
     *,
     remedy: str = "raise regions.guard_arcmin, or unite the catalogues with a larger radius",
 ) -> None:
-    """Stop where an object, sky or an image is seen in two parts.
+    """Refuse a split that shows an object, sky or an image in two parts.
 
     Raises
     ------
     ProductError
-        Naming the first offenders.
+        With the first objects and pairs.
     """
     leak = find_leakage(table, radius_arcmin, image_sha256)
     if leak:
@@ -121,17 +126,14 @@ def assert_no_leakage(
             (leak.close_pairs, f"pairs of examples within {radius_arcmin:.4g} arcmin"),
             (leak.same_images, "pairs of examples with the same image"),
         )
-        told = "; ".join(
-            f"{len(found)} {what}: {', '.join(_text(one) for one in found[:_SHOWN])}"
+        shown = "; ".join(
+            f"{len(found)} {what}: "
+            + ", ".join(one if isinstance(one, str) else " = ".join(one) for one in found[:_SHOWN])
             + (", ..." if len(found) > _SHOWN else "")
             for found, what in faults
             if found
         )
-        raise ProductError(f"{where}: in two parts of the split there are {told}; {remedy}")
-
-
-def _text(one: str | tuple[str, str]) -> str:
-    return one if isinstance(one, str) else " = ".join(one)
+        raise ProductError(f"{where}: two parts of the split share {shown}; {remedy}")
 
 
 _FIELD_BITS = 16  # the last 16 bits of an SDSS objID count the objects of a field
@@ -144,27 +146,27 @@ def join_objects(
     radius_arcmin: float = 0.0,
     equal: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """Return the name of each row's group: rows that share a part of any split.
+    """Group the rows that must share a part in any split, and name each row's group.
 
-    Rows are joined that have one object_id, lie within the radius of each other, or are equal in
-    any of ``equal``; joins of joins are joined too.
+    Rows are joined if they have the same object_id, lie within the radius of each other, or are
+    equal in any of ``equal``. Joins are transitive.
 
     Parameters
     ----------
     object_id : sequence of str, shape (n,)
-        Objects; rows of one object are always joined; "": no object that has a name.
+        Objects, "" if unnamed; rows of one object are always joined.
     ra_deg, dec_deg : float ndarray, shape (n,), optional
-        ICRS [deg]; NaN: not known, which joins nothing.
+        ICRS [deg]; unknown positions (NaN) join nothing.
     radius_arcmin : float
         Largest separation of two entries of one object [arcmin]; 0: positions join nothing.
     equal : sequence of ndarray, each of shape (n,)
-        Further keys, such as checksums of images; empty strings and NaN join nothing.
+        More keys, such as checksums of images; empty strings and NaN join nothing.
 
     Returns
     -------
     group : str ndarray, shape (n,)
-        The least object_id of the group, so that neither the rows' order nor objects elsewhere
-        change it.
+        The first object_id of the group in alphabetical order, so that neither the rows' order nor
+        objects elsewhere change it.
     """
     names = np.asarray([str(name) for name in object_id], dtype=object)
     if not names.size:
@@ -187,7 +189,7 @@ def join_objects(
 
 
 def _equal_rows(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs of rows that chain all rows of equal key."""
+    """Return pairs of rows that link all rows of equal key into chains."""
     known = np.array([k is not None and k == k and k != "" for k in key], dtype=bool)
     rows = np.flatnonzero(known)
     text = np.array([str(k) for k in key[rows]], dtype=str)
@@ -213,7 +215,7 @@ def sdss_field(object_id: Sequence[str] | np.ndarray, where: str) -> np.ndarray:
     object_id : sequence of str, shape (n,)
         objIDs of the SDSS photometric catalogue.
     where : str
-        The table, for messages.
+        Name of the table, for messages.
 
     Returns
     -------
@@ -223,7 +225,7 @@ def sdss_field(object_id: Sequence[str] | np.ndarray, where: str) -> np.ndarray:
     Raises
     ------
     CatalogueError
-        If one is no such number.
+        If an entry is no objID.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Where examples are cut: at known objects, beside them, at random, on bright stars.
+"""Positions of examples: known objects, places beside them, random places, bright stars.
 
-Every draw is keyed by what it belongs to (the tile, or the object), never by how many draws came
-before, so examples do not depend on which tiles or objects are sampled with them.
+The key of every random draw is its tile or object, never the number of draws before it. So
+examples do not depend on the other tiles or objects that are sampled in the same job.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _RANDOM_KEY, _STAR_KEY, _OFFSET_KEY, _JITTER_KEY, _INJECTION_KEY = range(5)
 def random_positions(
     tile: int, tile_order: int, per_deg2: float, seed: int, kind: str = "random"
 ) -> pd.DataFrame:
-    """Draw positions uniformly on a tile's sky, as examples labelled 0."""
+    """Draw positions uniformly on a tile's sky; examples of label 0."""
     return _uniform(tile, tile_order, per_deg2, (seed, _RANDOM_KEY), 0, kind)
 
 
 def injected_positions(
     tile: int, tile_order: int, settings: InjectionSettings | None, seed: int
 ) -> pd.DataFrame:
-    """Draw where model clusters are injected, as examples labelled 1."""
+    """Draw positions for injected model clusters; examples of label 1."""
     per_deg2 = 0.0 if settings is None else settings.per_deg2
     return _uniform(tile, tile_order, per_deg2, (seed, _INJECTION_KEY), 1, "injected")
 
@@ -41,7 +41,8 @@ def injected_positions(
 def _uniform(
     tile: int, tile_order: int, per_deg2: float, key: tuple[int, int], label: int, kind: str
 ) -> pd.DataFrame:
-    # Equal-area cells make the draw exactly uniform on the sky.
+    # HEALPix cells have equal areas, so a random choice among the finest cells of the tile is
+    # exactly uniform on the sky, at the poles too.
     rng = np.random.default_rng([*key, tile_order, tile])
     number = round(per_deg2 * sky.cell_area_deg2(tile_order))
     count = 4 ** (sky.MAX_ORDER - tile_order)
@@ -54,7 +55,7 @@ def _uniform(
 def star_positions(
     image: TileImage, tile: int, tile_order: int, per_deg2: float, seed: int
 ) -> pd.DataFrame:
-    """Return centres of masked bright stars, a random choice where there are many."""
+    """Return the centres of masked bright stars, a random choice if there are many."""
     labels, number = ndimage.label(image.mask & BRIGHT_STAR)
     centres = ndimage.center_of_mass(labels > 0, labels, np.arange(1, number + 1))
     y, x = np.array(centres, dtype=float).reshape(-1, 2).T
@@ -70,7 +71,7 @@ def pixels_as_stars(
     per_deg2: float,
     seed: int,
 ) -> pd.DataFrame:
-    """Return pixel positions that the tile owns as star examples, at most so many per deg2."""
+    """Turn the pixel positions that the tile owns into star examples, at most ``per_deg2``."""
     ra, dec = image.wcs.pixel_to_world_values(x, y)
     ra, dec = np.atleast_1d(ra), np.atleast_1d(dec)
     own = sky.owning_cell(ra, dec, tile_order) == tile if ra.size else np.zeros(0, bool)
@@ -85,7 +86,7 @@ def pixels_as_stars(
 def known_positions(
     known: pd.DataFrame, copies: int, jitter_arcmin: float, seed: int
 ) -> pd.DataFrame:
-    """Return the objects' own positions, and shifted copies (drawn uniformly in a disc)."""
+    """Return the objects' own positions and shifted copies, drawn uniformly in a disc."""
     names = [f"known-{name}-0" for name in known["object_id"]]
     own = _frame(names, known["object_id"], *_radec(known), 1, "known")
     shifted = _around(known, copies - 1, (0.0, jitter_arcmin), (seed, _JITTER_KEY), 1, "known")
@@ -95,9 +96,10 @@ def known_positions(
 def offset_positions(
     known: pd.DataFrame, copies: int, least_arcmin: float, most_arcmin: float, seed: int
 ) -> pd.DataFrame:
-    """Draw positions uniformly in a ring around each object, to be labelled 0.
+    """Draw positions uniformly in a ring around each object; examples of label 0.
 
-    Without them a network answers alike anywhere near a cluster, and its peaks wander.
+    Without them a network gives the same answer anywhere near a cluster, and its peaks are badly
+    placed.
     """
     ring = (least_arcmin, most_arcmin)
     return _around(known, copies, ring, (seed, _OFFSET_KEY), 0, "offset")
@@ -119,7 +121,7 @@ def _around(
     ra, dec = (side[host] for side in _radec(known))
     distance = np.sqrt(least**2 + (most**2 - least**2) * draws[:, 0])
     objects = known["object_id"].to_numpy()[host]
-    # The object itself is number 0 of its kind, so copies of positives count from 1.
+    # The object itself is number 0 of its kind, so copies of positives count from 1 (its label).
     numbers = np.tile(np.arange(copies) + label, len(known))
     names = [f"{kind}-{name}-{number}" for name, number in zip(objects, numbers, strict=True)]
     at = offset_position(ra, dec, distance, 2 * np.pi * draws[:, 1])
@@ -129,19 +131,19 @@ def _around(
 
 
 def listed_positions(listed: pd.DataFrame, settings: ListedSettings) -> pd.DataFrame:
-    """Return a catalogue's positions as examples, once for each of its labels.
+    """Turn a catalogue's positions into examples, one for each of its labels.
 
     Parameters
     ----------
     listed : DataFrame
         object_id, ra_deg, dec_deg, redshift, and the catalogue's columns.
     settings : ListedSettings
-        Which columns are labels, which are kept.
+        Names of the columns with labels and of those to keep.
 
     Returns
     -------
     DataFrame
-        Further columns: redshift; those kept, numbers as float64.
+        With redshift and the kept columns, numbers as float64.
 
     Raises
     ------
@@ -170,7 +172,7 @@ def listed_positions(listed: pd.DataFrame, settings: ListedSettings) -> pd.DataF
 
 
 def separation_arcmin(positions: pd.DataFrame, objects: pd.DataFrame) -> np.ndarray:
-    """Return the distance of each position to the nearest object [arcmin], inf without any."""
+    """Return the distance of each position to the nearest object [arcmin], inf if there is none."""
     if positions.empty or objects.empty:
         return np.full(len(positions), np.inf)
     tree = cKDTree(sky.unit_vectors(*_radec(objects)))
@@ -179,7 +181,7 @@ def separation_arcmin(positions: pd.DataFrame, objects: pd.DataFrame) -> np.ndar
 
 
 def near_tile(objects: pd.DataFrame, tile: int, tile_order: int, margin_arcmin: float):
-    """Return the objects that lie in a tile's circumscribed circle, widened by a margin."""
+    """Return the objects in a tile's circumscribed circle, widened by a margin."""
     if objects.empty:
         return objects
     ra, dec = sky.cell_centres(np.array([tile]), tile_order)

@@ -1,7 +1,10 @@
 """Stage sample: known clusters and tile images (or stamps) to labelled examples.
 
-`sample_block` cuts the examples of a block. `pin_training_set` puts the present examples of a
-survey aside, so that its networks are trained on these until another training set is asked for.
+`sample_block` cuts the examples of a block. `pin_training_set` records the present examples of a
+survey as its training set; its networks are trained on these until a new one is requested.
+
+Where to read on: `positions` (where examples lie), `tiles` and `stamps` (which ones a tile cuts),
+`crops` (the cutting), `inject` (model clusters), `leakage` (keeping the parts of a split apart).
 """
 
 from __future__ import annotations
@@ -135,7 +138,7 @@ def pin_training_set(
     tiles: Sequence[Path],
     catalogues: Sequence[Path],
 ) -> None:
-    """Put the present examples of a survey aside as its training set."""
+    """Record the present examples of a survey as its training set."""
     write_training_set(
         job.output,
         job.root,

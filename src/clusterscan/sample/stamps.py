@@ -1,7 +1,7 @@
 """Examples from labelled stamps, and from the empty sky between them.
 
-A network that slides over a mosaic meets mostly blank sky, stars and the flanks of galaxies,
-none of which is the centre of a stamp: those are cut from the mosaic's own tiles.
+A network that slides over a mosaic meets mostly blank sky, stars and the outskirts of galaxies,
+which no stamp shows at its centre. Examples of these are cut from the mosaic's own tiles.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_labels(settings: StampSampleSettings) -> pd.DataFrame:
     Raises
     ------
     CatalogueError
-        If the file, a position or a class is not what it should be.
+        If the file is damaged, or an id, a position or a class is invalid.
     """
     path = expand_path(settings.labels)
     columns = {("name" if k == "object_id" else k): v for k, v in settings.columns.items()}
@@ -54,13 +54,13 @@ def read_labels(settings: StampSampleSettings) -> pd.DataFrame:
     labels = validate(table, str(path)).table.rename(columns={"name": "object_id"})
     if labels["object_id"].duplicated().any():
         twice = labels["object_id"][labels["object_id"].duplicated()].iloc[0]
-        raise CatalogueError(f"{path}: object {twice} stands twice; each stamp needs its own id")
+        raise CatalogueError(f"{path}: object {twice} appears twice; each stamp needs its own id")
     classes = pd.to_numeric(labels["class"], errors="coerce")
     if classes.isna().any():
         row = int(np.flatnonzero(classes.isna())[0])
         raise CatalogueError(
             f"{path}: row {row + 1}, column {settings.columns['class']}: "
-            f"{labels['class'].iloc[row]!r} is no class number; mend the file"
+            f"{labels['class'].iloc[row]!r} is no class number; correct the file"
         )
     labels["class"] = classes.astype(int)
     label = np.where(labels["class"].isin(settings.positive), 1, 0)
@@ -89,17 +89,17 @@ def sample_stamps(
     tile, tile_order : int
         The tile.
     image : TileImage or None
-        Its image, for sky, star and offset examples; None where there is none.
+        Its image, for sky, star and offset examples; None if the tile has no coverage.
     labels : DataFrame
-        From `read_labels`; may cover more sky.
+        From `read_labels`; may cover more sky than the tile.
     stamps : Stamps
         The stamps.
     split : SkySplit
         Training, validation and test sky.
     settings : StampSampleSettings
-        What is made.
+        Numbers and kinds of examples.
     bands, pixel_scale_arcsec : tuple of str, float
-        What the examples must be: those of the tile images.
+        Bands and pixel size of the examples, which are those of the tile images.
     seed : int
         The run's seed.
     """
@@ -123,7 +123,7 @@ def sample_stamps(
 
 
 def _missing(column: pd.Series, number: int):
-    """Return a column's form of 'unknown': NaN, -1 for whole numbers, '' for text."""
+    """Return unknown values of a column's type: NaN, -1 for whole numbers, '' for text."""
     if column.dtype.kind in "iu":
         return np.full(number, -1, dtype=column.dtype)
     if column.dtype.kind == "f":
@@ -172,7 +172,7 @@ def _sky_examples(
 ) -> TileExamples:
     reach = max(settings.exclusion_arcmin, settings.offset_max_arcmin) + 1.0
     near = near_tile(labels, tile, tile_order, reach)
-    # Ignored objects may be of the positive kind: examples labelled 0 keep away from them too.
+    # Ignored objects may be positives, so examples of label 0 keep away from them too.
     taboo = near[near["label"] != 0]
     free = random_positions(tile, tile_order, settings.random_per_deg2, seed, kind="sky")
     away = separation_arcmin(free, taboo) >= settings.exclusion_arcmin
@@ -191,14 +191,14 @@ def _unlisted_stars(
     settings: StampSampleSettings,
     seed: int,
 ) -> pd.DataFrame:
-    """Return bright peaks of the image that are in no list: stars, where the list has galaxies."""
+    """Find bright peaks that are in no list: these are stars if the list has all galaxies."""
     y, x = _bright_peaks(image, settings.star_min_value)
     stars = pixels_as_stars(image, x, y, tile, tile_order, settings.stars_per_deg2, seed)
     return stars[separation_arcmin(stars, listed) >= settings.exclusion_arcmin]
 
 
 def _bright_peaks(image: TileImage, least: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels (y, x) of the image's peaks above a value; None: of no peak."""
+    """Return the pixels (y, x) of the image's peaks above a value; no peaks if it is None."""
     if least is None:
         return np.empty(0, int), np.empty(0, int)
     smooth = ndimage.gaussian_filter(image.image.mean(axis=0), _STAR_SMOOTHING_PX)
@@ -223,7 +223,7 @@ def reduce_stamp(stamp: np.ndarray, scale_arcsec: float, wanted_arcsec: float) -
     Raises
     ------
     ImageError
-        If the wanted scale is no whole multiple of the stamp's, or does not divide its side.
+        If the wanted scale is no whole multiple of the stamp's, or does not divide the side.
     """
     factor = round(wanted_arcsec / scale_arcsec)
     side = stamp.shape[-1]

@@ -1,4 +1,4 @@
-"""Examples cut out of one tile's image: known objects against other sky."""
+"""Examples cut from one tile's image: known objects, and other sky as counterexamples."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def sample_tile(
     Parameters
     ----------
     tile, tile_order : int
-        The tile; examples centred in it are its own.
+        The tile, which owns the examples centred in it.
     image : TileImage
         Its image.
     known : DataFrame
-        Known objects (object_id, ra_deg, dec_deg, and redshift if known), duplicates joined
-        (`as_objects`); may cover more sky.
+        Known objects without duplicates (`as_objects`): object_id, ra_deg, dec_deg, and redshift if
+        known; may cover more sky than the tile.
     split : SkySplit
         Training, validation and test sky.
     settings : TileSampleSettings
-        What is cut.
+        Numbers and kinds of examples.
     seed : int
         The run's seed.
     listed : DataFrame, optional
-        The catalogue that `settings.listed` names, as objects with that catalogue's columns.
+        The objects of the catalogue that ``settings.listed`` names, with its columns.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def _wanted(
     settings: TileSampleSettings,
     seed: int,
 ) -> tuple[pd.DataFrame, int]:
-    """Return where examples are wanted, and how many were dropped as too near a known object."""
+    """Choose positions of examples; count those dropped as too near a known object."""
     labels = near[near["is_label"]] if "is_label" in near else near
     objects = pd.concat(
         [
@@ -134,12 +134,12 @@ def add_clusters(
 
 
 def as_objects(clusters: pd.DataFrame) -> pd.DataFrame:
-    """Return united known clusters as objects to sample.
+    """Turn united known clusters into objects to sample.
 
     Parameters
     ----------
     clusters : DataFrame
-        name, ra_deg, dec_deg, z; a name that stands twice gets its position's cell added.
+        name, ra_deg, dec_deg, z; a name that appears twice gets its position's cell appended.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def as_objects(clusters: pd.DataFrame) -> pd.DataFrame:
 
 
 def _redshifts(examples: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
-    """Return the redshift of what each example shows, NaN for negatives."""
+    """Return the redshift of the object that each example shows, NaN for negatives."""
     if "redshift" not in known or known.empty:
         return np.full(len(examples), np.nan)
     of_object = dict(zip(known["object_id"], known["redshift"], strict=True))
@@ -168,7 +168,7 @@ def _redshifts(examples: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
 
 
 def count_kinds(table: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
-    """Return how many examples there are of some kinds, by part and label."""
+    """Count the examples of some kinds, by part and label."""
     listed = table[table["kind"].isin(list(kinds))]
     grouped = listed.groupby(["split", "kind", "label"]).size().reset_index(name="number")
     return {
@@ -178,14 +178,14 @@ def count_kinds(table: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
 
 
 def with_listed(wanted: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Join examples with listed ones; columns that only those have are NaN or "" elsewhere."""
+    """Append listed examples; their own columns are NaN or "" for the other examples."""
     joined = listed if wanted.empty else pd.concat([wanted, listed], ignore_index=True)
     text = [c for c in listed.columns if listed[c].dtype.kind not in "fiub"]
     return joined.assign(**{c: joined[c].fillna("").astype(object) for c in text})
 
 
 def offsets(hosts: pd.DataFrame, known: pd.DataFrame, settings, seed: int) -> pd.DataFrame:
-    """Return positions beside hosts, none of them on another known object."""
+    """Return positions beside hosts, and none on another known object."""
     ring = offset_positions(
         hosts,
         settings.offsets_per_known,
@@ -193,7 +193,7 @@ def offsets(hosts: pd.DataFrame, known: pd.DataFrame, settings, seed: int) -> pd
         settings.offset_max_arcmin,
         seed,
     )
-    # Rounding must not drop a position that lies exactly on its own ring's inner edge.
+    # The factor keeps positions that lie exactly on the inner edge of their own ring.
     keep = separation_arcmin(ring, known) >= settings.offset_min_arcmin * (1 - 1e-9)
     return ring[keep]
 
@@ -207,7 +207,7 @@ def cut_examples(
     settings,
     counts: dict[str, int],
 ) -> TileExamples:
-    """Cut the wanted positions that the tile owns and that keep to their part of the sky."""
+    """Cut examples at the positions that the tile owns and that keep clear of other parts."""
     own = owned(wanted, tile, tile_order)
     scale = image.pixel_scale_arcsec
     placed, dropped = place(own, split, settings.size_px * scale / 60.0)
@@ -235,17 +235,17 @@ def owned(positions: pd.DataFrame, tile: int, tile_order: int) -> pd.DataFrame:
 
 
 def place(positions: pd.DataFrame, split: SkySplit, side_arcmin: float) -> tuple[pd.DataFrame, int]:
-    """Give each position its part, dropping those whose crop would show another part's sky.
+    """Give each position its part of the split; drop those whose crop would show another part.
 
-    A crop reaches half its diagonal from its centre. Copies shifted away from their object stay
-    in the object's own part or are dropped.
+    A crop reaches half its diagonal from its centre. Copies shifted away from their object are
+    dropped if they leave the object's part.
 
     Returns
     -------
     table : DataFrame
         With the column split, without the host's position.
     dropped : int
-        How many were dropped.
+        Number of dropped positions.
     """
     ra, dec = positions["ra_deg"].to_numpy(float), positions["dec_deg"].to_numpy(float)
     part = split.part_of(ra, dec)

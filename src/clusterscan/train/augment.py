@@ -1,7 +1,7 @@
 """Random turns, mirrors, moves and zooms of crops, for a whole step at once.
 
-Turns by quarters and moves by whole pixels only choose which stored pixel goes where; other
-angles and zooms interpolate linearly. Both do everything in one pass over the pixels of the crop.
+Quarter turns, mirrors and moves by whole pixels only rearrange pixels, so all of them together are
+one look-up of indices. Other angles and zooms are one linear interpolation.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from clusterscan.config.train import AugmentationSettings
 
 @dataclass(frozen=True)
 class Changes:
-    """What happens to each of B examples, the same in all of its views.
+    """The random changes of each of B examples, the same in all views of an example.
 
     Attributes
     ----------
     quarters : int ndarray, shape (B,)
         Quarter turns.
     angle_rad : float ndarray, shape (B,), or None
-        Turns in place of these, for interpolation.
+        Angles in place of the quarter turns, for interpolation.
     mirror_y, mirror_x : bool ndarray, shape (B,)
-        Whether rows and columns are reversed.
+        True to reverse rows, columns.
     move_px : int ndarray, shape (B, 2)
         Moves along y and x, in pixels of the first view.
     zoom : float ndarray, shape (B,), or None
-        Magnifications, for interpolation; None: one.
+        Magnifications, for interpolation; None: no zoom.
     """
 
     quarters: np.ndarray
@@ -47,7 +47,7 @@ class Changes:
 
 
 def draw_changes(count: int, settings: AugmentationSettings, rng: np.random.Generator) -> Changes:
-    """Draw what happens to the examples of a step."""
+    """Draw the changes of the examples of a step."""
     quarters = np.zeros(count, dtype=np.int64)
     if settings.rotation == "quarter":
         quarters = rng.integers(4, size=count)
@@ -82,17 +82,18 @@ def _angles(
 
 
 def margin_px(size_px: int, settings: AugmentationSettings, scale: float = 1.0) -> int:
-    """Return how far beyond a crop its changed pixels come from [px].
+    """Return the margin around a crop that its changed pixels come from [px].
 
     Parameters
     ----------
     size_px : int
         Crop size.
     settings : AugmentationSettings
-        What is done to it.
+        Largest turn, move and zoom.
     scale : float
-        Pixels that ``shift_px`` means by one.
+        Pixels of the view in one pixel of ``shift_px``.
     """
+    # A crop turned by an angle up to 45 degrees reaches (cos + sin) times as far along the axes.
     shift = int(np.ceil(settings.shift_px * scale))
     if settings.rotation in ("none", "quarter"):
         widest = 0.0
@@ -105,18 +106,18 @@ def margin_px(size_px: int, settings: AugmentationSettings, scale: float = 1.0) 
 
 
 def changed(images: torch.Tensor, rows: np.ndarray, size_px: int, changes: Changes) -> torch.Tensor:
-    """Return the crops of some images, changed.
+    """Cut changed crops from some images.
 
     Parameters
     ----------
     images : float16 tensor, shape (n, L, L, bands)
         Images with margin. Pixels beyond them continue by reflection.
     rows : int ndarray, shape (B,)
-        Which images.
+        Row numbers of the images.
     size_px : int
         Crop size N, of L's parity.
     changes : Changes
-        What happens to them.
+        Turn, mirror, move and zoom of each.
 
     Returns
     -------
@@ -131,6 +132,9 @@ def changed(images: torch.Tensor, rows: np.ndarray, size_px: int, changes: Chang
 def _gathered(
     images: torch.Tensor, rows: np.ndarray, size_px: int, changes: Changes
 ) -> torch.Tensor:
+    # Each output pixel (y, x) comes from one input pixel. After mirrors and quarter turns its input
+    # row and column each depend on only one of y and x, so two index vectors per example, one along
+    # y and one along x, add up to the flat index of all its pixels.
     L, N = images.shape[1], size_px
     ramp = np.arange(N)
     along_y = np.where(changes.mirror_y[:, None], ramp[::-1], ramp)
@@ -157,7 +161,7 @@ def _gathered(
 
 
 def _inside(index: np.ndarray, length: int) -> np.ndarray:
-    """Return indices reflected at the ends, which are not repeated: 2 1 | 0 1 2 3 | 2 1."""
+    """Reflect indices at the ends, which are not repeated: 2 1 | 0 1 2 3 | 2 1."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)
@@ -167,7 +171,7 @@ def _inside(index: np.ndarray, length: int) -> np.ndarray:
 def _interpolated(
     images: torch.Tensor, rows: np.ndarray, size_px: int, changes: Changes
 ) -> torch.Tensor:
-    """Return crops whose pixel p comes from R (F p / zoom + move)."""
+    """Interpolate crops whose pixel p comes from R (F p / zoom + move): turn R, mirror F."""
     assert changes.angle_rad is not None
     L, N = images.shape[1], size_px
     cosine, sine = np.cos(changes.angle_rad), np.sin(changes.angle_rad)

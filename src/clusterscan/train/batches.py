@@ -1,4 +1,4 @@
-"""From examples to the tensors of each step, on the device that trains."""
+"""From examples to the tensors of each step: normalised crops, batches, the order of an epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clusterscan.train.recipe import Draw, generator
 
 T = TypeVar("T")
 
-# Images stay on a GPU if they take no more than this part of its memory.
+# Images stay on a GPU if they take at most this share of its memory.
 _SHARE_OF_GPU = 0.25
 
 
@@ -32,15 +32,15 @@ class Batch(NamedTuple):
     Attributes
     ----------
     views : tuple of float32 tensors, shape (B, bands, N, N)
-        Normalised crops, one tensor a view.
+        Normalised crops, one tensor per view.
     present : bool tensor, shape (B, views)
-        Which views each example has.
+        True for the views that an example has.
     label : int64 tensor, shape (B,)
         Classes.
     weight : float32 tensor, shape (B,)
         Weights in the loss.
     place : tuple of int
-        Where in the training this is.
+        The place of the step in the training: stage, epoch, step, process.
     """
 
     views: tuple[torch.Tensor, ...]
@@ -58,15 +58,15 @@ class Crops:
     examples : Examples
         All splits.
     normalisations : sequence of Normalisation
-        One a view.
+        One per view.
     sizes_px : sequence of int
         Crop size of each view.
     settings : TrainSettings
         Augmentation and class weights.
     device : torch.device
-        Where steps are wanted.
+        The device that trains.
     drop_survey : float
-        Probability with which a training example hides a view that it has; one always stays.
+        Probability that a training example hides a view that it has; one view always stays.
     """
 
     def __init__(
@@ -107,9 +107,11 @@ class Crops:
     def augmented(
         self, rows: np.ndarray, rng: np.random.Generator, place: tuple[int, ...] = ()
     ) -> Batch:
-        """Return training examples, changed at random."""
+        """Return training examples with random turns, mirrors, moves and hidden views."""
         changes = draw_changes(len(rows), self.settings.augmentation, rng)
-        present = self._shown(rows, rng)
+        present = self.present[rows]
+        if self.drop_survey:
+            present = hide_surveys(present, self.drop_survey, rng)
         views = [
             changed(images, rows, size, changes.moved(scale))
             for images, size, scale in zip(self.images, self.sizes_px, self.scales, strict=True)
@@ -118,12 +120,8 @@ class Crops:
             views = [view.pin_memory() for view in views]  # so that the copy does not wait
         return self._batch(rows, views, present, place)
 
-    def _shown(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        present = self.present[rows]
-        return hide_surveys(present, self.drop_survey, rng) if self.drop_survey else present
-
     def plain(self, rows: np.ndarray) -> Batch:
-        """Return examples as they are."""
+        """Return examples without augmentation."""
         views = [
             _centre(images[torch.from_numpy(rows).to(images.device)], size)
             for images, size in zip(self.images, self.sizes_px, strict=True)
@@ -143,13 +141,13 @@ class Crops:
         )
 
     def on_device(self, batch: Batch) -> Batch:
-        """Return a batch on the device."""
-        views = tuple(self._moved(view) for view in batch.views)
-        present, label, weight = map(self._moved, (batch.present, batch.label, batch.weight))
-        return Batch(views, present, label, weight, batch.place)
+        """Copy a batch to the device."""
 
-    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self.device, non_blocking=True)
+        def copy(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(self.device, non_blocking=True)
+
+        views = tuple(copy(view) for view in batch.views)
+        return Batch(views, copy(batch.present), copy(batch.label), copy(batch.weight), batch.place)
 
 
 def with_margin(
@@ -160,29 +158,28 @@ def with_margin(
     *,
     scale: float = 1.0,
 ) -> torch.Tensor:
-    """Return normalised images with just the margin that augmentation needs.
+    """Normalise images and keep just the margin around the crop that augmentation needs.
 
-    Images that are smaller than the crop are continued by reflection, as stamps have no
-    surroundings of their own.
+    Images smaller than the crop are continued by reflection, as stamps have no surroundings.
 
     Parameters
     ----------
     view : View
         Images.
     normalisation : Normalisation
-        How they are scaled.
+        Scaling of each band.
     size_px : int
         Crop size.
     augmentation : AugmentationSettings
-        What will be done to them.
+        Largest turn, move and zoom.
     scale : float
-        Pixels of this view that ``shift_px`` means by one.
+        Pixels of this view in one pixel of ``shift_px``.
 
     Returns
     -------
     float16 tensor, shape (n, L, L, bands)
-        L has the parity of the crop, so the crop's centre is the image's centre; an example
-        whose own parity is the other one lies half a pixel off.
+        L has the parity of the crop, so the crop's centre is the image's centre. Examples of
+        the other parity lie half a pixel off.
     """
     spare = max(0, (view.size_px - size_px) // 2)
     side = size_px + 2 * min(margin_px(size_px, augmentation, scale), spare)
@@ -195,7 +192,10 @@ def with_margin(
 
 
 def _inputs(images: np.ndarray, normalisation: Normalisation, size_px: int) -> np.ndarray:
-    """Return network inputs of whole images, levelled as their crops will be in use."""
+    """Return network inputs of whole images, with the background of their central crops.
+
+    A scan subtracts the median of each crop, not of the crop with the margin for augmentation.
+    """
     if normalisation.background != "image":
         return apply(images, normalisation)
     crops = centred(images, size_px).astype(np.float32)
@@ -206,7 +206,7 @@ def _inputs(images: np.ndarray, normalisation: Normalisation, size_px: int) -> n
 
 
 def centred(images: np.ndarray, side: int) -> np.ndarray:
-    """Return the central ``side`` pixels of images (..., y, x), reflected at the edges if short."""
+    """Cut the central ``side`` pixels of images (..., y, x), reflected at the edges if short."""
     have = images.shape[-1]
     if have >= side:
         first = (have - side) // 2
@@ -223,17 +223,18 @@ def _centre(images: torch.Tensor, size_px: int) -> torch.Tensor:
 
 
 def home(images: Sequence[torch.Tensor], device: torch.device) -> torch.device:
-    """Return where images are kept: on a GPU with room for them, else in main memory."""
+    """Choose where images are kept: on a GPU with room for them, else in main memory."""
     if device.type != "cuda":
         return torch.device("cpu")
     size = sum(image.numel() * image.element_size() for image in images)
-    # Of all its memory, not of what is free now: the choice must not change the weights.
+    # Share of all memory, not of the free memory: the choice must be the same in every run, because
+    # augmentation on another device rounds differently and would change the weights.
     room = _SHARE_OF_GPU * torch.cuda.get_device_properties(device).total_memory
     return device if size <= room else torch.device("cpu")
 
 
 def _relative_scales(views: Sequence[View]) -> list[float]:
-    """Return how many of each view's pixels are one pixel of the first view."""
+    """Return the number of each view's pixels along one pixel of the first view."""
     first = views[0].pixel_scale_arcsec
     return [first / view.pixel_scale_arcsec if view.pixel_scale_arcsec else 1.0 for view in views]
 
@@ -241,8 +242,9 @@ def _relative_scales(views: Sequence[View]) -> list[float]:
 class TrainBatches:
     """The steps of each epoch of a stage, as Lightning iterates over them.
 
-    Everything random in a step depends on its place alone; ``state_dict`` says where in the
-    epoch to go on.
+    All random draws of a step depend on its place (stage, epoch, step, process) alone. So a
+    checkpoint keeps only the number of steps done, and a resumed epoch goes on with the same
+    batches as if it had never stopped.
     """
 
     def __init__(self, crops: Crops, stage: int):
@@ -258,15 +260,15 @@ class TrainBatches:
         return self._length
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration is for."""
+        """Set the epoch of the next iteration."""
         self._epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """Return how many steps of the epoch were given out."""
+        """Return the number of steps of the epoch that were given out."""
         return {"done": self._done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next iteration begin behind the steps that were given out."""
+        """Let the next iteration start after the steps that were given out."""
         self._start = int(state["done"])
 
     def __iter__(self) -> Iterator[Batch]:
@@ -296,7 +298,7 @@ class TrainBatches:
 
 
 def range_test_batches(crops: Crops, stage: int) -> Iterator[Batch]:
-    """Give training batches without end, for the range test of a stage."""
+    """Yield training batches without end, for the range test of a stage."""
     settings = crops.settings
     rng = generator(settings.seed, Draw.RANGE_TEST, stage)
     while True:
@@ -305,7 +307,7 @@ def range_test_batches(crops: Crops, stage: int) -> Iterator[Batch]:
 
 
 class PlainBatches:
-    """Rows of the examples as they are, step by step."""
+    """Chosen rows of the examples without augmentation, step by step."""
 
     def __init__(self, crops: Crops, rows: np.ndarray, batch_size: int = 64):
         self._crops = crops
@@ -319,7 +321,7 @@ class PlainBatches:
 
 
 def ahead(makers: Sequence[Callable[[], T]]) -> Iterator[T]:
-    """Make things in a second thread, each while the one before is in use."""
+    """Call functions in a second thread, each while the result before it is in use."""
     with ThreadPoolExecutor(1) as pool:
         coming = None
         for make in makers:
@@ -331,7 +333,7 @@ def ahead(makers: Sequence[Callable[[], T]]) -> Iterator[T]:
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Return which of the processes that share each step this is, and how many there are."""
+    """Return the number of this process among those that share each step, and their count."""
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
@@ -341,15 +343,15 @@ def rank_and_world() -> tuple[int, int]:
 def epoch_rows(examples: Examples, settings: TrainSettings, rng: np.random.Generator) -> np.ndarray:
     """Draw the rows that one epoch shows, in random order.
 
-    Every positive appears equally often; the negatives are drawn without repeats as long as
-    there are enough, so that epochs walk through a larger pool. Without
+    Every positive appears equally often. Negatives are drawn without repeats as long as there are
+    enough, so that several epochs together show more of a large pool. Without
     ``negatives_per_positive`` every training example appears equally often. The number of rows
     is the same in all epochs.
 
     Raises
     ------
     ConfigError
-        If negatives are to be drawn for positives where there are more than two classes.
+        If the settings draw negatives for positives but there are more than two classes.
     """
     if settings.negatives_per_positive is None:
         rows = examples.rows("train")
@@ -377,9 +379,9 @@ def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def steps(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Return an epoch's rows step by step.
+    """Cut an epoch's rows into steps.
 
-    A last step of fewer than half a batch has useless batch statistics, so it is left out.
+    A last step of fewer than half a batch is left out: its batch statistics would be useless.
     """
     starts = range(0, len(rows), batch_size)
     return [

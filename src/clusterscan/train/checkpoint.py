@@ -1,7 +1,7 @@
-"""The state of an unfinished training on disk, for when it is killed.
+"""The state of an unfinished training on disk, from which a killed training resumes.
 
-One safetensors file: the tensors, and in its header everything else as JSON. One file is either
-there or not, so a checkpoint is whole or absent, and reading it runs no code.
+A checkpoint is one safetensors file: its tensors, and everything else as JSON in its header. One
+file, written aside and renamed, is whole or absent, and reading it runs no code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write(folder: Path, state: Any, fingerprint: str) -> None:
     folder : Path
         Made if missing.
     state : nested dicts, lists and tuples of tensors, numbers, strings and None
-        What to keep.
+        The state to keep.
     fingerprint : str
         Of all that determines the training.
     """
@@ -44,10 +44,10 @@ def write(folder: Path, state: Any, fingerprint: str) -> None:
 
 
 def read(folder: Path, fingerprint: str) -> Any | None:
-    """Return the state of a checkpoint, or None where there is none for this training.
+    """Read the state of a checkpoint; return None if there is none for this training.
 
-    Tensors are on the CPU. A checkpoint of other settings, data or versions is left alone and
-    replaced by the next one that is written; so is a damaged one.
+    Tensors are on the CPU. A damaged checkpoint, or one of other settings, data or versions, is
+    ignored, and the next one that is written replaces it.
     """
     path = folder / FILE
     if not path.is_file():
@@ -56,23 +56,23 @@ def read(folder: Path, fingerprint: str) -> Any | None:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             if header["fingerprint"] != fingerprint:
-                log.info("%s is of another training; starting anew", path)
+                log.info("%s belongs to another training; starting from the beginning", path)
                 return None
             return _decode(header["state"], file)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s cannot be read (%s); starting anew", path, error)
+        log.warning("%s cannot be read (%s); starting from the beginning", path, error)
         return None
 
 
 def discard(folder: Path) -> None:
     """Remove a checkpoint, and its folder if nothing else is in it."""
     (folder / FILE).unlink(missing_ok=True)
-    with suppress(OSError):  # it holds other things, or is not there
+    with suppress(OSError):  # the folder holds other things, or is missing
         folder.rmdir()
 
 
 def _encode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return a value as JSON can hold it; tensors are put aside and named."""
+    """Convert a value to JSON; tensors are put into ``tensors`` and named."""
     if isinstance(value, torch.Tensor):
         name = str(len(tensors))
         inner = _bands_innermost(value)
@@ -102,9 +102,10 @@ def _decode(value: Any, file: Any) -> Any:
 
 
 def _bands_innermost(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor lies in memory as convolutions like it.
+    """Return True if a tensor lies in memory with its bands innermost (channels last).
 
-    It must lie so again: sums over a tensor in another order differ in the last bit.
+    safetensors forgets that layout, but it must be restored: sums over a tensor in another order
+    differ in the last bit, and a resumed training must end with the same bytes.
     """
     return (
         tensor.ndim == 4

@@ -1,4 +1,4 @@
-"""The loss: cross entropy with smoothed labels, class weights and example weights.
+"""The loss of a step (cross entropy, smoothed and weighted) and the scores of an epoch.
 
 A network of two classes may have one logit (of class 1) or two; both give the same loss for the
 same probabilities.
@@ -20,7 +20,7 @@ def cross_entropy(
     weight: torch.Tensor | None = None,
     smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Return the weighted mean cross entropy.
+    """Compute the weighted mean cross entropy.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def cross_entropy(
     label : int64 tensor, shape (B,)
         True classes.
     weight : float tensor, shape (B,), optional
-        Of each example. Where all are 0 the loss is 0.
+        Weight of each example; if all are 0 the loss is 0.
     smoothing : float
-        Share of the target that goes from the true class to the others in equal parts.
+        Share of the target that goes from the true class to the others, in equal parts.
 
     Returns
     -------
@@ -64,14 +64,14 @@ def cross_entropies(
 def example_weights(
     label: np.ndarray, weight: np.ndarray, learnt: np.ndarray, classes: int, settings: TrainSettings
 ) -> np.ndarray:
-    """Return each example's weight times its class's.
+    """Multiply each example's weight by the weight of its class.
 
     Parameters
     ----------
     label, weight : ndarray, shape (n,)
         Classes and weights of the examples.
     learnt : bool ndarray, shape (n,)
-        The training examples, whose numbers 'balanced' weights come from.
+        True for training examples; 'balanced' weights come from their numbers.
     classes : int
         Number of classes K.
     settings : TrainSettings
@@ -84,7 +84,7 @@ def example_weights(
     Raises
     ------
     ConfigError
-        If there is another number of class weights than classes.
+        If the numbers of class weights and of classes differ.
     """
     wanted = settings.class_weights
     if wanted == "none":
@@ -103,7 +103,7 @@ def example_weights(
 
 
 def class_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Return softmax probabilities (n, K) of logits (n,) or (n, K); one logit means K = 2."""
+    """Compute softmax probabilities (n, K) of logits (n,) or (n, K); one logit means K = 2."""
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim == 1:
         values = np.stack([np.zeros_like(values), values], axis=1)
@@ -118,29 +118,28 @@ def epoch_scores(
     classes: int,
     settings: TrainSettings,
 ) -> dict[str, float]:
-    """Return the validation columns of the history.
+    """Score the validation examples after an epoch, for the history.
 
     Parameters
     ----------
     logits : float tensor, shape (n,) or (n, K)
-        Of the validation examples.
+        Logits of the validation examples.
     label : int ndarray, shape (n,)
         Their classes; every class has a member.
     weight : float ndarray, shape (n,)
-        Their weights, which count in the loss, class weights among them.
+        Their weights in the loss, with class weights.
     classes : int
         Number of classes K >= 2.
     settings : TrainSettings
-        How the training weighs classes.
+        Class balance of the training.
 
     Returns
     -------
     dict
-        ``validation_loss``: of the classes as the training weighs them, so that it falls as
-        the training's own does: a mean over the classes where that balances them, by weights or
-        by drawing negatives, and else over the examples; ``validation_accuracy``;
-        ``validation_roc_auc`` and ``validation_average_precision``: of class 1, or means of each
-        class against the rest.
+        ``validation_loss``, weighted like the training's loss so that the two are comparable: the
+        mean over classes if training balances them (by class weights or by drawing negatives),
+        else over examples; ``validation_accuracy``; ``validation_roc_auc`` and
+        ``validation_average_precision`` of class 1, or means of each class against the rest.
     """
     from sklearn import metrics as sk
 
@@ -161,7 +160,7 @@ def epoch_scores(
 
 
 def decided(probability: np.ndarray) -> np.ndarray:
-    """Return the class (n,) that probabilities (n, K) speak for; of two equal ones class 1."""
+    """Return the most probable class (n,) of probabilities (n, K); class 1 if two are equal."""
     if probability.shape[1] == 2:
         return (probability[:, 1] >= 0.5).astype(np.int64)
     return probability.argmax(axis=1)
@@ -172,7 +171,7 @@ def _mean(values: np.ndarray, weight: np.ndarray) -> float:
 
 
 def score(row: dict[str, float], settings: TrainSettings) -> float:
-    """Return what `keep_best_by` judges an epoch by; higher is better."""
+    """Return the score by which ``keep_best_by`` judges an epoch; higher is better."""
     by = settings.keep_best_by
     if by == "last":
         return float(row["epoch"])

@@ -1,7 +1,7 @@
-"""The learning rate range test: which peak learning rate to train with.
+"""The learning rate range test, which chooses the peak learning rate of a stage.
 
-The rate rises exponentially from batch to batch while the loss is recorded; the network is then
-put back as it was.
+The rate rises exponentially from batch to batch while the loss is recorded. A rule then reads a
+rate from the smoothed curve, and the network gets its old weights back.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from clusterscan.config.train import RangeTestSettings
 from clusterscan.core.errors import ModelError
 
-_SMOOTHING = 0.9
+_SMOOTHING = 0.9  # of the moving average, which so remembers about ten batches
 _DIVERGED = 4.0  # times the lowest loss
-_SKIPPED = 5  # the first batches' losses are too noisy to choose from
+_SKIPPED = 5  # the losses of the first batches are too noisy to choose from
 
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """A range test: learning rates, smoothed losses, and the rate chosen from them."""
+    """Learning rates, smoothed losses, and the rate that was chosen from them."""
 
     learning_rate: list[float]
     loss: list[float]
@@ -42,11 +42,11 @@ def range_test(
     Parameters
     ----------
     network : nn.Module
-        In training mode; its weights and buffers are the same afterwards.
+        In training mode; its weights and buffers are restored afterwards.
     make_optimiser : callable
-        A fresh optimiser of the network with a given learning rate.
+        Makes a fresh optimiser of the network with a given learning rate.
     next_loss : callable
-        Returns the network's loss on the next batch each time.
+        Computes the network's loss on the next batch.
     settings : RangeTestSettings
         The sweep and the rule.
 
@@ -89,7 +89,7 @@ def range_test(
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:
-    """Return the exponential moving average of losses, corrected for its start."""
+    """Compute the exponential moving average of losses, corrected for its start at 0."""
     out, mean = np.empty(len(losses)), 0.0
     for i, loss in enumerate(losses):
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
@@ -105,8 +105,8 @@ def choose(rates: np.ndarray, loss: np.ndarray, rule: str) -> float:
     rates, loss : float ndarray, shape (n,)
         Learning rates, equally spaced in logarithm, and smoothed losses.
     rule : 'valley', 'steepest' or 'tenth_of_minimum'
-        The middle of the longest descent (which repeats best between seeds); where the loss
-        falls fastest, averaged over a decade of the rate, before its minimum; or a tenth of
+        The middle of the longest descent, which repeats best between seeds; the rate where the
+        loss falls fastest before its minimum, averaged over a decade of the rate; or a tenth of
         the rate of the minimum.
 
     References
@@ -115,6 +115,8 @@ def choose(rates: np.ndarray, loss: np.ndarray, rule: str) -> float:
     """
     first = min(_SKIPPED, len(loss) - 2)
     lowest = first + int(np.argmin(loss[first:]))
+    # A minimum at the very first judged rates means that the curve showed no descent. The result is
+    # then far too low a rate: the sweep was too short for the smoothing, give it more steps.
     if rule == "tenth_of_minimum" or lowest <= first + 1:
         return float(rates[lowest]) / 10
     if rule == "valley":
@@ -129,7 +131,7 @@ def choose(rates: np.ndarray, loss: np.ndarray, rule: str) -> float:
 
 
 def _longest_descent(loss: np.ndarray) -> tuple[int, int]:
-    """Return where the longest decreasing subsequence starts and ends."""
+    """Find the start and end of the longest decreasing subsequence of the losses."""
     length = np.ones(len(loss), dtype=int)
     start = np.arange(len(loss))
     for i in range(1, len(loss)):

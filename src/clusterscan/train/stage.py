@@ -1,4 +1,10 @@
-"""Stage train: examples to one trained network with its card, history, measures and plots."""
+"""Stage train: examples to one trained network with its card, history, measures and plots.
+
+Where to read on, in the order of a training: `examples` and `views` (the data), `prepare` (network
+and crops), `loop` (the stages), `recipe` and `range_test` (optimisers, schedules and the learning
+rate), `batches` and `augment` (what each step shows), `fit`, `losses` and `checkpoint` (the steps),
+`products` (what is left).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +17,14 @@ from clusterscan.flow.job import Job
 from clusterscan.flow.stage_settings import TrainStage
 from clusterscan.formats.training_set import read_training_set
 from clusterscan.train.checkpoint import discard
-from clusterscan.train.dataset import Examples, join_views, read_examples, shown_by_all
+from clusterscan.train.examples import Examples, read_examples
 from clusterscan.train.loop import train
 from clusterscan.train.products import write_model
+from clusterscan.train.views import join_views, shown_by_all
 
 
 def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
-    """Train one network, going on from its checkpoint if there is one.
+    """Train one network and write it; resume from its checkpoint if there is one.
 
     Parameters
     ----------
@@ -26,6 +33,7 @@ def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
     training_sets : sequence of Path
         The training set of each of the network's surveys.
     """
+    # The checkpoint is removed last: a job killed while it writes the model resumes from it.
     folder = job.output.parent
     checkpoint = folder / ".checkpoint"
     result = train(
@@ -40,7 +48,7 @@ def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
 
 
 def read_training_sets(job: Job[TrainStage], paths: Sequence[Path]) -> Examples:
-    """Return the examples of one training set, or of several surveys' joined."""
+    """Read the examples of one survey, or of several surveys joined for a fusion."""
     found = {}
     for training_set in map(read_training_set, paths):
         survey = training_set.survey

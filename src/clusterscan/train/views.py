@@ -1,4 +1,4 @@
-"""Join, stack and choose what examples show: surveys, bands, grey."""
+"""Join surveys, stack or choose bands, and take rows of examples in memory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 def join_views(surveys: Mapping[str, Examples]) -> Examples:
-    """Return the examples that any survey shows, with one view for each survey.
+    """Unite the examples of several surveys, with one view for each survey.
 
     Parameters
     ----------
     surveys : mapping of str to Examples
         Examples of one view each. Rows with the same example_id are the same example; its
-        position and columns are those of the first survey that has it, its weight too.
+        position, weight and columns are those of the first survey that has it.
 
     Returns
     -------
     joined : Examples
-        In the first survey's order, then what only the later ones show; an image that a survey
-        lacks is NaN and not ``present``.
+        In the first survey's order, then the examples that only later surveys have. An image that
+        a survey lacks is NaN and not ``present``.
 
     Raises
     ------
@@ -57,12 +57,12 @@ def join_views(surveys: Mapping[str, Examples]) -> Examples:
 
 
 def shown_by_all(examples: Examples) -> Examples:
-    """Return the examples that every survey has an image of.
+    """Keep the examples that every survey has an image of.
 
     Raises
     ------
     ProductError
-        If there is none, or none of a class that the train or validation split has otherwise.
+        If none is left, or none of a class in the train or validation split.
     """
     rows = np.flatnonzero(np.all([view.present for view in examples.views], axis=0))
     surveys = ", ".join(view.name for view in examples.views)
@@ -105,7 +105,7 @@ def take(examples: Examples, rows: np.ndarray) -> Examples:
 
 
 def _first_place(parts: Sequence[Examples]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return which part first has each example, and in which row, in order of appearance."""
+    """Find the first part that has each example, and its row there, in order of appearance."""
     which: dict[str, int] = {}
     row: dict[str, int] = {}
     for i, part in enumerate(parts):
@@ -145,7 +145,7 @@ def _refuse_disagreement(
 
 
 def _spread(name: str, part: Examples, order: Sequence[str]) -> View:
-    """Return a survey's view with rows for all examples."""
+    """Spread a survey's view over the rows of all examples."""
     (view,) = part.views
     row_of = {example: j for j, example in enumerate(part.example_id.tolist())}
     rows = np.array([row_of.get(example, -1) for example in order])
@@ -176,7 +176,7 @@ def _joined_columns(
 
 
 def stack_views(examples: Examples) -> Examples:
-    """Return examples whose views' bands are one image; bands that a survey lacks are NaN.
+    """Stack the bands of all views into one image; bands that a survey lacks are NaN.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def stack_views(examples: Examples) -> Examples:
 
 
 def select_bands(examples: Examples, names: Sequence[str]) -> Examples:
-    """Return examples with these bands alone, in this order; views without any are left out.
+    """Keep these bands alone, in this order; views without any of them are left out.
 
     Raises
     ------
@@ -231,9 +231,9 @@ def select_bands(examples: Examples, names: Sequence[str]) -> Examples:
 
 
 def grey(examples: Examples) -> Examples:
-    """Return examples with the mean of each view's bands in place of them.
+    """Replace the bands of each view by their mean.
 
-    A pixel that some bands lack is the mean of the others; one that all lack stays NaN.
+    A pixel that some bands lack is the mean of the others; one that all bands lack stays NaN.
     """
     return replace(examples, views=tuple(_grey(view) for view in examples.views))
 
@@ -241,7 +241,7 @@ def grey(examples: Examples) -> Examples:
 def _grey(view: View) -> View:
     images = np.empty((len(view.images), 1, *view.images.shape[2:]), dtype=view.images.dtype)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without any value is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without any value stays NaN
         for start in range(0, len(images), 256):
             block = slice(start, start + 256)
             images[block, 0] = np.nanmean(view.images[block].astype(np.float32), axis=1)
