@@ -6,8 +6,9 @@ integrated gradients for all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -75,8 +76,25 @@ def attribute(
     Sundararajan et al. 2017, ICML, 3319 (integrated gradients).
     """
     views = [images] if isinstance(images, torch.Tensor) else list(images)
-    _check(network, view_index, views, target_class)
-    how = _how(network, view_index, method)
+    count, classes = len(network.bands_of_views), max(network.classes, 2)
+    if len(views) != count or not 0 <= view_index < count:
+        raise ModelError(
+            f"the network has {count} view(s), but view {view_index} of {len(views)} was "
+            "requested; give one tensor for each of its views"
+        )
+    if not 0 <= target_class < classes:
+        raise ModelError(f"there is no class {target_class}; the network tells {classes} apart")
+    branch: Any = network.branches[view_index] if isinstance(network, FusionNetwork) else network
+    method = method or _METHODS[branch.kind]
+    if method == "grad_cam" and branch.attribution_layer() is None:
+        raise ModelError("the network has no feature map for Grad-CAM; use integrated_gradients")
+    if method == "rollout" and branch.kind != "vit":
+        raise ModelError("the network has no attention to roll out; use grad_cam")
+    explain = {
+        "grad_cam": _grad_cam,
+        "rollout": _rollout,
+        "integrated_gradients": _integrated_gradients,
+    }[method]
     n, size = len(views[view_index]), views[view_index].shape[-1]
     out = np.zeros((n, size, size), dtype=np.float32)
     rows = torch.arange(n) if present is None else present[:, view_index].nonzero()[:, 0].cpu()
@@ -84,7 +102,7 @@ def attribute(
         for chosen in rows.split(batch_size):
             part = [view[chosen.to(view.device)] for view in views]
             has = None if present is None else present[chosen.to(present.device)]
-            maps = how(network, view_index, part, has, target_class)
+            maps = explain(_Question(network, branch, view_index, part, has, target_class))
             grown = functional.interpolate(
                 maps.detach().float().unsqueeze(1), (size, size), mode="bilinear"
             )
@@ -92,119 +110,71 @@ def attribute(
     return _from_0_to_1(out)
 
 
-def _check(
-    network: Network, view_index: int, views: Sequence[torch.Tensor], target_class: int
-) -> None:
-    count = len(network.bands_of_views)
-    if len(views) != count or not 0 <= view_index < count:
-        raise ModelError(
-            f"the network has {count} view(s), but view {view_index} of {len(views)} was "
-            "requested; give one tensor for each of its views"
-        )
-    if not 0 <= target_class < max(network.classes, 2):
-        raise ModelError(
-            f"there is no class {target_class}; the network tells {max(network.classes, 2)} apart"
-        )
+@dataclass(frozen=True)
+class _Question:
+    """A batch of examples, and the view and class that are to be explained.
+
+    Each method answers with maps (B, h, w) that cover the images of the view.
+    """
+
+    network: Network
+    branch: Any
+    view_index: int
+    views: list[torch.Tensor]
+    present: torch.Tensor | None
+    target_class: int
+
+    def image(self) -> torch.Tensor:
+        """Return the view's images, ready for gradients."""
+        return self.views[self.view_index].detach().clone().requires_grad_()
+
+    def score(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class's logits for other images in this view; other views are fixed."""
+        views = [*self.views[: self.view_index], x, *self.views[self.view_index + 1 :]]
+        logits = self.network.of_views(views, self.present)
+        if logits.ndim == 1:
+            return logits if self.target_class == 1 else -logits
+        return logits[:, self.target_class]
 
 
-Maps = Callable[
-    [Network, int, list[torch.Tensor], torch.Tensor | None, int],
-    torch.Tensor,
-]
-"""(network, view, views, present, class) to maps (B, h, w) that cover the images."""
-
-
-def _how(network: Network, view_index: int, method: Method | None) -> Maps:
-    branch = _branch(network, view_index)
-    method = method or _METHODS[branch.kind]
-    if method == "grad_cam" and branch.attribution_layer() is None:
-        raise ModelError("the network has no feature map for Grad-CAM; use integrated_gradients")
-    if method == "rollout" and branch.kind != "vit":
-        raise ModelError("the network has no attention to roll out; use grad_cam")
-    return {
-        "grad_cam": _grad_cam,
-        "rollout": _rollout,
-        "integrated_gradients": _integrated_gradients,
-    }[method]
-
-
-def _branch(network: Network, view_index: int) -> Any:
-    return network.branches[view_index] if isinstance(network, FusionNetwork) else network
-
-
-def _grad_cam(
-    network: Network,
-    view_index: int,
-    views: list[torch.Tensor],
-    present: torch.Tensor | None,
-    target_class: int,
-) -> torch.Tensor:
+def _grad_cam(question: _Question) -> torch.Tensor:
     from captum.attr import LayerGradCam
 
-    layer = _branch(network, view_index).attribution_layer()
-    method = LayerGradCam(_score(network, view_index, views, present, target_class), layer)
-    return method.attribute(_leaf(views[view_index]), relu_attributions=True).squeeze(1)
+    method = LayerGradCam(question.score, question.branch.attribution_layer())
+    return method.attribute(question.image(), relu_attributions=True).squeeze(1)
 
 
-def _integrated_gradients(
-    network: Network,
-    view_index: int,
-    views: list[torch.Tensor],
-    present: torch.Tensor | None,
-    target_class: int,
-) -> torch.Tensor:
+def _integrated_gradients(question: _Question) -> torch.Tensor:
     """Integrate the gradients along the path from the background, 0, to the image."""
     from captum.attr import IntegratedGradients
 
-    def one(i: int) -> torch.Tensor:
-        # One example at a time, as captum repeats its inputs along the path.
-        has = None if present is None else present[i : i + 1].expand(_STEPS, -1)
-        others = [view[i : i + 1].expand(_STEPS, *view.shape[1:]) for view in views]
-        score = _score(network, view_index, others, has, target_class)
-        found = IntegratedGradients(score).attribute(
-            _leaf(views[view_index][i : i + 1]), n_steps=_STEPS
+    images = question.image()
+    maps = []
+    for i in range(len(images)):
+        # One example at a time, repeated as often as captum repeats its input along the path.
+        has = question.present
+        one = replace(
+            question,
+            views=[view[i : i + 1].expand(_STEPS, *view.shape[1:]) for view in question.views],
+            present=None if has is None else has[i : i + 1].expand(_STEPS, -1),
         )
-        return found[0].sum(dim=0)
-
-    return torch.stack([one(i) for i in range(len(views[view_index]))]).clamp(min=0)
-
-
-def _leaf(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().clone().requires_grad_()
-
-
-def _score(
-    network: Network,
-    view_index: int,
-    views: list[torch.Tensor],
-    present: torch.Tensor | None,
-    target_class: int,
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function from one view's images to the class's logits, other views fixed."""
-
-    def score(x: torch.Tensor) -> torch.Tensor:
-        logits = network.of_views([*views[:view_index], x, *views[view_index + 1 :]], present)
-        if logits.ndim == 1:
-            return logits if target_class == 1 else -logits
-        return logits[:, target_class]
-
-    return score
+        image = images[i : i + 1].detach().clone().requires_grad_()
+        found = IntegratedGradients(one.score).attribute(image, n_steps=_STEPS)
+        maps.append(found[0].sum(dim=0))
+    return torch.stack(maps).clamp(min=0)
 
 
 @torch.no_grad()
-def _rollout(
-    network: Network,
-    view_index: int,
-    views: list[torch.Tensor],
-    present: torch.Tensor | None,
-    target_class: int,
-) -> torch.Tensor:
-    """Return the share of each patch in the input of the last layer, through all blocks."""
-    branch = _branch(network, view_index)
-    model = branch.body.model
+def _rollout(question: _Question) -> torch.Tensor:
+    """Return the share of each patch in the input of the last layer, through all blocks.
+
+    Each block passes on half of its input unchanged (the residual path) and mixes the other half
+    by its attention, averaged over heads; the product over blocks is the share.
+    """
+    model = question.branch.body.model
     rolled: torch.Tensor | None = None
     with _attention_of(model) as attention:
-        branch.embed(views[view_index])
+        question.branch.embed(question.views[question.view_index])
     for weights in attention:  # (B, heads, tokens, tokens)
         mixed = weights.float().mean(dim=1)
         mixed = (mixed + torch.eye(mixed.shape[-1], device=mixed.device)) / 2
