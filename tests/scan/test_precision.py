@@ -1,6 +1,4 @@
-"""Lower precision, compiled networks, reading ahead, one GPU a process: what a CPU can show."""
-
-import threading
+"""Lower precision, compiled networks, one GPU per process: as far as a CPU can show them."""
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from clusterscan.config.networks import NetworkSettings
 from clusterscan.config.scan import ScanSettings
 from clusterscan.networks.device import compiled, gpu_names, take_free
 from clusterscan.networks.registry import build
-from clusterscan.scan.fast.read_ahead import ReadAhead
 from clusterscan.scan.fast.scan_copy import fused
 from clusterscan.scan.tile_scan import scan_tile
 
@@ -65,26 +62,6 @@ def test_a_compiled_network_gives_the_same_map():
     quick = compiled(fused(net), backend=backend)
     np.testing.assert_allclose(logits_of(quick), full, atol=1e-5)
     assert used
-
-
-@pytest.mark.parametrize("ahead", [0, 1, 3])
-def test_reading_ahead_gives_each_tile_what_is_read_of_it_whatever_is_asked_for(ahead):
-    read = []
-
-    def of(tile):
-        read.append((tile, threading.current_thread() is threading.main_thread()))
-        if tile == 7:
-            raise OSError("damaged")
-        return tile * tile
-
-    with ReadAhead(of, range(10), ahead) as ready:
-        assert [ready(tile) for tile in (0, 1, 2, 6)] == [0, 1, 4, 36]
-        with pytest.raises(OSError, match="damaged"):
-            ready(7)
-        assert [ready(tile) for tile in (9, 3)] == [81, 9]
-    assert all(main for _, main in read) == (ahead == 0)
-    # Only what lies ahead is guessed: at most that many readings are in vain at each jump.
-    assert len(read) <= 7 + 3 * ahead + ahead
 
 
 def test_each_process_takes_a_gpu_that_no_other_holds(tmp_path):

@@ -82,6 +82,7 @@ class Classifier:
         """
         if not images:
             return np.empty((0, len(self.classes)))
+        # A fusion takes learnt numbers for the views that an object lacks.
         present = np.array([[one is not None for one in row] for row in images])
         views = [
             self._inputs(index, [row[index] for row in images]) for index in range(len(self.views))
@@ -227,6 +228,7 @@ class Output:
             if status != OK:
                 self.reasons.setdefault(status, f"{source}: {reason}")
         self._waiting.append(table)
+        # Small chunks are collected: a Parquet file of many tiny row groups is slow to read.
         if sum(len(t) for t in self._waiting) >= _ROWS_A_GROUP:
             self._flush()
 
@@ -306,6 +308,7 @@ def check_output(path: Path) -> None:
         raise ConfigError(f"--output {path} is a folder; name a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Classifying may take hours, so a read-only folder is found by trying now.
         trial = temporary_name(path)
         trial.touch()
         trial.unlink()

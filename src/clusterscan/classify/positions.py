@@ -126,6 +126,8 @@ class PositionRows:
         ra, dec = table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy()
         if possible.any():
             cell[possible] = self._views[0].cells(ra[possible], dec[possible])
+        # Sorted by tile: a tile's image is read once and one image at a time is in memory. The
+        # sort is stable, so rows of one tile keep the catalogue's order.
         order = np.argsort(cell, kind="stable")
         for start in range(0, len(order), size):
             numbers = order[start : start + size]
@@ -281,6 +283,7 @@ class ViewTiles:
         ]
         if self._bands == _GREY:
             return to_half(mean_of_bands(np.stack([plane for *_, plane in planes])))
+        # The network takes missing pixels as background, as in training.
         missing = np.full((self._size, self._size), np.nan, np.float16)
         return np.stack(
             [

@@ -109,6 +109,8 @@ class StampRows:
 
     def chunks(self, size: int, workers: int) -> Iterator[list[Row]]:
         """Yield rows in the members' order, reading a little ahead in other threads."""
+        # Decoding is slow and leaves the network idle, so the next chunks are decoded on threads; a
+        # queue of a few chunks bounds memory whatever the number of stamps.
         parts = [self._members[i : i + size] for i in range(0, len(self), size)]
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[list[Future[Row]]] = deque()

@@ -25,6 +25,7 @@ def planck18():
 
 @lru_cache(maxsize=1)
 def _distance_table() -> tuple[np.ndarray, np.ndarray]:
+    # One table for all callers: skies ask for the distances of millions of objects.
     z = np.concatenate([[0.0], np.geomspace(1e-3, 12.0, 600)])
     return z, planck18().comovingDistance(0.0, z) / planck18().h
 

@@ -42,6 +42,7 @@ class Psf:
 
     def noise_pixels(self, scale_arcsec: float) -> float:
         """Return the number of noise pixels, 1 / integral of the squared PSF."""
+        # The product of two Gaussians integrates to one Gaussian of the summed variance, at 0.
         v = self.variances_px2(scale_arcsec)
         a = np.array(self.amplitudes)
         return float(1.0 / (np.outer(a, a) / (2 * np.pi * (v[:, None] + v[None, :]))).sum())
@@ -68,6 +69,7 @@ def wing_profile_r2(r2_native: np.ndarray) -> np.ndarray:
     r2_native : ndarray
         Squared radius in native pixels.
     """
+    # In the float type of the input: images are float32, and wings cover millions of pixels.
     safe = np.maximum(r2_native, r2_native.dtype.type(1.0))
     inside = (safe / 1600) ** 2
     return (WING_AT_45_PX * 45.0**3) / (safe * np.sqrt(safe)) * (inside / (1 + inside))

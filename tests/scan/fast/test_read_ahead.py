@@ -1,4 +1,6 @@
-"""Tiles read ahead by the scan's script: damaged ones, and those that are kept."""
+"""Reading ahead changes no map, reads no tile in vain, and names damaged tiles as before."""
+
+import threading
 
 import numpy as np
 import pytest
@@ -56,3 +58,23 @@ def test_only_tiles_that_are_computed_are_read_ahead(run, monkeypatch):
     run.scan(read_ahead=2)
     assert sorted(told) == lost
     assert run.maps() == before
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_reading_ahead_gives_each_tile_what_is_read_of_it_whatever_is_asked_for(ahead):
+    read = []
+
+    def of(tile):
+        read.append((tile, threading.current_thread() is threading.main_thread()))
+        if tile == 7:
+            raise OSError("damaged")
+        return tile * tile
+
+    with read_ahead.ReadAhead(of, range(10), ahead) as ready:
+        assert [ready(tile) for tile in (0, 1, 2, 6)] == [0, 1, 4, 36]
+        with pytest.raises(OSError, match="damaged"):
+            ready(7)
+        assert [ready(tile) for tile in (9, 3)] == [81, 9]
+    assert all(main for _, main in read) == (ahead == 0)
+    # Only what lies ahead is guessed: at most that many readings are in vain at each jump.
+    assert len(read) <= 7 + 3 * ahead + ahead
