@@ -207,5 +207,5 @@ def test_impossible_maps_are_refused():
         whole(ones * 3, ra, dec, ipix, scale="probability")
     with pytest.raises(ProductError, match="shape"):
         whole(ones[:-1], ra, dec, ipix)
-    with pytest.raises(ValidationError, match="grow"):
+    with pytest.raises(ValidationError, match="must increase"):
         DetectSettings(radius_arcmin=6, noise_inner_arcmin=5)

@@ -229,6 +229,8 @@ def match_known(
     kept = one_to_one(i, j, separation)
     row = np.full(len(objects), -1, dtype=np.int64)
     row[i[kept]] = j[kept]
+    # The reliability weighs all candidates of an object, also those given to other objects: they
+    # are its alternatives.
     density = local_density(first[i], cKDTree(second), partners=True) if i.size else np.empty(0)
     errors = (_errors_arcmin(objects)[i], _errors_arcmin(known)[j])
     sigma = np.sqrt(errors[0] ** 2 + errors[1] ** 2 + centring_arcmin**2)
@@ -325,6 +327,8 @@ def match_by_score(
         checked_vectors(truth["ra_deg"], truth["dec_deg"], "truth"),
         radius_arcmin,
     )
+    # A pair's rank goes by its object's score, then by separation: `one_to_one` then serves the
+    # best object first. Ties of the score go by position, never by the order of the rows.
     best_first = np.lexsort((ra, dec, -objects["score"].to_numpy(dtype=np.float64)))
     place = np.empty(len(objects), dtype=np.int64)
     place[best_first] = np.arange(len(objects))

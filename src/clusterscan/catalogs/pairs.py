@@ -67,6 +67,7 @@ def pairs_within(
     if not len(first) or not len(second):
         nothing = np.empty(0, dtype=np.int64)
         return nothing, nothing, np.empty(0)
+    # Trees hold points in space: an angle on the sky is a chord through the sphere.
     radius = sky.chord(radius_arcmin / 60.0)
     rows = np.arange(len(first))
     if len(first) > _MANY or len(second) > _MANY:
@@ -86,6 +87,7 @@ def pairs_within(
         )
     found = cKDTree(first).sparse_distance_matrix(tree, radius, output_type="ndarray")
     i, j = rows[found["i"]], near[found["j"]]
+    # The tree returns pairs in an order of its own; sorted, results do not depend on it.
     order = np.lexsort((j, i))
     return i[order], j[order], arcmin_of_chord(found["v"][order])
 
@@ -168,10 +170,12 @@ def one_to_one(i: np.ndarray, j: np.ndarray, rank: np.ndarray) -> np.ndarray:
     -------
     kept : bool ndarray, shape (n,)
     """
+    # A loop over pairs would be slow in Python. Each round instead takes all pairs at once that
+    # come first for both of their rows: no other pair can claim these rows before them. A few
+    # rounds settle millions of pairs.
     kept = np.zeros(len(i), dtype=bool)
     open_pairs = np.lexsort((j, i, rank))
     while open_pairs.size:
-        # A pair that comes first for both of its rows is certain to be taken.
         first_i = _is_first(i[open_pairs])
         first_j = _is_first(j[open_pairs])
         taken = open_pairs[first_i & first_j]
@@ -223,6 +227,8 @@ def group(
     # The square of a smaller radius would vanish, and equal positions with it.
     radius_arcmin = max(radius_arcmin, _SMALLEST_ARCMIN)
     led = _leaders(vectors, best_first, sky.chord(radius_arcmin / 60.0))
+    # Every row lies within the radius of a leader. It joins the nearest leader that is better than
+    # itself; such a leader exists, because a row that no better leader covers leads itself.
     i, j, separation = pairs_within(vectors, vectors[led], radius_arcmin)
     j = led[j]
     allowed = place[j] <= place[i]

@@ -215,6 +215,7 @@ def area_px(
     distance = np.hypot(*(position[:, None] - position[None]).transpose(2, 0, 1))
     touching = distance < TOUCHING_PX * side_arcmin
     island = touching[np.searchsorted(near, row)]
+    # Grow the island of pixels that touch the peak until it stays the same.
     while True:
         grown = touching[island].any(axis=0)
         if np.array_equal(grown, island):
@@ -325,6 +326,8 @@ def find_peaks(
     """
     _check(values, ra_deg, dec_deg, ipix, own, scale)
     side_arcmin = 60.0 * np.sqrt(sky.cell_area_deg2(map_order))
+    # Everything farther from the tile than the reach cannot change its peaks, and is dropped: so
+    # the result cannot depend on how much of the neighbours is given.
     points, raw, mine = _points_near_own(
         values, ra_deg, dec_deg, ipix, own, settings.reach_arcmin + 2 * side_arcmin, scale
     )

@@ -176,6 +176,9 @@ def join(links: Links, entries: Entries) -> np.ndarray:
     cluster : int64 ndarray, shape (n,)
         The lowest row among the cluster's entries.
     """
+    # As in agglomerative clustering with complete linkage, but with a fixed list of permitted
+    # pairs. Links come closest first, so each step tries to join the sets of its two entries. The
+    # loop is in Python, yet only entries with a neighbour take part, and sets are small.
     i, j = links.i[links.permitted], links.j[links.permitted]
     permitted = set(zip(i.tolist(), j.tolist(), strict=True))
     members: dict[int, list[int]] = {}

@@ -95,6 +95,9 @@ def unite_known(
     CatalogueError
         If a position is not on the sky, or ``trust`` names no catalogue.
     """
+    # The steps: duplicates within each catalogue become one entry; entries of all catalogues are
+    # stacked in a fixed order; pairs within the rule's limits are linked; links are joined into
+    # clusters; then each cluster takes the values of its most trusted entries.
     rule = rule if isinstance(rule, MatchRule) else MatchRule(radius_arcmin=float(rule))
     order = _trusted_first(catalogues, trust)
     entries = {
@@ -273,6 +276,7 @@ def _best(
     size = len(next(iter(member.values()), ()))
     value = np.full(size, np.nan)
     source, kind = np.full(size, "", dtype=object), np.full(size, "", dtype=object)
+    # Redshifts take two rounds: first only spectroscopic ones, then any for what is still open.
     for spectroscopic in (True, False) if prop == "z" else (False,):
         for name, table in entries.items():
             theirs = taken(numbers_of(table, prop), member[name], np.nan)

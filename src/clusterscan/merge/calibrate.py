@@ -166,6 +166,7 @@ def fit_method(
     truth = np.asarray(label).astype(np.int64)
     if name == "temperature":
         return calibration.fit_temperature_and_rate(score, truth, training_rate)
+    # Beta and isotonic start from Platt's line: it fixes their ends, where there are few objects.
     platt = calibration.fit_platt(score, truth)
     if platt is not None and platt["slope"] < 0:
         share = (truth.sum() + 1) / (len(truth) + 2)
@@ -307,7 +308,7 @@ def bootstrap_error(
     for _ in range(draws):
         rows = np.concatenate([members[c] for c in rng.integers(cells.size, size=cells.size)])
         if len(np.unique(examples.label[rows])) < 2:
-            continue
+            continue  # nothing can be fitted to this draw
         model = fit_probability(
             examples.rows(rows), models, choice.combination, choice.method, rates=rates,
         )  # fmt: skip

@@ -120,6 +120,8 @@ def fit_combiner(
     known, other = int(y.sum()), int((~y).sum())
     if min(known, other) < MIN_EXAMPLES:
         return plain_combiner(names, "logit_mean")
+    # A missing value is 0 after standardising, that is the mean, and its own term `missing`
+    # carries the information that it is missing.
     centre, width = _standard(x, there)
     z = np.where(there, (x - centre) / width, 0.0)
     theta = _fit(z, (~there).astype(float), y, PENALTY)
@@ -324,6 +326,8 @@ def choose(
 
 def _error_of_mean(values: np.ndarray, cell: np.ndarray) -> float:
     """Return the standard error of a mean over objects whose cells are independent."""
+    # Objects of a cell are correlated, cells are not: the scatter of the cells' sums gives the
+    # error of the mean without assuming independent objects.
     sums = np.bincount(cell, values - values.mean())
     count = np.count_nonzero(np.bincount(cell))
     if count < 2:

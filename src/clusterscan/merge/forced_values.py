@@ -66,6 +66,7 @@ def forced(
     pixel, row_of = np.concatenate(pixels), np.concatenate(rows)
     tile = sky.ancestor(pixel, map_order, tile_order)
     value = np.full(pixel.size, np.nan)
+    # Tile by tile, so that each map is read once however the positions are ordered.
     order = np.argsort(tile, kind="stable")
     tiles, first = np.unique(tile[order], return_index=True)
     for number, members in zip(tiles, np.split(order, first[1:]), strict=True):
@@ -74,7 +75,7 @@ def forced(
             offset = pixel[members] - (int(number) << (2 * (map_order - tile_order)))
             value[members] = np.asarray(tile_map, dtype=np.float64)[offset]
     result = np.full(count, np.nan)
-    np.fmax.at(result, row_of, value)
+    np.fmax.at(result, row_of, value)  # fmax ignores NaN: a position is NaN if all its pixels are
     return result
 
 

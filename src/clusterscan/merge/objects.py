@@ -198,6 +198,7 @@ def _describe(
     survey_of_model = np.array([surveys.index(survey) for survey, _ in models], dtype=np.int64)
     seen = np.zeros((count, len(surveys)), dtype=bool)
     seen[label, survey_of_model[number]] = True
+    # Each survey that sees the object counts once, however many networks it has.
     if FUSION in surveys:  # a network of several surveys is not another survey
         seen[:, surveys.index(FUSION)] = False
     flags = np.zeros(count, dtype=np.int32)

@@ -178,6 +178,8 @@ def recovery(
     real = np.flatnonzero(passes(truth, settings.purity_cut))
     match, separation = match_by_score(objects, truth.iloc[real], radius)
     match = np.where(match >= 0, real[np.maximum(match, 0)] if real.size else -1, -1)
+    # A second matching for completeness: its cut is narrower, and a cluster outside the cut must
+    # not take the object that finds one inside.
     wanted = np.flatnonzero(passes(truth, settings.completeness_cut))
     found_by, _ = match_by_score(objects, truth.iloc[wanted], radius)
     truth_score = np.full(wanted.size, -np.inf)
@@ -373,6 +375,7 @@ def _resampled(
     last = np.flatnonzero(np.diff(score, append=-np.inf) != 0)
     result = np.zeros(len(weights))
     for draw, weight in enumerate(weights):
+        # A cell drawn k times counts k times: cumulative weights replace counts of objects.
         total = np.cumsum(weight[cell])[last]
         true = np.cumsum(weight[cell] * is_true)[last]
         reached = np.flatnonzero((true >= purity * total) & (total >= min_objects))
