@@ -4,9 +4,13 @@
 The stages are in workflow/rules, one file a stage, in the order in which data flows.
 """
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+PROJECT = Path(workflow.basedir)
 
 
 include: "workflow/rules/common.smk"
@@ -31,4 +35,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        PATHS.everything(PINNED),
+        PATHS.everything(RUN.pinned),

@@ -15,6 +15,7 @@ from clusterscan.commands.plan.command import cores as core_count
 from clusterscan.commands.run.closing import outcome_line
 from clusterscan.commands.run.runner import find_snakefile, run_workflow
 from clusterscan.core.errors import ClusterscanError
+from clusterscan.flow.lock import hold_lock
 from clusterscan_studies.config.load import StudyForm, find_study, load_study
 from clusterscan_studies.sources import run_bases, sync_study
 
@@ -64,7 +65,8 @@ def run_study(name_or_file: str, *, quick: bool, cores: int, extra: Sequence[str
     run_bases(form, cores, extra)
     total, changed = sync_study(form)
     print(f"sources: {total} data sets, {changed} new or changed", flush=True)
-    did_something = run_workflow(form.root, [file], cores, [*_workflow(quick), *extra])
+    with hold_lock(form.root) as lock:
+        did_something = run_workflow(form.root, lock, file, cores, [*_workflow(quick), *extra])
     print(closing_text(form, did_something, time.monotonic() - started))
 
 

@@ -16,6 +16,7 @@ from clusterscan.core.atomic import atomic_path, write_json_if_changed
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ConfigError, ProductError
 from clusterscan.core.records import records_of
+from clusterscan.flow.lock import hold_lock
 from clusterscan.flow.paths import Paths
 from clusterscan_studies.config.load import StudyForm
 from clusterscan_studies.config.study import RunDataset
@@ -73,7 +74,8 @@ def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         print(f"examples of {config.title} -> {output}/", flush=True)
         print(f"sources: {sync_sources(config)}", flush=True)
-        run_workflow(Path(output), [file], cores, ["--until", "sample", *extra])
+        with hold_lock(Path(output)) as lock:
+            run_workflow(Path(output), lock, file, cores, ["--until", "sample", *extra])
 
 
 def sync_study(form: StudyForm) -> tuple[int, int]:

@@ -9,13 +9,16 @@ import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from clusterscan.commands.run.runner import find_snakefile
+from clusterscan.commands.run.workflow_run import WorkflowRun
 from clusterscan.commands.sync.offline import sync_offline
 from clusterscan.config.load import load_config
+from clusterscan.flow.lock import hold_lock
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import StageSettings
 from clusterscan.formats.training_set import TrainingSet
@@ -60,6 +63,19 @@ def jobs(run):
     text = run.snakemake("-n", "--quiet", "rules")
     counts = dict(re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE))
     return {rule: int(n) for rule, n in counts.items() if rule not in ("all", "total")}
+
+
+def files(run):
+    """Return the bytes of every file of a run but Snakemake's log."""
+    return {p: p.read_bytes() for p in sorted(run.root.rglob("*")) if p.is_file()}
+
+
+def start_of_run(run):
+    """Write the settings as the start of a real run does, without running a job."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run.folder)
+        main_process = SimpleNamespace(is_main_process=True, executor_plugin="local", dryrun=False)
+        WorkflowRun(load_config(["config.yaml"]), main_process).settings_file("merge")
 
 
 def test_a_fresh_run_has_a_job_a_block_for_each_survey_and_map_and_one_of_each_late_stage(
@@ -162,13 +178,12 @@ def test_a_new_survey_is_fetched_trained_and_scanned_alone(declared, mini_text):
 def test_a_new_tile_in_the_footprint_has_the_images_of_its_block_alone_made(declared, mini_text):
     cells = {"kind": "cells", "order": 6, "ipix": [17681, 17683, 17684, 17686, 17687]}
     declared.configure(mini_text(sky__block_order=5, sky__footprint=cells))
-    before = (declared.root / "sources/act/o5-4420.json").read_bytes()
+    before = files(declared)
     found = jobs(declared)
     assert (found["fetch"], found["preprocess"]) == (1, 1)
     assert found["fetch_catalogue"] == 2  # simulated catalogues cover the footprint
     assert not {"sample", "training_set", "train"} & set(found)
-    assert (declared.root / "sources/act/o5-4420.json").read_bytes() == before
-    assert "17687" in json.loads((declared.root / "sources/act/o5-4421.json").read_text())["tiles"]
+    assert files(declared) == before
 
 
 CHANGES = {
@@ -209,12 +224,55 @@ def test_a_wrong_configuration_ends_snakemake_with_the_line_and_no_traceback(fre
     assert "Traceback" not in text
 
 
-def test_another_block_order_drops_the_old_lists_so_that_none_outlives_its_shards(
+def test_a_dry_run_writes_and_deletes_nothing(declared, mini_text):
+    before = files(declared)
+    declared.configure(mini_text(sky__block_order=6, merge__radius_arcmin=3.0))
+    found = jobs(declared)
+    assert found["scan"] == 8
+    assert "train" not in found  # the training set is of tiles, whatever the blocks
+    assert files(declared) == before
+
+
+def test_a_real_run_of_another_block_order_drops_the_old_lists_so_that_none_outlives_its_shards(
     declared, mini_text
 ):
     assert {p.stem for p in declared.root.glob("manifests/scan/act/filter/*")} == set(BLOCKS)
     declared.configure(mini_text(sky__block_order=6))
-    found = jobs(declared)
-    assert found["scan"] == 8
-    assert "train" not in found  # the training set is of tiles, whatever the blocks
+    start_of_run(declared)
     assert list(declared.root.glob("manifests/*/**/o5-*.json")) == []
+
+
+def lost_notes(run):
+    """Remove Snakemake's own notes."""
+    shutil.rmtree(run.folder / ".snakemake")
+
+
+def test_a_changed_setting_is_seen_although_snakemake_lost_its_notes(declared, mini_text):
+    lost_notes(declared)
+    declared.configure(mini_text(sky__block_order=5, detect__radius_arcmin=3.0))
+    start_of_run(declared)
+    assert jobs(declared) == {"detect": 4, **LATER}
+
+
+def test_a_changed_setting_is_seen_from_another_folder(declared, mini_text, tmp_path):
+    elsewhere = type(declared)(tmp_path / "elsewhere")
+    elsewhere.folder.mkdir()
+    here = {"sky__block_order": 5, "output": str(declared.root)}
+    elsewhere.configure(mini_text(**here))
+    start_of_run(elsewhere)
+    assert jobs(elsewhere) == {"publish": 1}  # which shows the folder's name
+    elsewhere.configure(mini_text(**here, merge__radius_arcmin=3.0))
+    start_of_run(elsewhere)
+    assert jobs(elsewhere) == LATER
+
+
+def test_plain_snakemake_is_refused_while_another_run_holds_the_lock(declared, mini_text):
+    declared.configure(mini_text(sky__block_order=5, merge__radius_arcmin=3.0))
+    before = files(declared)
+    with hold_lock(declared.root):
+        text = declared.do(
+            "snakemake", "--snakefile", str(find_snakefile()), "--configfile", "config.yaml",
+            "--cores", "1", expect=1,
+        )  # fmt: skip
+    assert "another run is at work in results" in text
+    assert files(declared) == before

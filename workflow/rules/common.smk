@@ -1,32 +1,26 @@
-"""The configuration, the sky's blocks, and where products lie: what all rules share."""
+"""The configuration, the run's files, and the functions that all rules share."""
 
 import sys
 from pathlib import Path
 
+from clusterscan.commands.run.workflow_run import WorkflowRun
 from clusterscan.config.load import load_config
-from clusterscan.flow.stage_settings import StageSettings
 from clusterscan.core.errors import ClusterscanError
-from clusterscan.commands.sync.offline import sync_offline
-from clusterscan.commands.sync.training_sets import pinned_surveys
-from clusterscan.flow.paths import Paths
 
 # A configuration named on the command line stands alone: it is not laid over config.yaml.
-CONFIG_FILES = workflow.overwrite_configfiles or [
-    Path(workflow.basedir) / "config.yaml"
-]
+CONFIG_FILES = workflow.overwrite_configfiles or [PROJECT / "config.yaml"]
 
 try:
-    CFG = load_config(CONFIG_FILES, workflow.config_settings.config)
-    # Sources that need no network are listed here; remote ones by `clusterscan sync`, before.
-    sync_offline(CFG)
+    RUN = WorkflowRun(
+        load_config(CONFIG_FILES, workflow.config_settings.config), workflow
+    )
 except ClusterscanError as error:
     sys.exit(f"\n{error}\n")
 
+CFG = RUN.config
+PATHS = RUN.paths
 ROOT = CFG.output
-PATHS = Paths(CFG)
-SETTINGS = StageSettings(CFG)
-PINNED = pinned_surveys(CFG)  # their training sets stand: no rule makes them
-ENVIRONMENT = str(Path(workflow.basedir) / "envs" / "cpu.yaml")  # used with --sdm conda
+ENVIRONMENT = str(PROJECT / "envs" / "cpu.yaml")  # used with --sdm conda
 
 
 def script(name):
@@ -34,9 +28,7 @@ def script(name):
 
     It takes `input`, so Snakemake counts it as derived: moving the checkout reruns nothing.
     """
-    return (
-        lambda wildcards, input: Path(workflow.basedir) / "workflow" / "scripts" / name
-    )
+    return lambda wildcards, input: PROJECT / "workflow" / "scripts" / name
 
 
 wildcard_constraints:
@@ -45,6 +37,20 @@ wildcard_constraints:
     name="[a-z0-9_-]+",
     probe="[a-z]+",
     block=r"o\d+-\d+",
+
+
+def settings_file(stage, *names):
+    """Return an input function that gives the settings of a job, named by its wildcards."""
+    return lambda wildcards: RUN.settings_file(
+        stage, *(getattr(wildcards, name) for name in names)
+    )
+
+
+def settings_state(stage, *names):
+    """Return a params function that gives a hash of these settings, for dry runs."""
+    return lambda wildcards: RUN.settings_state(
+        stage, *(getattr(wildcards, name) for name in names)
+    )
 
 
 def root(wildcards, input):

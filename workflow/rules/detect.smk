@@ -3,6 +3,7 @@
 
 rule detect:
     input:
+        settings=settings_file("detect", "survey", "model"),
         own=PATHS.manifest("scan", "{survey}/{model}", "{block}"),
         around=lambda w: PATHS.touching("scan", f"{w.survey}/{w.model}", w.block),
     output:
@@ -16,11 +17,11 @@ rule detect:
     params:
         script=script("detect.py"),
         root=root,
-        settings=lambda w: SETTINGS.detect(w.survey, w.model).text(),
+        settings=settings_state("detect", "survey", "model"),
         block=block_number,
         may_fail=may_fail,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --maps {input.own:q} --around {input.around:q}"
         " --max-failed-fraction {params.may_fail}"

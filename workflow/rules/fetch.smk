@@ -3,7 +3,8 @@
 
 rule fetch:
     input:
-        PATHS.sources("{survey}", "{block}"),
+        settings=settings_file("fetch", "survey"),
+        sources=lambda w: RUN.source(PATHS.sources(w.survey, w.block)),
     output:
         PATHS.manifest("fetch", "{survey}", "{block}"),
     log:
@@ -18,12 +19,13 @@ rule fetch:
     params:
         script=script("fetch.py"),
         root=root,
-        settings=lambda w: SETTINGS.fetch(w.survey).text(),
+        settings=settings_state("fetch", "survey"),
+        state=lambda w: RUN.source_state(PATHS.sources(w.survey, w.block)),
         block=block_number,
         may_fail=may_fail,
         download=download_settings,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --download {params.download:q} --key {wildcards.survey} --block {params.block} --workers {threads}"
-        " --sources {input:q} --max-failed-fraction {params.may_fail}"
+        " --sources {input.sources:q} --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

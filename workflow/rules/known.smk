@@ -3,7 +3,8 @@
 
 rule fetch_catalogue:
     input:
-        PATHS.catalogue_source("{name}"),
+        settings=settings_file("catalogue", "name"),
+        source=lambda w: RUN.source(PATHS.catalogue_source(w.name)),
     output:
         PATHS.catalogue("{name}"),
     log:
@@ -16,16 +17,18 @@ rule fetch_catalogue:
     params:
         script=script("fetch_catalogue.py"),
         root=root,
-        settings=lambda w: SETTINGS.catalogue(w.name).text(),
+        settings=settings_state("catalogue", "name"),
+        state=lambda w: RUN.source_state(PATHS.catalogue_source(w.name)),
     shell:
         "python {params.script:q} --root {params.root:q}"
-        " --settings {params.settings:q} --key {wildcards.name}"
+        " --settings {input.settings:q} --key {wildcards.name}"
         " --output {output:q} --log {log:q}"
 
 
 rule known:
     input:
-        PATHS.known_catalogues(),
+        settings=settings_file("known"),
+        catalogues=PATHS.known_catalogues(),
     output:
         PATHS.known(),
     log:
@@ -37,7 +40,7 @@ rule known:
     params:
         script=script("known.py"),
         root=root,
-        settings=lambda w: SETTINGS.known().text(),
+        settings=settings_state("known"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --output {output:q} --log {log:q}"

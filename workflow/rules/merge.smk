@@ -3,6 +3,7 @@
 
 rule merge:
     input:
+        settings=settings_file("merge"),
         candidates=PATHS.all_manifests("detect"),
         maps=PATHS.all_manifests("scan"),
         models=PATHS.all_models(),
@@ -22,7 +23,7 @@ rule merge:
     params:
         script=script("merge.py"),
         root=root,
-        settings=lambda w: SETTINGS.merge().text(),
+        settings=settings_state("merge"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --output {output.objects:q} --log {log:q}"

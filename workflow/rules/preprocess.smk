@@ -3,8 +3,11 @@
 
 rule preprocess:
     input:
+        settings=settings_file("preprocess", "survey"),
         raw=PATHS.manifest("fetch", "{survey}", "{block}"),
-        masks=lambda w: PATHS.mask_lists(w.survey, w.block),
+        masks=lambda w: [
+            p for m in PATHS.mask_lists(w.survey, w.block) for p in RUN.source(m)
+        ],
     output:
         PATHS.manifest("preprocess", "{survey}", "{block}"),
     log:
@@ -17,11 +20,11 @@ rule preprocess:
     params:
         script=script("preprocess.py"),
         root=root,
-        settings=lambda w: SETTINGS.preprocess(w.survey).text(),
+        settings=settings_state("preprocess", "survey"),
         block=block_number,
         may_fail=may_fail,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
         " --raw {input.raw:q} --masks {input.masks:q} --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"

@@ -3,6 +3,7 @@
 
 rule publish:
     input:
+        settings=settings_file("publish"),
         objects=PATHS.objects(),
         forced=PATHS.forced(),
         validation=PATHS.validation(),
@@ -27,7 +28,7 @@ rule publish:
     params:
         script=script("publish.py"),
         root=root,
-        settings=lambda w: SETTINGS.publish().text(),
+        settings=settings_state("publish"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --output {output.summary:q} --log {log:q}"

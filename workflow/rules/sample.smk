@@ -3,10 +3,11 @@
 
 rule sample:
     input:
+        settings=settings_file("sample", "survey"),
         tiles=PATHS.manifest("preprocess", "{survey}", "{block}"),
         known=lambda w: PATHS.labels(w.survey),
         listed=lambda w: PATHS.listed(w.survey),
-        stamps=lambda w: PATHS.stamps(w.survey),
+        stamps=lambda w: [p for s in PATHS.stamps(w.survey) for p in RUN.source(s)],
     output:
         PATHS.manifest("sample", "{survey}", "{block}"),
     log:
@@ -19,11 +20,12 @@ rule sample:
     params:
         script=script("sample.py"),
         root=root,
-        settings=lambda w: SETTINGS.sample(w.survey).text(),
+        settings=settings_state("sample", "survey"),
+        state=lambda w: [RUN.source_state(s) for s in PATHS.stamps(w.survey)],
         block=block_number,
         may_fail=may_fail,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.survey} --block {params.block} --workers {threads}"
         " --tiles {input.tiles:q} --known {input.known:q} --listed {input.listed:q}"
         " --stamps {input.stamps:q}"
@@ -33,6 +35,7 @@ rule sample:
 
 rule training_set:
     input:
+        settings=settings_file("training_set", "survey"),
         samples=lambda w: PATHS.manifests("sample", w.survey),
         tiles=lambda w: PATHS.manifests("preprocess", w.survey),
         catalogues=lambda w: PATHS.labels(w.survey) + PATHS.known_catalogues(),
@@ -41,15 +44,15 @@ rule training_set:
     log:
         PATHS.log("training_set", "{survey}", "all"),
     wildcard_constraints:
-        survey="|".join(s for s in CFG.surveys if s not in PINNED) or "(?!)",
+        survey="|".join(s for s in CFG.surveys if s not in RUN.pinned) or "(?!)",
     conda:
         ENVIRONMENT
     params:
         script=script("training_set.py"),
         root=root,
-        settings=lambda w: SETTINGS.training_set(w.survey).text(),
+        settings=settings_state("training_set", "survey"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.survey} --samples {input.samples:q} --tiles {input.tiles:q}"
         " --catalogues {input.catalogues:q}"
         " --output {output:q} --log {log:q}"

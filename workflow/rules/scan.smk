@@ -3,6 +3,7 @@
 
 rule scan:
     input:
+        settings=settings_file("scan", "survey", "model"),
         tiles=lambda w: PATHS.images(w.survey, w.model, w.block),
         model=lambda w: PATHS.trained(w.survey, w.model),
     output:
@@ -18,12 +19,12 @@ rule scan:
     params:
         script=script("scan.py"),
         root=root,
-        settings=lambda w: SETTINGS.scan(w.survey, w.model).text(),
+        settings=settings_state("scan", "survey", "model"),
         block=block_number,
         may_fail=may_fail,
         read_ahead=read_ahead,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.survey}/{wildcards.model} --block {params.block}"
         " --tiles {input.tiles:q} --model {input.model:q}"
         " --max-failed-fraction {params.may_fail} --read-ahead {params.read_ahead}"

@@ -3,6 +3,7 @@
 
 rule probe:
     input:
+        settings=settings_file("probe", "probe"),
         tiles=lambda w: PATHS.probe_images(w.probe, w.block),
         models=lambda w: PATHS.probe_models(w.probe),
     output:
@@ -17,11 +18,11 @@ rule probe:
     params:
         script=script("probe.py"),
         root=root,
-        settings=lambda w: SETTINGS.probe(w.probe).text(),
+        settings=settings_state("probe", "probe"),
         block=block_number,
         may_fail=may_fail,
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --key {wildcards.probe} --block {params.block} --tiles {input.tiles:q}"
         " --max-failed-fraction {params.may_fail}"
         " --output {output:q} --log {log:q}"
@@ -29,6 +30,7 @@ rule probe:
 
 rule selection:
     input:
+        settings=settings_file("selection"),
         probes=PATHS.all_probes(),
         objects=PATHS.objects(),
         combiners=PATHS.combiners(),
@@ -45,7 +47,7 @@ rule selection:
     params:
         script=script("selection.py"),
         root=root,
-        settings=lambda w: SETTINGS.selection().text(),
+        settings=settings_state("selection"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --output {output.selection:q} --log {log:q}"

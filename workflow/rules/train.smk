@@ -3,7 +3,8 @@
 
 rule train:
     input:
-        lambda w: PATHS.training_sets(w.survey, w.model),
+        settings=settings_file("train", "survey", "model"),
+        training_sets=lambda w: PATHS.training_sets(w.survey, w.model),
     output:
         card=PATHS.model("{survey}", "{model}"),
         weights=PATHS.model_file("{survey}", "{model}", "weights"),
@@ -21,8 +22,8 @@ rule train:
     params:
         script=script("train.py"),
         root=root,
-        settings=lambda w: SETTINGS.train(w.survey, w.model).text(),
+        settings=settings_state("train", "survey", "model"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
-        " --key {wildcards.survey}/{wildcards.model} --training-sets {input:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
+        " --key {wildcards.survey}/{wildcards.model} --training-sets {input.training_sets:q}"
         " --output {output.card:q} --log {log:q}"

@@ -3,6 +3,7 @@
 
 rule validate:
     input:
+        settings=settings_file("validate"),
         objects=PATHS.objects(),
         filters=PATHS.filter_objects(),
         combiners=PATHS.combiners(),
@@ -20,7 +21,7 @@ rule validate:
     params:
         script=script("validate.py"),
         root=root,
-        settings=lambda w: SETTINGS.validate().text(),
+        settings=settings_state("validate"),
     shell:
-        "python {params.script:q} --root {params.root:q} --settings {params.settings:q}"
+        "python {params.script:q} --root {params.root:q} --settings {input.settings:q}"
         " --output {output:q} --log {log:q}"

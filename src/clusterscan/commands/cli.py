@@ -102,11 +102,12 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     from clusterscan.commands.run.closing import closing_text
-    from clusterscan.commands.run.runner import run_workflow
+    from clusterscan.commands.run.runner import freeze, run_workflow
     from clusterscan.commands.sync.sources import sync_sources
     from clusterscan.commands.sync.training_sets import changes_since
     from clusterscan.config.load import load_config
     from clusterscan.fetch.download.store import Access
+    from clusterscan.flow.lock import hold_lock
 
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -114,9 +115,10 @@ def _run(args: argparse.Namespace) -> None:
     config = load_config([args.config])
     root = Path(config.output)
     print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
-    print(f"sources: {sync_sources(config)}", flush=True)
-    Access.of(config.execution.download, root).store.sweep()
-    did_something = run_workflow(root, [args.config], args.cores, args.extra)
+    with hold_lock(root) as lock:
+        print(f"sources: {sync_sources(config)}", flush=True)
+        Access.of(config.execution.download, root).store.sweep()
+        did_something = run_workflow(root, lock, freeze(config), args.cores, args.extra)
     print(closing_text(root, did_something, time.monotonic() - started))
     for line in changes_since(config):
         print(f"  {line}")
@@ -137,8 +139,11 @@ def _download(args: argparse.Namespace) -> None:
 def _sync(args: argparse.Namespace) -> None:
     from clusterscan.commands.sync.sources import sync_sources
     from clusterscan.config.load import load_config
+    from clusterscan.flow.lock import hold_lock
 
-    print(sync_sources(load_config([args.config])))
+    config = load_config([args.config])
+    with hold_lock(Path(config.output)):
+        print(sync_sources(config))
 
 
 def _verify(args: argparse.Namespace) -> None:

@@ -109,13 +109,18 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def write_json_if_changed(path: str | os.PathLike, value: Any) -> bool:
     """Write JSON and return True; if the bytes are the same, keep the file and return False."""
-    text = to_json(value)
+    return write_text_if_changed(path, to_json(value))
+
+
+def write_text_if_changed(path: str | os.PathLike, text: str) -> bool:
+    """Write a text if the file holds another one; return True if it was written."""
     try:
-        if Path(path).read_text(encoding="utf-8") == text:
+        if Path(path).read_bytes() == text.encode():
             return False
     except FileNotFoundError:
         pass
-    write_json(path, value)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return True
 
 

@@ -1,6 +1,6 @@
 """One job of a stage: its command line, log file, progress, cost and failures.
 
-A script is ``python workflow/scripts/<stage>.py --settings JSON --log FILE ...``; it runs with or
+A script is ``python workflow/scripts/<stage>.py --settings FILE --log FILE ...``; it runs with or
 without Snakemake.
 """
 
@@ -111,10 +111,16 @@ def arguments(
     settings : type of StageModel, optional
         The stage's settings; without it they stay plain values, as the studies' jobs read them.
     """
-    read = json.loads if settings is None else JobSettings[settings].model_validate_json  # type: ignore[valid-type]
+
+    def read(told: str) -> Any:
+        if settings is None:
+            return json.loads(told)
+        text = Path(told).read_text(encoding="utf-8")
+        return JobSettings[settings].model_validate_json(text)  # type: ignore[valid-type]
+
     parser = argparse.ArgumentParser(prog=f"{stage}.py", description=description)
     parser.add_argument("--root", type=Path, required=True, help="the run's output folder")
-    parser.add_argument("--settings", type=read, required=True, help="settings as JSON")
+    parser.add_argument("--settings", type=read, required=True, help="file of settings")
     parser.add_argument("--output", type=Path, required=True, help="the file to write last")
     parser.add_argument("--log", type=Path, required=True, help="the job's log file")
     parser.add_argument("--key", default="", help="what is computed, such as unwise/resnet18")

@@ -10,6 +10,18 @@ from pathlib import Path
 
 from clusterscan.core.errors import ClusterscanError
 
+#: Names the descriptor of a lock that a parent process holds for this one.
+INHERITED = "CLUSTERSCAN_LOCK"
+
+
+def inherits_lock(root: Path) -> bool:
+    """Return True if a parent process holds the folder's lock and passed it to this process."""
+    try:
+        held, there = os.fstat(int(os.environ[INHERITED])), os.stat(root / ".lock")
+    except (KeyError, ValueError, OSError):
+        return False
+    return (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+
 
 @contextmanager
 def hold_lock(root: Path) -> Iterator[int]:

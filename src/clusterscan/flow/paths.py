@@ -81,6 +81,17 @@ class RunFolder:
         """Return the source manifest of a survey's labelled stamps."""
         return self.root / "sources" / "stamps" / f"{survey}.json"
 
+    # Written at the start of a run
+
+    @property
+    def frozen_config(self) -> Path:
+        """The resolved configuration that every job of `clusterscan run` reads."""
+        return self.root / "run" / "config.yaml"
+
+    def settings(self, stage: str, *names: str) -> Path:
+        """Return the settings of the jobs of a stage, such as ``scan/act/baseline.json``."""
+        return self.root.joinpath("run", "settings", stage, *names[:-1], f"{names[-1]}.json")
+
     # Written block by block
 
     def manifest(self, stage: str, key: str, block: str) -> Path:

@@ -234,6 +234,9 @@ class SkyCut(Settings):
     blocks: tuple[int, ...] = ()
 
 
+NOT_CUT = SkyCut(tile_order=0, block_order=0, map_order=0)
+"""For stages that know neither tiles nor blocks, so that another cut never reruns them."""
+
 Stage = TypeVar("Stage", bound=StageModel)
 
 
@@ -259,6 +262,26 @@ class StageSettings:
 
     def __init__(self, config: Config):
         self._config = config
+        self._found: dict[tuple[str, ...], JobSettings[Any]] = {}
+
+    def of(self, stage: str, *names: str) -> JobSettings[Any]:
+        """Return the settings of a stage for a survey, model, catalogue or probe; kept."""
+        key = (stage, *names)
+        if key not in self._found:
+            self._found[key] = getattr(self, stage)(*names)
+        return self._found[key]
+
+    def everything(self) -> dict[tuple[str, ...], JobSettings[Any]]:
+        """Return the settings of all jobs, by stage and names."""
+        config = self._config
+        for_survey = ("fetch", "preprocess", "sample", "training_set")
+        keys: list[tuple[str, ...]] = [(s, name) for s in for_survey for name in config.surveys]
+        keys += [("catalogue", catalogue.name) for catalogue in config.catalogs]
+        keys += [("train", *model) for model in config.scanned() if model[1] != FILTER]
+        keys += [(stage, *model) for stage in ("scan", "detect") for model in config.scanned()]
+        keys += [("probe", name) for name in probes(config)]
+        keys += [(stage,) for stage in ("known", "merge", "validate", "selection", "publish")]
+        return {key: self.of(*key) for key in keys}
 
     def _sky(self, *, blocks: bool = False) -> SkyCut:
         orders = self._config.sky
@@ -282,7 +305,7 @@ class StageSettings:
         return JobSettings[CatalogueStage](
             version=STAGE_VERSIONS["catalogue"],
             stage=catalogue_source(self._config, name),
-            sky=self._sky(),
+            sky=NOT_CUT,
         )
 
     def known(self) -> JobSettings[KnownStage]:
@@ -290,9 +313,7 @@ class StageSettings:
         stage = KnownStage(
             catalogues=tuple(self._config.catalogue_names("known")), known=self._config.known
         )
-        return JobSettings[KnownStage](
-            version=STAGE_VERSIONS["known"], stage=stage, sky=self._sky()
-        )
+        return JobSettings[KnownStage](version=STAGE_VERSIONS["known"], stage=stage, sky=NOT_CUT)
 
     def preprocess(self, survey: str) -> JobSettings[PreprocessStage]:
         """Return the settings of `preprocess`."""
@@ -329,7 +350,7 @@ class StageSettings:
             sample=self.sample(survey).stage,
         )
         return JobSettings[TrainingSetStage](
-            version=STAGE_VERSIONS["training_set"], stage=stage, sky=self._sky()
+            version=STAGE_VERSIONS["training_set"], stage=stage, sky=NOT_CUT
         )
 
     def train(self, survey: str, model: str) -> JobSettings[TrainStage]:
@@ -355,9 +376,7 @@ class StageSettings:
                 train=settings.models[model].train,
                 first_weights=first_weights(network),
             )
-        return JobSettings[TrainStage](
-            version=STAGE_VERSIONS["train"], stage=stage, sky=self._sky()
-        )
+        return JobSettings[TrainStage](version=STAGE_VERSIONS["train"], stage=stage, sky=NOT_CUT)
 
     def scan(self, survey: str, model: str) -> JobSettings[ScanStage]:
         """Return the settings of `scan`, with a network or with the plain filter."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import yaml
 
 from clusterscan.commands.run.events import (
     EventReader,
@@ -25,11 +26,13 @@ from clusterscan.commands.run.events import (
     NothingToDo,
 )
 from clusterscan.commands.run.forecast import Forecast
-from clusterscan.core.atomic import sweep
+from clusterscan.config.model import Config
+from clusterscan.core.atomic import sweep, write_text_if_changed
 from clusterscan.core.data_paths import PROJECT_ROOT
 from clusterscan.core.display import Display
 from clusterscan.core.errors import ClusterscanError
-from clusterscan.flow.lock import hold_lock
+from clusterscan.flow.lock import INHERITED
+from clusterscan.flow.paths import RunFolder
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 5.0
@@ -47,16 +50,30 @@ def find_snakefile() -> Path:
     )
 
 
+def freeze(config: Config) -> Path:
+    """Write the resolved configuration into the run's folder and return the file.
+
+    Jobs may wait in a queue for days. All of them read this file, so an edit of the user's file
+    in the meantime never mixes two configurations in one catalogue.
+    """
+    path = RunFolder(Path(config.output)).frozen_config
+    text = yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
+    write_text_if_changed(path, text)
+    return path
+
+
 def run_workflow(
-    root: Path, config_files: Sequence[Path], cores: int, extra: Sequence[str] = ()
+    root: Path, lock: int, config_file: Path, cores: int, extra: Sequence[str] = ()
 ) -> bool:
-    """Run the workflow; return whether there was anything to do.
+    """Run the workflow; return True if there was anything to do.
 
     Parameters
     ----------
     root : Path
         The run's folder.
-    config_files : sequence of Path
+    lock : int
+        The descriptor of its lock, which this process holds (`clusterscan.flow.lock`).
+    config_file : Path
         The configuration.
     cores : int
         Cores for local jobs.
@@ -68,31 +85,30 @@ def run_workflow(
     ClusterscanError
         If a job failed, with each failure's message.
     """
-    with hold_lock(root) as lock:
-        # Only now: another run's files are not ours to remove.
-        shutil.rmtree(root / ".progress", ignore_errors=True)
-        shutil.rmtree(root / "failures", ignore_errors=True)
-        sweep(root)
-        log_path = root / "logs" / "snakemake.log"
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        follower = _Follower(root, cores)
-        try:
-            with log_path.open("w", encoding="utf-8") as log_file:
-                code = _follow(_command(config_files, cores, extra), lock, follower, log_file)
-        except OSError as error:
-            raise ClusterscanError(
-                f"{root}: the run cannot be followed ({error}); see that the folder is writable "
-                "and its disk not full, and run again: what was computed is kept"
-            ) from error
+    # Another run's files are not ours to remove, so the caller takes the lock before.
+    shutil.rmtree(root / ".progress", ignore_errors=True)
+    shutil.rmtree(root / "failures", ignore_errors=True)
+    sweep(root)
+    log_path = root / "logs" / "snakemake.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    follower = _Follower(root, cores)
+    try:
+        with log_path.open("w", encoding="utf-8") as log_file:
+            code = _follow(_command(config_file, cores, extra), lock, follower, log_file)
+    except OSError as error:
+        raise ClusterscanError(
+            f"{root}: the run cannot be followed ({error}); see that the folder is writable "
+            "and its disk not full, and run again: what was computed is kept"
+        ) from error
     if code != 0:
         raise ClusterscanError(_failure_text(root, log_path, code))
     return not follower.nothing_to_do
 
 
-def _command(config_files: Sequence[Path], cores: int, extra: Sequence[str]) -> list[str]:
+def _command(config_file: Path, cores: int, extra: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
-    command += ["--cores", str(cores), "--nocolor", "--nolock"]  # hold_lock() is the lock
-    return [*command, "--configfile", *map(str, config_files), *extra]
+    command += ["--cores", str(cores), "--nocolor", "--nolock"]  # the caller holds the run's lock
+    return [*command, "--configfile", str(config_file), *extra]
 
 
 def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int:
@@ -104,7 +120,7 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, INHERITED: str(lock)},
         pass_fds=(lock,),
     )
     lines: queue.Queue[str | None] = queue.Queue()

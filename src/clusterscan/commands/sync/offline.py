@@ -39,7 +39,7 @@ class SyncReport:
 
 
 def sync_offline(config: Config) -> SyncReport:
-    """Write what changed of the source manifests; say how many did.
+    """Bring the source manifests up to date and return how many changed.
 
     Raises
     ------
@@ -50,13 +50,19 @@ def sync_offline(config: Config) -> SyncReport:
         If the output folder cannot be written to.
     """
     contents = source_manifests(config)
-    require_listed(config)
-    if any(survey.preprocess.listed_masks for survey in config.surveys.values()):
-        from clusterscan.commands.sync.masks import require_masks  # slow to import
+    require_synced(config)
+    return write_source_manifests(config, contents)
 
-        require_masks(config)
+
+def write_source_manifests(config: Config, contents: dict[Path, Any]) -> SyncReport:
+    """Write those of the source manifests that differ from their files.
+
+    Raises
+    ------
+    ProductError
+        If the output folder cannot be written to.
+    """
     try:
-        _drop_other_orders(config)
         changed = [write_json_if_changed(path, content) for path, content in contents.items()]
     except OSError as error:
         raise ProductError(
@@ -66,17 +72,28 @@ def sync_offline(config: Config) -> SyncReport:
     return SyncReport(len(changed), sum(changed))
 
 
-def _drop_other_orders(config: Config) -> None:
+def require_synced(config: Config) -> None:
+    """Raise SourceError if a source or mask that only `clusterscan sync` lists is not listed."""
+    require_listed(config)
+    if any(survey.preprocess.listed_masks for survey in config.surveys.values()):
+        from clusterscan.commands.sync.masks import require_masks  # slow to import
+
+        require_masks(config)
+
+
+def drop_other_orders(config: Config) -> None:
     """Remove block manifests of another block order; shards and records stay.
 
     Shards belong to tiles, so a run at another block order may since have replaced them: an old
-    manifest would name bytes that are gone, and Snakemake would take it for current.
+    manifest would name bytes that are gone, and Snakemake would take it for current. Call this
+    only while holding the run's lock.
     """
     folders = {*config.surveys, *map("/".join, config.scanned())}
     current = f"o{config.sky.block_order}-"
     for stage in BLOCK_STAGES:
         for key in sorted(folders):
-            for path in Path(config.output, "manifests", stage, key).glob("o*-*.json"):
+            folder = Paths(config).folder.manifest(stage, key, "any").parent
+            for path in folder.glob("o*-*.json"):
                 if not path.name.startswith(current):
                     path.unlink()
 
