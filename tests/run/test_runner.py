@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -17,16 +18,17 @@ from clusterscan.commands.sync.offline import sync_offline
 from clusterscan.config.load import load_config
 from clusterscan.core.errors import ClusterscanError, ImageError
 from clusterscan.flow.job import block_arguments, run_stage
+from clusterscan.flow.lock import hold_lock
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
     with (
-        runner.hold_lock(tmp_path / "results"),
+        hold_lock(tmp_path / "results"),
         pytest.raises(ClusterscanError, match=r"another run is at work in .*results; wait"),
-        runner.hold_lock(tmp_path / "results"),
+        hold_lock(tmp_path / "results"),
     ):
         pass
-    with runner.hold_lock(tmp_path / "results"):
+    with hold_lock(tmp_path / "results"):
         pass
 
 
@@ -40,22 +42,22 @@ def test_a_killed_run_leaves_no_lock(tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert child.stdout.readline() == "held\n"
-    with pytest.raises(ClusterscanError, match="another run"), runner.hold_lock(tmp_path):
+    with pytest.raises(ClusterscanError, match="another run"), hold_lock(tmp_path):
         pass
     child.kill()
     child.communicate()
-    with runner.hold_lock(tmp_path):
+    with hold_lock(tmp_path):
         pass
 
 
 def test_the_lock_is_held_as_long_as_a_child_that_got_it_lives(tmp_path):
-    with runner.hold_lock(tmp_path) as lock:
+    with hold_lock(tmp_path) as lock:
         child = subprocess.Popen(["sleep", "60"], pass_fds=(lock,))
-    with pytest.raises(ClusterscanError, match="another run"), runner.hold_lock(tmp_path):
+    with pytest.raises(ClusterscanError, match="another run"), hold_lock(tmp_path):
         pass
     child.kill()
     child.wait()
-    with runner.hold_lock(tmp_path):
+    with hold_lock(tmp_path):
         pass
 
 
@@ -69,15 +71,36 @@ def snakemake_says(monkeypatch):
     return replace
 
 
-def test_a_refused_run_leaves_the_first_ones_messages_alone(tmp_path, snakemake_says):
-    snakemake_says("raise SystemExit('must not start')")
-    (tmp_path / "failures").mkdir()
-    (tmp_path / "failures/fetch.txt").write_text("of the first run")
-    (tmp_path / ".progress").mkdir()
-    with runner.hold_lock(tmp_path), pytest.raises(ClusterscanError, match="another run"):
-        runner.run_workflow(tmp_path, [], 1)
-    assert (tmp_path / "failures/fetch.txt").exists()
-    assert (tmp_path / ".progress").exists()
+@pytest.mark.parametrize("command", ["run", "sync", "unpin"])
+def test_a_refused_command_changes_nothing_of_the_first_run(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    root, mini = tmp_path / "results", Path(__file__).parents[1] / "mini.yaml"
+    (root / "failures").mkdir(parents=True)
+    (root / "failures/fetch.txt").write_text("of the first run")
+    with hold_lock(root), pytest.raises(SystemExit, match="another run is at work in results"):
+        main([command, str(mini)])
+    assert {p.name for p in root.iterdir()} == {"failures", ".lock"}
+
+
+def test_a_run_freezes_its_configuration_and_an_edit_meanwhile_changes_nothing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    mini = (Path(__file__).parents[1] / "mini.yaml").read_text(encoding="utf-8")
+    Path("config.yaml").write_text(mini)
+    seen = []
+
+    def edit_and_look(config_file, cores, extra):
+        Path("config.yaml").write_text(mini.replace("seed: 3", "seed: 4"))
+        seen.append(load_config([config_file]))
+        return [sys.executable, "-c", "raise SystemExit(1)"]
+
+    monkeypatch.setattr(runner, "_command", edit_and_look)
+    with pytest.raises(SystemExit, match="failed"):
+        main(["run", "config.yaml"])
+    assert seen[0].seed == 3
+    Path("config.yaml").write_text(mini)
+    assert seen[0] == load_config(["config.yaml"])
 
 
 def test_a_failed_run_shows_every_jobs_own_message_and_how_to_go_on(tmp_path, snakemake_says):
@@ -89,7 +112,7 @@ def test_a_failed_run_shows_every_jobs_own_message_and_how_to_go_on(tmp_path, sn
         "raise SystemExit(1)"
     )
     with pytest.raises(ClusterscanError) as caught:
-        runner.run_workflow(tmp_path, [], 1)
+        runner.run_workflow(tmp_path, os.open(tmp_path, os.O_RDONLY), Path("c.yaml"), 1)
     text = str(caught.value)
     assert text.startswith("2 jobs failed (Snakemake ended with 1).")
     for part in ("tile 4: cut short", "no weights", "mend the cause and run again"):
@@ -100,14 +123,14 @@ def test_a_failed_run_shows_every_jobs_own_message_and_how_to_go_on(tmp_path, sn
 def test_a_failure_outside_any_job_shows_snakemakes_last_lines(tmp_path, snakemake_says):
     snakemake_says("[print('line', n) for n in range(40)]; raise SystemExit(3)")
     with pytest.raises(ClusterscanError, match=r"(?s)ended with 3.*at last:\nline 25\n.*line 39\n"):
-        runner.run_workflow(tmp_path, [], 1)
+        runner.run_workflow(tmp_path, os.open(tmp_path, os.O_RDONLY), Path("c.yaml"), 1)
 
 
 def test_a_run_says_whether_there_was_anything_to_do(tmp_path, snakemake_says):
     snakemake_says("print('Nothing to be done (all requested files are present).')")
-    assert not runner.run_workflow(tmp_path, [], 1)
+    assert not runner.run_workflow(tmp_path, os.open(tmp_path, os.O_RDONLY), Path("c.yaml"), 1)
     snakemake_says("print('Job stats:')\nprint('total   0')")
-    assert runner.run_workflow(tmp_path, [], 1)
+    assert runner.run_workflow(tmp_path, os.open(tmp_path, os.O_RDONLY), Path("c.yaml"), 1)
 
 
 def test_ending_a_child_that_was_not_told_ends_all_below_it_too(monkeypatch):
@@ -202,7 +225,7 @@ def test_a_full_disk_ends_snakemake_too_and_is_named(tmp_path, snakemake_says, m
 
     monkeypatch.setattr(runner._Follower, "take", full)
     with pytest.raises(ClusterscanError, match="No space left on device"):
-        runner.run_workflow(tmp_path, [], 1)
+        runner.run_workflow(tmp_path, os.open(tmp_path, os.O_RDONLY), Path("c.yaml"), 1)
     assert not psutil.pid_exists(int(mark.read_text()))
 
 
@@ -237,5 +260,5 @@ def test_a_file_in_the_place_of_the_run_s_folder_is_named(tmp_path, monkeypatch)
     config.write_text(mini.replace("output: results", f"output: {tmp_path}/taken"))
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(SystemExit, match=r"taken: cannot be read or written \(File exists\)"):
-        main(["release", str(config)])
+        main(["unpin", str(config)])
     assert (tmp_path / "taken").read_text() == "a file"

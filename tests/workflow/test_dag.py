@@ -129,11 +129,11 @@ def test_a_changed_known_catalogue_reruns_matching_alone(declared):
     assert jobs(declared) == {"known": 1, **LATER}
 
 
-def test_a_new_release_of_the_training_set_is_made_only_when_asked_for(declared):
-    text = declared.clusterscan("release")
+def test_a_new_training_set_is_made_only_when_asked_for(declared):
+    text = declared.clusterscan("unpin")
     assert "Unpinned: act" in text
     assert jobs(declared) == {"training_set": 1, "train": 1, "scan": 2, "detect": 2, **LATER}
-    assert "No training set is pinned" in declared.clusterscan("release")
+    assert "No training set is pinned" in declared.clusterscan("unpin")
 
 
 def test_touching_every_file_of_a_run_reruns_nothing(declared):

@@ -19,6 +19,10 @@ from clusterscan.core.errors import ClusterscanError
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit with 1 and a clear message after a mendable error."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["release"]:  # the command's old name
+        print("clusterscan unpin is now called clusterscan unpin", file=sys.stderr)
+        argv[0] = "unpin"
     parser = _parser()
     args, extra = parser.parse_known_args(argv)
     if extra and not getattr(args, "takes_more", False):
@@ -49,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "sync the sources and run the workflow (further arguments go to Snakemake)"),
         ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
         ("verify", _verify, "find files that are missing or damaged"),
-        ("release", _release, "unpin the training sets: the next run trains on what there is now"),
+        ("unpin", _unpin, "unpin the training sets: the next run trains on what there is now"),
         ("status", _status, "say what has been computed, and what failed"),
         (
             "plan",
@@ -172,7 +176,7 @@ def _plan(args: argparse.Namespace) -> None:
     run(args)
 
 
-def _release(args: argparse.Namespace) -> None:
+def _unpin(args: argparse.Namespace) -> None:
     from clusterscan.commands.sync.training_sets import drop_training_sets
     from clusterscan.config.load import load_config
     from clusterscan.flow.lock import hold_lock

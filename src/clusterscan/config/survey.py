@@ -88,7 +88,7 @@ class SurveySettings(Settings):
     training_set: Literal["pinned", "follow"] = Field(
         "pinned",
         description="`pinned`: networks stay trained on the examples of the first run until "
-        "`clusterscan release` or a change of settings; `follow`: each new image or "
+        "`clusterscan unpin` or a change of settings; `follow`: each new image or "
         "catalogue trains them again and scans the sky again.",
     )
     models: dict[Annotated[str, Field(pattern=NAME)], ModelSettings] = Field(

@@ -2,7 +2,7 @@
 
 Images and catalogues go on changing. A network that followed each change would be trained again,
 and the whole sky scanned again, for one new tile. The examples are therefore pinned: they are
-linked (or copied) aside, and networks are trained on this set until `clusterscan release` asks for
+linked (or copied) aside, and networks are trained on this set until `clusterscan unpin` asks for
 a new one or the settings that make examples change.
 """
 

@@ -109,7 +109,7 @@ Each publication rewrites the folder, so keep your own files elsewhere. Besides 
 Equal runs give equal bytes: all dates are `publish.release_date`, and report and summary leave out
 the jobs' times and memory. Maps larger than `publish.maps_max_gib` together are left out, which the
 README then states. `clusterscan verify` checks the folder. (`results/releases/` and
-`clusterscan release` are something else: the pinned training sets.)
+`clusterscan unpin` are something else: the pinned training sets.)
 """
 
 SECTIONS: tuple[tuple[str, str, tuple[Column, ...]], ...] = (

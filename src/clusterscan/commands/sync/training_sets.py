@@ -53,7 +53,7 @@ def changes_since(config: Config) -> list[str]:
             what += [f"catalogue {name}" for name in names]
             lines.append(
                 f"training set of {survey}: pinned; since then changed: {', '.join(what)} "
-                "(`clusterscan release` has the next run train on what there is now)"
+                "(`clusterscan unpin` has the next run train on what there is now)"
             )
     return lines
 
