@@ -23,7 +23,7 @@ CONE_DEG = 0.5
 
 
 def main(root: Path) -> None:
-    """Open every product and fail with a message where one is not what it should be."""
+    """Open every product and fail with a message if one is wrong."""
     summary = json.loads((root / "summary.json").read_text())
     rows = check_products(root)
     html = (root / "report.html").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def main(root: Path) -> None:
 
 
 def check_products(root: Path) -> int:
-    """Check the products of any run with the tools of others; return the catalogue's rows."""
+    """Check the products of a run with independent tools; return the catalogue's row count."""
     check_fits(root)
     table = check_tables(root)
     check_area(root)
@@ -53,12 +53,12 @@ def check_products(root: Path) -> int:
 
 
 def check_fits(root: Path) -> None:
-    """Check that all FITS files follow the standard, and tables' checksums."""
+    """Check all FITS files against the standard, and the checksums of tables."""
     paths = [*root.glob("catalogue/*.fits"), *root.glob("maps/*/*/**/*.fits")]
     assert paths, "there is no FITS product"
     for path in paths:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # astropy warns of checksums that do not fit
+            warnings.simplefilter("error")  # astropy warns of wrong checksums
             with fits.open(path, checksum=True) as hdus:
                 hdus.verify("exception")
                 needs_sum = path.parent.name == "catalogue" or path.name == "Moc.fits"
@@ -67,7 +67,7 @@ def check_fits(root: Path) -> None:
 
 
 def check_tables(root: Path) -> Table:
-    """Check that the forms of the catalogue are valid and hold the same rows."""
+    """Check that all formats of the catalogue are valid and hold the same rows."""
     folder = root / "catalogue"
     table = Table.read(folder / "clusters.fits")
     assert len(table) > 0, "the catalogue is empty"
@@ -96,7 +96,7 @@ def check_area(root: Path) -> None:
 
 
 def check_hats(root: Path, table: Table) -> None:
-    """Check that HATS calls the collection valid, and that LSDB finds what astropy finds."""
+    """Check that the HATS collection is valid, and that LSDB finds the same rows as astropy."""
     from hats.io.validation import is_valid_catalog
 
     folder = root / "catalogue/hats"
@@ -105,7 +105,7 @@ def check_hats(root: Path, table: Table) -> None:
     places = SkyCoord(table["ra_deg"], table["dec_deg"], unit="deg")
     expected = set(table["name"][places.separation(centre) < CONE_DEG * u.deg])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of LSDB's own making
+        warnings.simplefilter("ignore")  # warnings inside LSDB
         import lsdb
 
         catalogue = lsdb.open_catalog(folder)
@@ -116,11 +116,11 @@ def check_hats(root: Path, table: Table) -> None:
 
 
 def check_regions(root: Path, table: Table) -> None:
-    """Check that the regions can be read and lie where the objects do."""
+    """Check that the regions can be read and lie at the objects."""
     from regions import Regions
 
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of lines that are no region
+        warnings.simplefilter("error")  # warnings about lines that are not regions
         circles = Regions.read(root / "catalogue/clusters.reg", format="ds9")
     assert [c.meta["text"] for c in circles] == list(table["name"])
     places = SkyCoord([c.center for c in circles])
@@ -129,7 +129,7 @@ def check_regions(root: Path, table: Table) -> None:
 
 
 def check_published(root: Path) -> None:
-    """Check that the folder to hand on is whole, complete in itself, and described."""
+    """Check that the folder to share is complete, self-contained and described."""
     from rocrate.rocrate import ROCrate
 
     folder = root / "published"

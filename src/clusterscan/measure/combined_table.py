@@ -192,6 +192,8 @@ def _over_seeds(name: str, group: pd.DataFrame) -> dict[str, float]:
     known = np.isfinite(value)
     mean = float(value[known].mean()) if known.any() else np.nan
     ends = {}
+    # Distances of the ends are averaged in quadrature but not divided by the number of seeds: all
+    # seeds are tested on the same objects, so their sampling errors do not average out.
     for end, sign in (("low", -1), ("high", 1)):
         distance = group[f"{name}_{end}"].to_numpy(dtype=float) - value
         distance = distance[np.isfinite(distance)]

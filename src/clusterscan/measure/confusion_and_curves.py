@@ -133,6 +133,8 @@ class Ranking:
         true, said = gained.cumsum(axis=1), all_gained.cumsum(axis=1)
         positives, total = true[:, -1], said[:, -1]
         precision = np.divide(true, said, out=np.zeros_like(true), where=said > 0)
+        # Each threshold's negatives score below all positives above it, and tie with its own
+        # positives, which count one half.
         below_and_half = (true - gained / 2) * (all_gained - gained)
         with np.errstate(invalid="ignore", divide="ignore"):
             area = below_and_half.sum(axis=1) / (positives * (total - positives))

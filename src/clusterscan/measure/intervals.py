@@ -35,6 +35,7 @@ def draws(
     at_once = max(1, _MOST_NUMBERS // max(n_examples, 1))
     for start in range(0, count, at_once):
         size = min(at_once, count - start)
+        # Row k of `picked` is offset by k * n_objects, so that one bincount counts all draws.
         picked = rng.integers(n_objects, size=(size, n_objects))
         picked += n_objects * np.arange(size)[:, None]
         times = np.bincount(picked.ravel(), minlength=size * n_objects)

@@ -181,6 +181,7 @@ def _objects(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
     if names.shape != (count,):
         raise ProductError(f"groups: {names.shape} does not fit {count} examples")
     alone = np.array([name is None or name == "" or name != name for name in names.tolist()], bool)
+    # Sorted names number the objects, so that the numbers do not depend on the order of rows.
     _, which = np.unique(names[~alone].astype(str), return_inverse=True)
     known = int(which.max()) + 1 if which.size else 0
     out = np.empty(count, dtype=np.int64)

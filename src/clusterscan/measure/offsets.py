@@ -44,6 +44,7 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
         pull = 0.5 * ((theta[0] - start) / 2) ** 2 + 0.5 * ((theta[1] + 2) / 3) ** 2
         return float(-np.log((1 - t) * core + t * spread + 1e-300).sum() + pull)
 
+    # Fitted in log s and logit t, so that no bound is needed: s > 0 and 0 < t < 1 always hold.
     start = float(np.log(np.median(r) / MEDIAN_OF_RAYLEIGH + 1e-9))
     found = minimize(cost, np.array([start, -2.0]), method="Nelder-Mead",
                      options={"xatol": 1e-6, "fatol": 1e-8, "maxiter": 2000})  # fmt: skip

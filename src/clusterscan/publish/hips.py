@@ -84,6 +84,8 @@ def write_lower_orders(
     """
     by_order = hips_tiles(tiles, tile_order)
     written = []
+    # From fine to coarse: each order is made from the one just written, so four tiles at a time
+    # are in memory, whatever the size of the map.
     for order in range(tile_order - 1, -1, -1):
         for stale in set(tiles_on_disk(root, order)) - set(by_order[order]):
             tile_path(root, stale, order).unlink()

@@ -140,6 +140,8 @@ def _dec_text(dec_deg: float, digits: _Digits, guard: int) -> str:
     return sign + digits.text(min(steps, 90 * digits.per_whole))
 
 
+# All objects of a shared name get a letter, not only the later ones: otherwise the name without a
+# letter would depend on which object comes first.
 def _made_unique(names: list[str], ra: np.ndarray, dec: np.ndarray) -> list[str]:
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(names):

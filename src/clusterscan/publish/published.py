@@ -122,6 +122,8 @@ def write_published(root: Path, contents: Contents, *, maps_max_gib: float) -> N
         for path in [*_current_products(root, contents.models), *maps]:
             _link(path, folder / path.relative_to(root))
         _write_texts(folder, contents, note)
+        # The crate lists checksums of all other files, and SHA256SUMS lists the crate's too, so
+        # the two are written in this order.
         facts = list(file_facts(folder))
         held = {f: text for f, text in folders.items() if any(x.path.startswith(f) for x in facts)}
         crate = crate_json(contents.citation, facts, held, contents.sources, contents.versions)

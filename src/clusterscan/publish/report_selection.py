@@ -251,6 +251,8 @@ def mass_map_pictures(measured: Mapping[str, Any]) -> list[Picture]:
     ]
 
 
+# Tiles without injections of their own are drawn pale instead of in the footprint's value: a
+# uniform colour would look like a measurement of each of them.
 def _limits_picture(
     frame: SkyFrame,
     tile: np.ndarray,
@@ -348,7 +350,7 @@ def _dependence(by: Measured) -> Picture:
     with look.style():
         figure = look.new_figure(9.6, 0.5 + 2.4 * down)
         panels = figure.subplots(down, across, sharey=True, squeeze=False)
-        most = max(r["median_arcsec"] for rows in by.values() for r in rows)
+        most = max(max(r["median_arcsec"], r["sigma_arcsec"]) for rows in by.values() for r in rows)
         for axes, (name, rows) in zip(panels.flat, by.items(), strict=False):
             _draw_dependence(axes, name, rows)
         for axes in panels[:, 0]:

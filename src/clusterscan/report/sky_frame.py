@@ -194,6 +194,7 @@ def _patch_frame(cells: np.ndarray, order: int, pixels: int) -> SkyFrame | None:
     radius_deg = float(np.degrees(np.arccos(np.clip(corners @ centre, -1, 1)).max()))
     if radius_deg > LARGEST_PATCH_DEG:
         return None
+    # Projected with pixels of 1 deg first, to measure the patch; then with the scale that fits.
     ra, dec = _lonlat(centre[None])
     wcs = _wcs("ZEA", float(ra[0]), float(dec[0]), 1.0)
     x, y = wcs.world_to_pixel_values(*_lonlat(corners))
