@@ -63,7 +63,7 @@ def test_a_study_leaves_its_table_and_a_page_that_needs_no_network(finished):
     assert not re.search(r"""(src|href)=["']http""", html)
     for text in (
         "SIMULATED IMAGES", "REDUCED FORM", "train.epochs", "Blobs are easier than clusters.",
-        "Small network", "Two outputs", "range test", "Most confident answers", "magnitude",
+        "Small network", "Two outputs", "range test", "Most confident predictions", "magnitude",
         "A. Author (2020)", "Machine and time",
     ):  # fmt: skip
         assert text in html, text
