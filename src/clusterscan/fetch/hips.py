@@ -27,7 +27,12 @@ from clusterscan.core.progress import Progress
 from clusterscan.fetch.download.batch import download_all, probe_all
 from clusterscan.fetch.download.checks import ContentError
 from clusterscan.fetch.download.store import Access, Item, Outcome
-from clusterscan.fetch.hips_tiles import cells_of_image, check_tile, read_tile
+from clusterscan.fetch.hips_tiles import (
+    cells_of_image,
+    check_tile,
+    read_tile,
+    reproject_tiles,
+)
 from clusterscan.fetch.image_files import FileTokens
 from clusterscan.fetch.source import ListedSource, Listing, SourceObject, failures_text
 from clusterscan.flow.blocks import TileOutcome
@@ -124,8 +129,6 @@ class Hips(ListedSource):
         }
 
     def _band(self, band: str, tile: int, wcs, shape: tuple[int, int]) -> tuple[np.ndarray, int]:
-        from clusterscan.fetch.hips_tiles import reproject_tiles
-
         tree = self.trees[band]
         here = self.fetched.get(band, {})
         outcomes = {cell: here[cell] for cell in self._cells(tree, tile) if cell in here}
