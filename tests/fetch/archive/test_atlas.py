@@ -159,11 +159,11 @@ def test_the_real_atlas_of_unwise_names_the_tiles_that_lie_over_a_position(
 ):
     path = real_data / "footprints/wise-tiles.fits.gz"
     settings = AtlasSettings(table=str(path))
-    table = Table.read(path)
+    table, atlas = Table.read(path), Atlas(settings, path)  # read once for all places
     for ra, dec in [*PLACES.values(), (359.99, -0.01)]:
         tile = tile_at(ra, dec, 6)
         frame = sky.tile_frame(tile, 6, 60.0, 5.0)
-        found = set(Atlas(settings, path).users({tile: frame}))
+        found = set(atlas.users({tile: frame}))
         wcs, (ny, nx) = frame
         y, x = (v[::3, ::3] for v in np.indices((ny, nx)))
         where = wcs.pixel_to_world(x.ravel(), y.ravel())
