@@ -239,7 +239,7 @@ def test_leaks_are_found_by_name_and_by_place(table):
     assert ("again", leaky.loc[row, "example_id"]) in [
         tuple(sorted(pair)) for pair in find_leakage(renamed, 0.1).close_pairs
     ]
-    with pytest.raises(ProductError, match="in two parts"):
+    with pytest.raises(ProductError, match="two parts of the split share"):
         assert_no_leakage(leaky, 0.1, "samples")
 
 
