@@ -67,6 +67,8 @@ def test_each_kind_of_file_is_noticed_when_it_is_deleted_and_when_one_byte_is_da
     declared, list_sources = declared_and_listed(copy, monkeypatch)
     unnoticed = []
     for kind, path in kinds(copy.root).items():
+        if kind.startswith("run/"):  # each run writes its settings again, as the next test shows
+            continue
         whole, aside = path.read_bytes(), path.with_name(path.name + ".aside")
         path.rename(aside)  # second names of the file keep their bytes
         if kind.startswith("sources/"):
