@@ -1,8 +1,8 @@
 """Regions of the colour-magnitude diagram: red sequence, blue cloud, green valley, red shoulder.
 
 Early-type galaxies of a cluster form a narrow, slightly tilted line, the red sequence. Bluer
-galaxies form stars; the green valley lies between. What is redder than the line, its red
-shoulder, is mostly behind the cluster.
+galaxies form stars; the green valley lies between. Galaxies redder than the line, its red
+shoulder, are mostly behind the cluster.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def fit_red_sequence(
 ) -> RedSequence:
     """Fit a red sequence to galaxies that mostly lie on it.
 
-    A line through the median slope of all pairs (Theil-Sen), which a third of outliers do not
-    bend, then repeated with what lies within ``clip_sigma`` of it. The half width is twice the
-    scatter.
+    The line has the median slope of all pairs of galaxies (Theil-Sen), which is robust against up
+    to 29 % of outliers. The fit is repeated on the galaxies within ``clip_sigma`` of the line. The
+    half width is twice the scatter.
 
     Parameters
     ----------

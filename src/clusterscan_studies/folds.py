@@ -79,12 +79,15 @@ def _commonest(member: np.ndarray, label: np.ndarray, groups: int) -> np.ndarray
     values, code = np.unique(label, return_inverse=True)
     counts = np.zeros((groups, len(values)), dtype=np.int64)
     np.add.at(counts, (member, code), 1)
+    # `argmax` takes the first of equals; on reversed columns this is the highest label.
     return values[len(values) - 1 - np.argmax(counts[:, ::-1], axis=1)]
 
 
 def _uniform(seed: int, name: str) -> float:
     """Return a number in [0, 1) that depends on the seed and the name alone."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    # A hash instead of a random draw: an object keeps its part when others are added or removed, so
+    # a test object never moves into the training of a later version.
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
@@ -105,7 +108,7 @@ def fold_numbers(
     group : str ndarray, shape (n,)
         Rows of one group share a fold.
     label : int ndarray, shape (n,)
-        Classes; each fold gets its share as far as regions allow.
+        Classes; each fold gets an equal share, as far as regions allow.
     folds : int
         Number of folds.
     ra_deg, dec_deg : float ndarray, shape (n,), optional
@@ -203,6 +206,8 @@ def _coarsest_order(ra: np.ndarray, dec: np.ndarray, regions: int) -> int | None
     if not known.any():
         return None
     finest = sky.owning_cell(ra[known], dec[known], _FINEST_ORDER)
+    # Neighbours share depth, noise and large-scale structure, so regions should be large; with few
+    # of them folds would be unequal. Eight for each fold is the compromise.
     for order in range(_FINEST_ORDER):
         if len(np.unique(sky.ancestor(finest, _FINEST_ORDER, order))) >= regions:
             return order
@@ -212,7 +217,7 @@ def _coarsest_order(ra: np.ndarray, dec: np.ndarray, regions: int) -> int | None
 def _regions(
     group: np.ndarray, ra: np.ndarray | None, dec: np.ndarray | None, order: int | None
 ) -> np.ndarray:
-    """Return the name of each row's region: its group's cell, or the group where it has none."""
+    """Name each row's region: the cell of its group, or the group itself if it has no position."""
     region = np.array([_ALONE + name for name in group], dtype=object)
     if order is None or ra is None or dec is None:
         return region.astype(str)
@@ -229,7 +234,7 @@ def _regions(
 
 
 def split_by_folds(fold: np.ndarray, test: int, validation: int) -> np.ndarray:
-    """Return the part of each row when one fold is for the test and one for validation.
+    """Assign rows to parts: one fold is the test, one the validation, the others the training.
 
     Returns
     -------

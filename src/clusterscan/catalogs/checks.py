@@ -26,6 +26,8 @@ OPTIONAL = ("z", "m500c_msun", "richness", "snr")
 FEWEST = 100  # with fewer rows the range of the positions says nothing
 _MAX_REDSHIFT = 20.0
 _FEWEST_NAMES = 10
+# Names hold truncated positions, and some are of an earlier measurement. A degree is far beyond
+# both, but less than most errors of columns, units and frames.
 _NAME_TOLERANCE_DEG = 1.0
 _GALACTIC_NAMES = frozenset({"glon", "glat", "l", "b", "gal_l", "gal_b", "_glon", "_glat"})
 _MASS_RANGE = (1e11, 1e17)
@@ -242,6 +244,8 @@ def warn_if_crowded(table: pd.DataFrame, where: str) -> None:
     if not FEWEST <= len(table) <= 500_000:
         return
     crowd = crowding(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy())
+    # X-ray and radio catalogues split extended objects into many entries; galaxies crowd in
+    # clusters. Clusters themselves are a few per square degree.
     if np.mean(crowd >= _CROWD) > _CROWDED_PART:
         row = int(np.argmax(crowd))
         log.warning(
@@ -273,6 +277,8 @@ def _radians_or_hours(
     if np.abs(ra).max() <= 2 * np.pi and np.abs(dec).max() <= np.pi / 2:
         looks = f"all |RA| are below 2 pi and all |Dec| below pi / 2 in {good.size} rows: radians?"
         unit = "rad"
+    # Hours span 0 to 24 while declinations span the sky. A small field in degrees has a small span
+    # in both, and is left alone.
     elif ra.min() >= 0 and ra.max() <= 24 and np.ptp(ra) > 20 and np.ptp(dec) > 120:
         looks = f"all RA lie within 0 and 24 and Dec spans {np.ptp(dec):.0f} deg: hours?"
         unit = "hourangle"

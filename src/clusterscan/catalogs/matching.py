@@ -1,4 +1,4 @@
-"""Match objects with catalogues, and say how likely a match is by chance.
+"""Match objects with catalogues, and compute the probability of chance matches.
 
 Densities are per square degree, separations in arcmin; positions are unit vectors. Matching by
 score: the best object takes the nearest free cluster within the radius, then the next best, so
@@ -84,6 +84,8 @@ def local_density(
     ----------
     Cottam & Curtis 1956, Ecology 37, 451 (distances to the k-th neighbour).
     """
+    # If every position has a partner, the nearest entry is the partner itself; counting it would
+    # overestimate the density of unrelated entries.
     rank = neighbours + int(partners)
     if tree.n < rank or not len(vectors):
         return np.full(len(vectors), tree.n / _SKY_DEG2)
@@ -142,6 +144,8 @@ def chance_matches(
     if not len(first) or not len(second):
         return 0.0
     tree, radius = cKDTree(second), sky.chord(radius_arcmin / 60.0)
+    # Shifted positions keep the clustering and the footprint of the list, which uniform random
+    # positions would not. The shift must exceed the radius, or true partners would be found again.
     shift_arcmin = max(shift_arcmin, 4 * radius_arcmin)
     counts = [
         with_neighbour(shifted(first, shift_arcmin, k / directions), tree, radius).size
@@ -183,6 +187,7 @@ def match_reliability(
     offset = np.asarray(separation_arcmin) / 60.0
     density = np.exp(-0.5 * (offset / sigma) ** 2) / (2 * np.pi * sigma**2)
     likelihood = true_part * density / np.maximum(density_deg2, 1e-12)
+    # The last term, 1 - Q, is the chance that the true counterpart is not in the catalogue at all.
     total = np.bincount(group, weights=likelihood)[group]
     return likelihood / (total + 1 - true_part)
 

@@ -121,6 +121,8 @@ def refuse_crowds(vectors: np.ndarray, what: str, most: int = 20_000) -> None:
     """
     if len(vectors) <= most:
         return
+    # Equal positions have equal x, which is a cheap first test; only then whole vectors are
+    # compared.
     _, first, counts = np.unique(vectors[:, 0], return_index=True, return_counts=True)
     if counts.max() > most:
         row = int(first[np.argmax(counts)])

@@ -147,13 +147,14 @@ def _ours(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
             names = names.str.replace(*layout.repair_names, regex=True)
         prefix = pd.Series(layout.name_prefix, index=names.index, dtype="string")
         if layout.second_prefix:
+            # Some catalogues number two parts from 1 on, so a bare number names two clusters.
             prefix = prefix.mask(names.duplicated(), layout.second_prefix)
         table["name"] = prefix + names
     return _with_redshifts(table, layout)
 
 
 def _with_redshifts(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Make one column of redshifts and their types; a row without a redshift has no type."""
+    """Build one column of redshifts and one of their types; without a redshift there is no type."""
     table = _with_redshift_types(table, layout)
     if "z_type" in table and "z" in table:
         z = pd.to_numeric(table["z"], errors="coerce")
@@ -171,6 +172,7 @@ def _with_redshift_types(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         table = table.drop(columns=["z_spec", "z_phot"])
     elif "z_type" in table:
         text = table["z_type"].astype("string").str.strip().str.lower().fillna("")
+        # Codes such as 1 and 2 are read as floats when some are missing, hence "1.0".
         text = text.str.removesuffix(".0").replace(dict(layout.z_types))
         start = text.str[:4]
         table["z_type"] = start.where(start.isin(["spec", "phot"]), "").astype(object)

@@ -22,6 +22,8 @@ from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
 
+# Distances between unit vectors are chords, not angles: a k-d tree needs no special case at the
+# poles or at RA 0, and `sky.chord` converts the radii.
 CHUNK = 50_000  # pixels whose neighbours are held in memory at a time
 NEIGHBOURS = 9  # a pixel and the eight around it
 
@@ -63,6 +65,8 @@ class MapPoints:
             shape = (rows.n, self.tree.n)
             matrix = csr_matrix((weights, (pairs["i"], pairs["j"])), shape=shape)
             matrix.sort_indices()  # fixes the order of the sums
+            # Division by the sum of the weights makes up for invalid pixels, so edges and masks do
+            # not pull the score down.
             parts.append(matrix @ self.score / (matrix @ np.ones(self.tree.n)))
         score = np.concatenate(parts) if parts else self.score
         return MapPoints(self.ipix, self.vectors, score, self.tree)
@@ -107,6 +111,8 @@ def _unbeaten_nearby(tree: cKDTree, score: np.ndarray, radius: float) -> np.ndar
         )
         mine = np.arange(start, start + len(near))[:, None]
         there = np.isfinite(distance)
+        # A query with fewer neighbours than asked for returns an index beyond the end and an
+        # infinite distance; the row itself, which never beats itself, takes its place.
         near = np.where(there, near, mine)
         other = score[near]
         beaten = (other > score[mine]) | ((other == score[mine]) & (near < mine))
@@ -114,6 +120,8 @@ def _unbeaten_nearby(tree: cKDTree, score: np.ndarray, radius: float) -> np.ndar
     return np.concatenate(alive)
 
 
+# Median absolute deviation of a normal distribution -> sigma. Written out, so that the last digit
+# of the noise does not depend on the version of a library.
 MAD_TO_SIGMA = 1.4826022185056018
 FIT_RADIUS_PX = 1.9  # holds the peak's pixel and the eight around it, whatever their shapes
 TOUCHING_PX = 1.6  # pixels this close share a side or a corner
@@ -165,6 +173,8 @@ def background(points: MapPoints, row: int, inner_arcmin: float, outer_arcmin: f
     """Measure the median and the robust scatter of the map in an annulus around a peak."""
     near = points.around(row, outer_arcmin)
     distance = np.linalg.norm(points.vectors[near] - points.vectors[row], axis=1)
+    # Only the ring counts: within the inner radius lies the peak itself. Median and MAD are little
+    # affected by other clusters in the ring.
     ring = near[distance > sky.chord(inner_arcmin / 60.0)]
     if ring.size < FEWEST_NOISE_PIXELS:
         return Background(np.nan, np.nan)
@@ -173,7 +183,7 @@ def background(points: MapPoints, row: int, inner_arcmin: float, outer_arcmin: f
 
 
 def vertex(points: MapPoints, row: int, side_arcmin: float) -> tuple[np.ndarray, bool]:
-    """Return the sub-pixel offset (2,) [arcmin] of a peak, and True if a paraboloid gave it.
+    """Measure the sub-pixel offset (2,) [arcmin] of a peak, and return True if a paraboloid fits.
 
     A paraboloid is fitted to the pixels around the peak. If it has no maximum within a pixel (flat
     tops, map edges), the centroid of the scores above their minimum is used.
@@ -185,6 +195,9 @@ def vertex(points: MapPoints, row: int, side_arcmin: float) -> tuple[np.ndarray,
     if near.size >= 6:
         design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
         (_, gx, gy, hxx, hxy, hyy), *_ = np.linalg.lstsq(design, score, rcond=None)
+        # The gradient vanishes at the vertex. Negative hxx and a positive determinant mean a
+        # maximum; a saddle or a minimum has a vertex too, and it must not be taken. Nor must one
+        # that lies beyond the pixel: another pixel would then be the higher one.
         determinant = 4 * hxx * hyy - hxy**2
         if hxx < 0 and determinant > 0:
             offset = np.array([hxy * gy - 2 * hyy * gx, hxy * gx - 2 * hxx * gy]) / determinant
@@ -414,6 +427,8 @@ def _points_near_own(values, ra_deg, dec_deg, ipix, own, reach_arcmin: float, sc
 def _best_of_tile(
     rows: np.ndarray, points: MapPoints, own_pixels: int, map_order: int, settings: DetectSettings
 ) -> tuple[np.ndarray, int]:
+    # A network that fails on a tile can give thousands of peaks. The limit is per area, so it does
+    # not depend on the tiling, and the best peaks are kept.
     most = max(int(settings.max_per_deg2 * own_pixels * sky.cell_area_deg2(map_order)), 1)
     best_first = rows[np.lexsort((points.ipix[rows], -points.score[rows]))]
     return np.sort(best_first[:most]), max(rows.size - most, 0)
@@ -469,6 +484,8 @@ def _measure(
 
 def _at_edge(points: MapPoints, row: int, radius_arcmin: float, map_order: int) -> bool:
     ra, dec = ra_dec(points.vectors[row][None])
+    # An invalid pixel is absent from the list of points, so pixels that should be within the radius
+    # are looked up one by one. `searchsorted` gives the place where each would be.
     expected = sky.cells_in_cone(
         float(ra[0]), float(dec[0]), radius_arcmin / 60.0, map_order, touching=False
     )

@@ -1,7 +1,7 @@
-"""Stage detect: a block's candidates, seen across the borders of its tiles.
+"""Stage detect: find the candidates of a block, across the borders of its tiles.
 
-A tile's peaks are searched on its own map together with the maps of its neighbours, and a tile
-keeps the peaks whose map pixel it owns. So no candidate is lost or doubled at a border.
+The search for a tile's peaks uses its own map and the maps of its neighbours, and the tile keeps
+the peaks whose map pixel it owns. So no candidate is lost or doubled at a border.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def get_file(url: str, path: Path, settings: DownloadSettings) -> None:
 
 
 def _query(table: str, path: Path, vizier: Any) -> None:
-    """Write a whole VizieR table, all columns and VizieR's own ICRS positions, as VOTable."""
+    """Write a whole VizieR table as VOTable, with all columns and VizieR's own ICRS positions."""
     from astroquery.vizier import Vizier
 
     # "**", because the default view omits columns; row_limit, because it ends at 50 rows.
@@ -122,6 +122,8 @@ def _checked(path: Path, kind: str, layout: Layout, remote: Remote) -> dict[str,
             f"{kind}: {remote.url} has the hash {sha256}, but {remote.sha256} is pinned; it "
             "has changed, or the download is damaged"
         )
+    # VizieR cuts off long responses without an error, so the number of rows is compared with the
+    # one in the registry. Reading the table also shows that it has the columns of its layout.
     rows = len(read_table(path, layout))
     if remote.rows is not None and rows != remote.rows:
         raise CatalogueError(

@@ -120,12 +120,18 @@ def find_links(entries: Entries, rule: MatchRule) -> Links:
     limit = limits_arcmin(z1, z2, entries.pos_err_arcmin[i], entries.pos_err_arcmin[j], rule)
     inside = separation <= limit
     i, j, separation, limit = i[inside], j[inside], separation[inside], limit[inside]
+    # The closest pair is the one that uses up least of its limit, not the one with the fewest
+    # arcseconds: a nearby cluster spans arcminutes, and a Planck position is good to no better.
+    # Where there is a redshift window, the redshift difference counts in the same way, in
+    # quadrature.
     cost = (separation / np.maximum(limit, 1e-9)) ** 2
     apart = redshift_distance(entries.z[i], entries.z[j])
     permitted = np.ones(i.size, dtype=bool)
     if rule.z_window is not None:
+        # Negated, so that pairs with an unknown redshift (NaN) are permitted.
         permitted = ~(apart > rule.z_window)
         cost = cost + np.nan_to_num((apart / rule.z_window) ** 2)
+    # The entries are sorted by position and name, so i and j break ties in that order.
     order = np.lexsort((j, i, separation, cost))
     return Links(i[order], j[order], separation[order], permitted[order])
 
@@ -144,6 +150,9 @@ def limits_arcmin(
         limit[known] = rule.radius_kpc / kpc_per_arcmin(z[known])
     if rule.n_sigma > 0:
         error = np.hypot(np.nan_to_num(err1), np.nan_to_num(err2))
+        # SZ and X-ray catalogues from large beams have errors of arcminutes, optical ones of
+        # arcseconds. Limits widen with the errors, up to `search_arcmin`, the radius of the pair
+        # search.
         limit = np.hypot(limit, rule.n_sigma * error)
     return np.minimum(limit, rule.search_arcmin)
 
@@ -191,6 +200,8 @@ def join(links: Links, entries: Entries) -> np.ndarray:
         second = members.get(of[b], [b])
         if _may_join(first, second, permitted, catalogue):
             joined = first + second
+            # The lower row names the joined set: labels then do not depend on which side a pair
+            # lists first.
             number = min(of[a], of[b])
             members.pop(max(of[a], of[b]), None)
             members[number] = joined

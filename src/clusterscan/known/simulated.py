@@ -25,9 +25,9 @@ def simulated_table(
 ) -> pd.DataFrame:
     """Return the simulated catalogue of a footprint and a margin of one tile around it.
 
-    The margin is there because an object just outside still matches a candidate just inside, and
-    random negatives must keep away from it. X-ray candidates, which examples are cut at, are
-    those of the footprint alone.
+    The margin is needed because an object just outside may match a candidate just inside, and
+    because random negatives must keep away from it. X-ray candidates are the positions of examples,
+    so they are those of the footprint alone.
     """
     if selection == "candidates":
         judged_candidates = simulator("catalogue", "candidates")

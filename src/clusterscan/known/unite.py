@@ -1,4 +1,4 @@
-"""Unite known catalogues: one row per cluster, with what each source says of it.
+"""Unite known catalogues: one row per cluster, with the values of each source.
 
 Catalogues have the columns name, ra_deg, dec_deg, and perhaps z, z_type, m500c_msun and
 pos_err_arcsec (NaN: unknown). `clusterscan.known.linking` states which entries are one cluster.
@@ -142,6 +142,8 @@ def _distinct(name: str, table: pd.DataFrame, radius_arcmin: float) -> pd.DataFr
     order = np.lexsort((names_of(table).astype(str), table["ra_deg"], table["dec_deg"]))
     table, vectors = table.iloc[order].reset_index(drop=True), vectors[order]
     if len(table):
+        # The number of known properties takes the place of the score in `group`: the best
+        # documented of duplicate rows leads, and position breaks ties.
         known = sum(np.isfinite(numbers_of(table, prop)).astype(float) for prop in PROPERTIES)
         ra, dec = table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy()
         leader = group(ra, dec, vectors, known, np.arange(len(table)), radius_arcmin)
@@ -185,11 +187,13 @@ def _as_entries(stacked: pd.DataFrame) -> Entries:
 
 
 def _marks_of_links(links: Links, label: np.ndarray, count: int) -> np.ndarray:
-    """Return the conflicts of clusters whose entries are linked to entries of other clusters."""
+    """Mark the conflicts of clusters whose entries are linked to entries of other clusters."""
     marks = np.zeros(count, dtype=np.int32)
     apart = label[links.i] != label[links.j]
     for mark, linked in (
         (Conflict.AMBIGUOUS, apart & links.permitted),
+        # An `apart` link ends in two clusters. If it was permitted, the entry could have joined
+        # either (AMBIGUOUS); if not, only the redshifts kept them apart (PROJECTED).
         (Conflict.PROJECTED, apart & ~links.permitted),
     ):
         for side in (links.i, links.j):
@@ -269,9 +273,9 @@ def united_table(
 def _best(
     entries: Mapping[str, pd.DataFrame], member: Mapping[str, np.ndarray], prop: str
 ) -> dict[str, np.ndarray]:
-    """Return a property, its source, and for redshifts its type, from the most trusted source.
+    """Take a property from the most trusted source that knows it, with its source and its type.
 
-    Spectroscopic redshifts go before all others.
+    Spectroscopic redshifts have priority over all others. Only redshifts have a type.
     """
     size = len(next(iter(member.values()), ()))
     value = np.full(size, np.nan)
@@ -301,6 +305,8 @@ def _disagreements(
             lowest[prop] = np.fmin(lowest[prop], value)
             highest[prop] = np.fmax(highest[prop], value)
     z_low, z_high = lowest["z"], highest["z"]
+    # If the extremes agree, all pairs agree. A comparison with NaN is False: fewer than two known
+    # values are never in conflict.
     far = (z_high - z_low) / (1 + (z_high + z_low) / 2) > rule.z_conflict
     other = highest["m500c_msun"] > rule.mass_conflict * lowest["m500c_msun"]
     return (far * int(Conflict.REDSHIFT) | other * int(Conflict.MASS)).astype(np.int32)
@@ -311,7 +317,7 @@ def _cells(
     member: Mapping[str, np.ndarray],
     columns: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Return the columns of each catalogue, which say what it lists of each cluster."""
+    """Build the columns of each catalogue: its own entry for each united cluster."""
     own: dict[str, np.ndarray] = {}
     ra, dec = columns["ra_deg"], columns["dec_deg"]
     vectors = sky.unit_vectors(ra, dec) if ra.size else np.empty((0, 3))
@@ -324,6 +330,8 @@ def _cells(
         own[f"{name}_ra_deg"], own[f"{name}_dec_deg"] = position
         separation = sky.separation_deg(ra, dec, *position)
         own[f"{name}_sep_arcsec"] = 3600 * separation
+        # The catalogue that gave the position lies at distance 0 from itself, which says nothing
+        # about chance.
         matched = np.flatnonzero((row >= 0) & (columns["position_source"] != name))
         chance = np.full(row.size, np.nan)
         if matched.size:

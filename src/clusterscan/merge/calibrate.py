@@ -1,8 +1,8 @@
-"""Turn the models' values into one calibrated probability: choose the way, fit it, apply it.
+"""Turn the models' values into one calibrated probability: choose a combination, fit and apply it.
 
-The probability means: real by the reference that `is_real` judges with. The combination of the
-models and the calibration curve are both chosen by cross-validation (`clusterscan.merge.combine`)
-on the objects of the validation region.
+It is the probability that an object is real according to the reference of `is_real`. Both the
+combination of the models and the calibration curve are chosen by cross-validation
+(`clusterscan.merge.combine`) on the objects of the validation region.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from clusterscan.merge.combine import (
 )
 
 
+# A network's logit contains the log odds of its training base rate. The sky has thousands of empty
+# positions for each cluster and the training set a handful, so probabilities from the network are
+# far too high on the sky until the rates are exchanged.
 def training_rate(card: Mapping[str, Any]) -> float:
     """Return the share of positives in a network's training, 1/2 if the card does not say.
 
@@ -49,6 +52,8 @@ def training_rate(card: Mapping[str, Any]) -> float:
     if weights == "balanced":
         return 0.5
     other, positive = (float(counts[n]) for n in names)
+    # Training may drop negatives (a fixed number for each positive) or weight the classes. Either
+    # way the network learns the base rate of what it saw, not that of the files.
     ratio = settings.get("negatives_per_positive")
     if ratio is not None:
         other = min(other, float(ratio) * positive)
@@ -77,7 +82,7 @@ class ProbabilityModel:
         return calibrated(self.calibration, self.scores(features))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all numbers, for JSON."""
+        """Return the fitted numbers as a dictionary for JSON."""
         return {"combiner": self.combiner.to_dict(), "calibration": self.calibration}
 
     @classmethod
@@ -95,7 +100,7 @@ class Examples:
     features : float ndarray, shape (n, n_models)
         Logits or S/N of every model, NaN where missing; each row has at least one.
     label : bool ndarray, shape (n,)
-        Whether the object is real.
+        True for real objects.
     cell, fold : int ndarray, shape (n,)
         Sky cell, and part for the cross-validation.
     """
@@ -119,7 +124,7 @@ def examples_of(
     settings: MergeSettings,
     seed: int,
 ) -> Examples:
-    """Make `Examples` of the objects that at least one model has a value for."""
+    """Build `Examples` from the objects for which at least one model has a value."""
     usable = np.isfinite(features).any(axis=1)
     how = settings.calibration
     cell, fold = sky_folds(
@@ -138,7 +143,7 @@ def calibrated(how: Mapping[str, Any] | None, score: np.ndarray) -> np.ndarray:
 def combination_names(
     models: Sequence[str], settings: MergeSettings, *, scale: str = "probability"
 ) -> list[str]:
-    """Return the names of the combinations to compare; ``single:<model>`` is one model alone."""
+    """List the combinations to compare by name; ``single:<model>`` is one model alone."""
     wanted = settings.calibration.combinations
     names = [f"single:{m}" for m in models] if "single" in wanted or len(models) == 1 else []
     if len(models) == 1:
@@ -149,7 +154,7 @@ def combination_names(
 
 
 def fit_combination(name: str, examples: Examples, models: Sequence[str]) -> Combiner:
-    """Make a combination by its name, and fit it if it needs a fit."""
+    """Build the combination with this name; fit it if it has free parameters."""
     if name == "stacking":
         return fit_combiner(examples.features, examples.label, models)
     kind, _, single = name.partition(":")
@@ -161,7 +166,8 @@ def fit_method(
 ) -> dict[str, Any] | None:
     """Fit a calibration by its name; None if all labels are alike.
 
-    A falling calibration curve means that the score says nothing, so its slope is set to 0.
+    A negative slope means that the score carries no information on these examples, so the slope is
+    set to 0 and every object gets the share of real examples.
     """
     truth = np.asarray(label).astype(np.int64)
     if name == "temperature":
@@ -169,6 +175,7 @@ def fit_method(
     # Beta and isotonic start from Platt's line: it fixes their ends, where there are few objects.
     platt = calibration.fit_platt(score, truth)
     if platt is not None and platt["slope"] < 0:
+        # Laplace's rule of succession keeps the share off 0 and 1, whose logits are infinite.
         share = (truth.sum() + 1) / (len(truth) + 2)
         platt |= {"slope": 0.0, "offset": round(float(logit(share)), 6)}
     if name == "platt" or platt is None:
@@ -186,6 +193,8 @@ def training_rate_of(combiner: Combiner, examples: Examples, rates: Mapping[str,
     """
     if combiner.kind == "logistic":
         return float((examples.label.sum() + 1) / (len(examples.label) + 2))
+    # The mean of logits has the mean of their base-rate offsets, so the rates are averaged in
+    # logit. Without a known rate 1/2 adds no offset.
     used = [n for n, w in zip(combiner.names, combiner.weight, strict=True) if w > 0]
     return float(expit(np.mean([logit(rates.get(n, 0.5)) for n in used])))
 
@@ -245,7 +254,7 @@ def choose_model(
     rates : mapping of model to float
         Share of positives in each network's training.
     scale : {"probability", "snr"}
-        Whether features are logits of probabilities.
+        The unit of the features: logits of probabilities, or S/N.
     """
 
     def loss(combination: str, method: str) -> np.ndarray:
@@ -256,8 +265,11 @@ def choose_model(
         return left_out_loss(fit, examples.label, examples.fold)
 
     names = combination_names(models, settings, scale=scale)
+    # Stacking fits a weight and a missing term for each model, and an intercept.
     fitted = {name: 2 * len(models) + 1 if name == "stacking" else 0 for name in names}
     combinations = choose({n: loss(n, _JUDGED_WITH) for n in names}, fitted, examples.cell)
+    # Two steps instead of all pairs: a search over every combination with every curve would pick
+    # the luckiest of many on a validation region of perhaps a hundred clusters.
     combination = next(t.name for t in combinations if t.chosen)
     methods = choose(
         {m: loss(combination, m) for m in settings.calibration.methods},
@@ -300,6 +312,8 @@ def bootstrap_error(
     error : float64 ndarray, shape (n,)
         NaN where ``n_bootstrap`` is below 2.
     """
+    # Cells of sky are drawn, not objects: neighbours share noise and depth, and drawing them one by
+    # one would make the error too small.
     draws = settings.calibration.n_bootstrap
     total, squares, count = np.zeros(len(features)), np.zeros(len(features)), 0
     cells = np.unique(examples.cell)
@@ -316,6 +330,8 @@ def bootstrap_error(
         total, squares, count = total + drawn, squares + drawn**2, count + 1
     if count < 2:
         return np.full(len(features), np.nan)
+    # Running sums instead of all draws: the memory does not grow with the number of draws.
+    # Round-off may leave a variance just below 0.
     variance = (squares - total**2 / count) / (count - 1)
     return np.sqrt(np.maximum(variance, 0.0))
 
@@ -323,7 +339,7 @@ def bootstrap_error(
 _SINGLE = "single:"  # opens the name of a combination that is one model alone
 
 IsReal = Callable[[np.ndarray], np.ndarray]
-"""Function of the scores of all objects that returns True for real objects."""
+"""Takes the scores of all objects and returns True for the real ones."""
 
 
 @dataclass(frozen=True)
@@ -361,6 +377,7 @@ def fit_scores(
         )
 
     start = plain_combiner(names, "logit_mean")
+    # Round 1: labels from the order of the plain mean, the same for every combination.
     first = examples(is_real(scores(start, features)))
     if not can_fit(first):
         return _unfitted(ProbabilityModel(start, None), features)
@@ -369,11 +386,14 @@ def fit_scores(
     def fit(on: Examples, combination: str) -> ProbabilityModel:
         return fit_probability(on, names, combination, choice.method, rates=rates)
 
+    # Round 2: labels from the order of the chosen combination. More rounds hardly change a label.
     real = is_real(fit(first, choice.combination).scores(features))
     final = examples(real)
     model = fit(final, choice.combination)
     score = model.scores(features)
     listed = examples(is_listed)
+    # A second curve over the same score answers another question: is the object in a known
+    # catalogue? These catalogues are incomplete, so this probability is lower at the same score.
     of_listed = fit_method("platt", scores(model.combiner, listed.features), listed.label, 0.5)
     columns = _columns(model, features) | {
         "prob_err": bootstrap_error(

@@ -27,7 +27,7 @@ PENALTY = 1.0  # L2 penalty on the weights of the models
 
 @dataclass(frozen=True)
 class Combiner:
-    """A rule that makes one score of the models' values.
+    """A rule that combines the values of several models into one score.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Combiner:
     n_other: int
 
     def to_dict(self) -> dict[str, object]:
-        """Return all numbers, for JSON."""
+        """Return the fitted numbers as a dictionary for JSON."""
         return asdict(self)
 
     @classmethod
@@ -126,6 +126,8 @@ def fit_combiner(
     z = np.where(there, (x - centre) / width, 0.0)
     theta = _fit(z, (~there).astype(float), y, PENALTY)
     count = len(names)
+    # Model columns come first, then the terms for missing values, then the intercept, in the order
+    # in which `_fit` stacks its design matrix.
     weight, missing = theta[:count], theta[count : 2 * count]
     return Combiner(
         tuple(names), "logistic", _floats(centre), _floats(width), _floats(weight),
@@ -159,13 +161,15 @@ def scores(combiner: Combiner, features: np.ndarray) -> np.ndarray:
     else:
         total = _mean(x, there)
     if combiner.kind == "single":
+        # A model can be masked where others are not. The mean of the others is a poor substitute,
+        # but an object without a score would be dropped from the comparison.
         own = x[:, combiner.weight.index(1.0)]
         total = np.where(np.isfinite(own), own, total)
     return np.where(there.any(axis=1), total, -np.inf)
 
 
 def combine(combiner: Combiner, features: np.ndarray) -> np.ndarray:
-    """Return the logistic function of `scores`; 0 where every model is missing."""
+    """Return the uncalibrated probability, expit of `scores`; 0 where every model is missing."""
     return expit(scores(combiner, features))
 
 
@@ -193,6 +197,8 @@ def _fit(z: np.ndarray, absent: np.ndarray, y: np.ndarray, penalty: float) -> np
         return value, -design.T @ (sign * expit(-margin)) + shrink * theta
 
     free: tuple[float | None, float | None] = (None, None)
+    # Only the models' weights are bounded below by 0. A missing value may count for or against an
+    # object, so its term is free, and so is the intercept.
     bounds = [(0.0, None)] * z.shape[1] + [free] * (absent.shape[1] + 1)
     start = np.zeros(design.shape[1])
     options = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 1000}
@@ -206,7 +212,7 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
 
 
 Fit = Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]
-"""Rows to learn from -> what gives the probabilities of rows."""
+"""Fits on some rows; returns a function that gives the probabilities of other rows."""
 
 _CERTAIN = 1e-6  # a probability of exactly 0 that comes true must not cost infinitely much
 
@@ -255,6 +261,8 @@ def sky_folds(
     if not len(ra_deg):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     cells, cell = np.unique(sky.owning_cell(ra_deg, dec_deg, cell_order), return_inverse=True)
+    # A permutation modulo the number of folds deals the cells out like cards: the folds differ by
+    # at most one cell, which independent draws would not guarantee for a few dozen cells.
     place = np.random.default_rng([seed, cell_order]).permutation(cells.size)
     return cell, place[cell] % min(folds, cells.size)
 
@@ -309,6 +317,9 @@ def choose(
     best = losses[ranked[0]]
     behind = {name: float((losses[name] - best).mean()) for name in ranked}
     error = {name: _error_of_mean(losses[name] - best, cell) for name in ranked}
+    # All ways are judged on the same objects, so most of the scatter of their losses is common. The
+    # error of the difference is therefore much smaller than the error of either loss, and it is the
+    # one that says whether two ways can be told apart.
     near = [name for name in ranked if behind[name] <= errors * error[name]]
     chosen = min(near, key=lambda name: (parameters[name], ranked.index(name)))
     return [

@@ -1,6 +1,8 @@
-"""Read a model's map at given positions, whether or not it has a peak there.
+"""Forced measurement: read a model's map at given positions, with or without a peak there.
 
-Objects are measured so in the maps of all models, and so are lists of known clusters.
+All objects and all known clusters are measured in the maps of all models. A model that has no
+candidate at a position still has a value there, and a low value is evidence too. Values from
+peaks alone would be missing exactly where a model disagrees.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ def forced(
     if not count:
         return np.empty(0)
     own = sky.owning_cell(ra_deg, dec_deg, map_order)
+    # The position's own pixel is always included: the centre of its pixel may lie beyond a radius
+    # smaller than half a pixel, and the position would have no value at all.
     pixels, rows = [own], [np.arange(count)]
     if radius_arcmin > 0:
         for row, (ra, dec) in enumerate(zip(ra_deg, dec_deg, strict=True)):
@@ -143,6 +147,8 @@ def measure_list(
         how = (record.get("singles") or {}).get(tag)
         alone = np.full(len(table), np.nan) if how is None else calibrated(how, features[:, number])
         columns[f"single_{tag}"] = alone.astype(np.float32)
+    # The list is matched as if objects were the catalogue, so two listed clusters never claim the
+    # same object.
     columns |= _own_objects(table, objects, radius_arcmin)
     return pd.DataFrame(columns).reset_index(drop=True)
 
@@ -164,7 +170,7 @@ def _own_objects(
 
 
 def objects_as_known(objects: pd.DataFrame) -> pd.DataFrame:
-    """Return the objects with the columns of a known catalogue, to match others with them."""
+    """Return the objects with the column names of a known catalogue, for `match_known`."""
     return objects[["ra_deg", "dec_deg", "pos_err_arcsec"]].assign(
         name=objects["object_id"].astype(str)
     )

@@ -73,6 +73,8 @@ def merge_candidates(
     table, vectors, label = table.iloc[order], vectors[order], label[order]
     best = ~pd.DataFrame({"label": label, "model": table["model"]}).duplicated().to_numpy()
     count = leaders.size
+    # Only the best candidate of each model enters the mean: a model with several peaks on one
+    # extended cluster must not count several times.
     mean, error = mean_position(
         vectors[best], table["pos_err_arcmin"].to_numpy()[best], label[best], count
     )
@@ -106,7 +108,7 @@ def score_objects(
         (n,) scores, higher is better -> (n,) bool: which objects are real by the reference. Of
         two objects on one cluster the better is real, so it depends on the scores.
     is_listed, in_validation : bool ndarray, shape (n,)
-        Whether an object matches a known cluster, and lies in the validation region.
+        True for objects that match a known cluster, and for those in the validation region.
     settings : MergeSettings
     scale : {"probability", "snr"}
         What the forced values are: networks' probabilities or filters' S/N.
@@ -149,7 +151,7 @@ def score_objects(
 
 
 def features_of(values: np.ndarray, scale: str) -> np.ndarray:
-    """Return the values that are combined: logits of probabilities, or S/N; NaN stays NaN."""
+    """Convert map values to features: logits of probabilities, or S/N as it is; NaN stays NaN."""
     if scale != "probability":
         return values
     return logit(np.clip(values, SATURATION, 1 - SATURATION))
@@ -203,6 +205,8 @@ def _describe(
         seen[:, surveys.index(FUSION)] = False
     flags = np.zeros(count, dtype=np.int32)
     np.bitwise_or.at(flags, label, table["flags"].to_numpy().astype(np.int32))
+    # `fmax.at` with -inf as the start handles repeated labels, which plain indexing would not, and
+    # ignores the NaN S/N of peaks without a background.
     snr_peak = np.full(count, -np.inf)
     np.fmax.at(snr_peak, label, table["snr"].to_numpy())
     first = np.unique(label, return_index=True)[1]  # the best candidate of each object
@@ -246,6 +250,8 @@ def _of_model(
 
 def _with_id(objects: pd.DataFrame) -> pd.DataFrame:
     ra, dec = objects["ra_deg"].to_numpy(), objects["dec_deg"].to_numpy()
+    # The id is a cell of 0.4 milliarcsec: it depends on the position alone, not on the number or
+    # order of objects, so it survives a rerun with a larger footprint.
     cell = sky.owning_cell(ra, dec, sky.MAX_ORDER) if ra.size else np.empty(0, dtype=np.int64)
     objects.insert(0, "object_id", cell)
     objects = objects.sort_values(["object_id", "dec_deg", "ra_deg"], ignore_index=True)

@@ -111,6 +111,8 @@ def partitions(cell: np.ndarray, most_rows: int, finest_order: int) -> list[Heal
     alignment = generate_alignment(
         histogram,
         highest_order=finest_order,
+        # hats refuses a threshold below its fullest cell. If a cell of the finest order holds more
+        # rows than wanted, the limit rises to that number for all partitions.
         threshold=int(max(most_rows, histogram.max())),
         drop_empty_siblings=False,
     )
@@ -136,6 +138,8 @@ def margin_rows(cell: np.ndarray, pixel: HealpixPixel, order: int) -> np.ndarray
     """
     from hats.pixel_math import get_margin
 
+    # The margin is made of whole cells around the partition, so it is wider than asked for: a
+    # reader filters by distance anyway, and no match at the border is lost.
     near = get_margin(pixel.order, pixel.pixel, order - pixel.order)
     return np.flatnonzero(np.isin(sky.ancestor(cell, sky.MAX_ORDER, order), near))
 
@@ -152,6 +156,8 @@ def _indexed(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     cell = table["healpix29"].combine_chunks()
+    # Sorted by cell, then by name, so that the bytes of a partition do not depend on the input's
+    # order.
     order = np.lexsort((np.asarray(table["name"]).astype(str), np.asarray(cell)))
     meaning = {"ucd": "pos.healpix", "description": "Same as healpix29, as HATS names it"}
     field = pa.field(SPATIAL_INDEX, pa.int64(), False, meaning)

@@ -47,6 +47,7 @@ def parent_values(children: Mapping[int, np.ndarray]) -> np.ndarray:
         In nested order; means ignore NaN and are NaN only if all four pixels are.
     """
     size = next(iter(children.values())).size
+    # A missing child is empty sky: its NaN do not enter the means.
     fine = np.full((4, size), np.nan)
     for position, values in children.items():
         fine[position] = values
@@ -87,6 +88,8 @@ def write_lower_orders(
     # From fine to coarse: each order is made from the one just written, so four tiles at a time
     # are in memory, whatever the size of the map.
     for order in range(tile_order - 1, -1, -1):
+        # Viewers start at order 0 and go down: a coarse tile left from a larger footprint would
+        # promise finer tiles that are not listed any more.
         for stale in set(tiles_on_disk(root, order)) - set(by_order[order]):
             tile_path(root, stale, order).unlink()
         for parent, family in groupby(by_order[order + 1], key=lambda tile: tile // 4):

@@ -136,6 +136,7 @@ def _ra_text(ra_deg: float, digits: _Digits, guard: int) -> str:
 def _dec_text(dec_deg: float, digits: _Digits, guard: int) -> str:
     pico = round(dec_deg * PICO)
     sign = "-" if pico < -guard else "+"
+    # Truncation is towards zero on both sides of the equator: -0.019 deg is -0001, not -0002.
     steps = (abs(pico) + guard) * digits.per_whole // PICO
     return sign + digits.text(min(steps, 90 * digits.per_whole))
 
@@ -159,5 +160,6 @@ def _letters(rank: int) -> str:
     rank += 1
     while rank:
         rank, letter = divmod(rank - 1, 26)
+        # Base 26 without a zero, as spreadsheet columns: z is followed by aa.
         text = chr(ord("a") + letter) + text
     return text

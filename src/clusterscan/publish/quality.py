@@ -80,6 +80,8 @@ def image_quality(
             rows = np.flatnonzero(owner == tile)
             found = mask_of(int(tile))
             if found is None:
+                # A survey without an image here counts as fully masked: the object was judged by
+                # fewer surveys than others, and users may want to exclude it.
                 planes[rows] |= NO_COVERAGE
                 worst[rows] = 1.0
                 continue
@@ -140,6 +142,7 @@ def _around(
     planes, fraction = np.zeros(x.size, dtype=np.int32), np.zeros(x.size)
     for k in range(x.size):
         column, row = (int(np.rint(v)) + step for v in (x[k], y[k]))
+        # At least 0.71 pixel, half the diagonal: the nearest pixel is always inside.
         inside = np.hypot(column[None] - x[k], row[:, None] - y[k]) <= max(radius, 0.71)
         values = np.full(inside.shape, NO_COVERAGE, dtype=np.uint8)  # beyond the image's edge
         good_y = (row >= 0) & (row < mask.shape[0])

@@ -92,6 +92,8 @@ def fit_completeness(m500c_msun: np.ndarray, z: np.ndarray, found: np.ndarray) -
     away, hit = np.asarray(z, dtype=np.float64) - PIVOT_Z, np.asarray(found, dtype=bool)
 
     def cost(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        # Width and ceiling are fitted as ln s and logit c, so they stay positive and below 1
+        # without bounds.
         s, c = np.exp(theta[3]), expit(theta[4])
         u = (mass - theta[0] - theta[1] * away - theta[2] * away**2) / s
         rise = expit(u)
@@ -99,6 +101,8 @@ def fit_completeness(m500c_msun: np.ndarray, z: np.ndarray, found: np.ndarray) -
         pull = (theta - _PRIOR_MEAN) / _PRIOR_WIDTH
         value = -np.log(np.where(hit, p, 1 - p)).sum() + 0.5 * (pull**2).sum()
         outer = np.where(hit, -1 / p, 1 / (1 - p))
+        # The chain rule: d(-ln L)/du for each cluster; the derivatives of u by the parameters
+        # follow.
         per_u = outer * c * rise * (1 - rise)
         gradient = np.array(
             [
@@ -126,6 +130,8 @@ def tile_shift(
     """
     mass, mu = np.log(np.asarray(m500c_msun, dtype=np.float64)), fit.mu(z)
     hit = np.asarray(found, dtype=bool)
+    # One parameter on a grid: the posterior's mean and width are sums, exact also where few
+    # clusters leave it far from Gaussian.
     grid = np.linspace(-1.2, 1.2, 241)
     p = fit.ceiling * expit((mass - mu - grid[:, None]) / fit.width)
     p = np.clip(p, 1e-9, 1 - 1e-9)
@@ -227,6 +233,8 @@ def resampled_fits(
     cells = np.unique(cell)
     members = [np.flatnonzero(cell == one) for one in cells]
     fits = []
+    # As in `clusterscan.merge.calibrate`: cells are drawn, because clusters of a cell share depth
+    # and noise.
     for _ in range(n_bootstrap):
         rows = np.concatenate([members[i] for i in rng.integers(cells.size, size=cells.size)])
         fits.append(fit_completeness(**{key: column[rows] for key, column in columns.items()}))
@@ -257,7 +265,7 @@ def tile_limits(
     grid: InjectionGrid,
     confidence: float,
 ) -> pd.DataFrame:
-    """Return the mass limits of tiles at the pivot redshift.
+    """Measure the mass limits of tiles at the pivot redshift.
 
     Parameters
     ----------
@@ -313,6 +321,7 @@ def _tile(
         mass = float(fit.limit(fraction, PIVOT_Z) * np.exp(shift))
         name = f"{100 * fraction:.0f}"
         row[f"m{name}_msun"] = mass if lightest <= mass <= heaviest else float("nan")
+        # The tile's own error and the error of the footprint's fit, which all tiles have in common.
         row[f"ln_error_{name}"] = float(np.hypot(error, shared[fraction]))
     return row
 
@@ -400,6 +409,8 @@ class Expected:
         """Return the expected found clusters per deg2 in the table's bins, (n_mass, n_z)."""
         mass = np.exp((self.table.ln_mass_edges[1:] + self.table.ln_mass_edges[:-1]) / 2)
         z = (self.table.z_edges[1:] + self.table.z_edges[:-1]) / 2
+        # A tile whose limit is higher by a factor sees a cluster as the footprint would see one
+        # lighter by that factor.
         eased = mass * np.exp(-self.shifts.get(tile, 0.0))
         return self.table.per_deg2 * self.fit.at(eased[:, None], z[None, :])
 

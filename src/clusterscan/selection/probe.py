@@ -73,6 +73,8 @@ def changed_tile(
     if probe == INJECTED:
         assert settings.grid is not None
         assert settings.halos is not None
+        # Clusters of neighbouring tiles shine into this tile's margin; both tiles must show the
+        # same sky there, as real images do.
         around = {tile, *(int(t) for t in sky.neighbours(tile, tile_order))}
         clusters = injected_in(around, tile_order, settings.grid, seed)
         if own.signal is None:
@@ -100,6 +102,8 @@ def changed_tile(
 
 def _with_masks(tile: TileImage, mask: np.ndarray) -> TileImage:
     """Copy the masks that come from tables and files from the run's own image."""
+    # Stars and galaxies of mask tables lie at the same places on every null sky, so the searched
+    # area stays that of the run.
     if not (mask & (FLAGGED | EXCLUDED)).any():
         return tile
     return replace(tile, mask=tile.mask | (mask & ~(NO_COVERAGE | SATURATED)))
@@ -242,6 +246,8 @@ def injected_in(
     for tile in sorted({int(t) for t in tiles}):
         cells = np.sort(sky.descendants(tile, tile_order, order))
         # Within a tile all bins of the grid are equally frequent, in random order.
+        # A permutation deals the bins out evenly. Independent draws would leave some bins of mass
+        # and redshift with few clusters.
         place = np.random.default_rng([seed, _INJECTION_KEY, tile_order, tile]).permutation(
             cells.size
         )
@@ -257,11 +263,15 @@ def injected_in(
 def _cluster(cell: int, turn: int, tile: int, order: int, grid: InjectionGrid, seed: int) -> tuple:
     rng = np.random.default_rng([seed, _INJECTION_KEY, order, cell])
     n_mass, n_z = len(grid.m500c_edges_msun) - 1, len(grid.z_edges) - 1
+    # Adding the tile's number starts each tile at another bin, so that a remainder does not always
+    # favour the first bins.
     mass_bin, z_bin = divmod((turn + tile) % (n_mass * n_z), n_z)
     low, high = np.log(grid.m500c_edges_msun[mass_bin : mass_bin + 2])
     z_low, z_high = grid.z_edges[z_bin : z_bin + 2]
     mass, z = np.exp(rng.uniform(low, high)), rng.uniform(z_low, z_high)
     side = 1 << _INNER
+    # The central half of the cell along each axis: clusters of neighbouring cells keep half a cell
+    # apart and do not blend.
     x, y = (rng.integers(side // 4, 3 * side // 4, size=1) for _ in range(2))
     place = (cell << (2 * _INNER)) + _nested_offsets(x, y)
     ra, dec = sky.cell_centres(place, order + _INNER)
@@ -334,6 +344,8 @@ def add_signal(
             f"selection.signals: a signal of {added.shape[0]} bands for images of {tile.bands}; "
             "give one frequency and beam per band; kind galaxies needs the bands W1 and W2"
         )
+    # The signal is added to the real image with its noise, sources and artefacts: the completeness
+    # includes losses that no simulated image would have.
     image = np.where(tile.covered, tile.image + added, tile.image)
     return TileImage(image.astype(np.float32), tile.mask, tile.wcs, tile.unit, tile.bands)
 
@@ -355,6 +367,8 @@ def sz_signal(tile: TileImage, halos: Halos, signal: SzSignal) -> np.ndarray:
             scale,
             signal,
         )
+        # The stamp is centred on the nearest pixel and shifted by the rest, then cut at the image's
+        # edge.
         rows, columns = _overlap(iy - half, 2 * half + 1, ny), _overlap(ix - half, 2 * half + 1, nx)
         total[:, rows[0], columns[0]] += stamp[:, rows[1], columns[1]]
     return total
@@ -368,6 +382,8 @@ def galaxies_signal(
 ) -> np.ndarray:
     """Return the light of member galaxies in W1 and W2 [nanomaggy per pixel], (2, ny, nx)."""
     n = preprocess.binning
+    # Galaxies are drawn on the survey's own pixels and binned as the image was: on binned pixels
+    # the PSF would be undersampled.
     wcs, shape = _unbinned(tile.wcs, n), (tile.mask.shape[0] * n, tile.mask.shape[1] * n)
     scale = tile.pixel_scale_arcsec / n
     frame = Frame(wcs, shape, int(np.ceil(_BORDER_ARCSEC / scale)))
@@ -401,6 +417,7 @@ def _members_of(one: Halos, seed: int) -> tuple[np.ndarray, ...]:
 def _unbinned(wcs: WCS, n: int) -> WCS:
     """Return the WCS of the image before it was binned."""
     raw = wcs.deepcopy()
+    # FITS pixel 1 is centred at 1.0, so its left edge lies at 0.5; edges scale, centres do not.
     raw.wcs.crpix = [(reference - 0.5) * n + 0.5 for reference in wcs.wcs.crpix]
     if wcs.wcs.has_cd():
         raw.wcs.cd = wcs.wcs.cd / n

@@ -1,6 +1,6 @@
-"""Report what the probes say: completeness, mass limits, and the candidates of null skies.
+"""Report the results of the probes: completeness, mass limits, and candidates of null skies.
 
-Candidates, objects and probabilities of a probe are made as those of the run are.
+A probe's candidates, objects and probabilities are made in the same way as those of the run.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def candidates_of(
                 settings=settings,
             )
         )
+    # Concatenation with empty tables would change column types; one is kept if all are empty.
     filled = [t for t in tables if len(t)] or tables[:1]
     return pd.concat(filled, ignore_index=True)
 
@@ -101,7 +102,7 @@ def objects_of(
 
 
 def alone(candidates: pd.DataFrame, model: Model, record: Mapping[str, Any]) -> np.ndarray:
-    """Return the calibrated probability of a network's own peaks; NaN without a calibration."""
+    """Return the calibrated probabilities of one network's peaks; NaN without a calibration."""
     how = (record.get("singles") or {}).get(model_tag(model))
     if how is None:
         return np.full(len(candidates), np.nan)
@@ -148,6 +149,9 @@ def recovered(
     matched = row >= 0
     prob[row[matched]] = objects["prob"].to_numpy()[matched]
     apart[row[matched]] = 60 * separation[matched]
+    # A real object of the sample near an injected cluster would be counted as its detection,
+    # however faint the injected one is. Such places are left out, and their share is the rate of
+    # chance matches.
     above = real[real["prob"].to_numpy() >= threshold]
     near, _, _ = pairs_within(
         checked_vectors(clusters["ra_deg"], clusters["dec_deg"], "injected clusters"),
@@ -257,6 +261,8 @@ def null_report(
         threshold, ``null_per_deg2`` and ``real_per_deg2``, and ``told_on``: at some threshold
         of 0.5 or higher with at least five real candidates, the null sky yields half as many.
     """
+    # At low thresholds noise gives candidates on any sky. A network that is confident on a null sky
+    # has learnt something other than clusters.
     sure = np.array(limits_at) >= 0.5
     rows = {}
     for name in sorted(found):

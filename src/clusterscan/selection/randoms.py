@@ -56,6 +56,8 @@ def random_positions(
     total = sum(weight.values())
     cell, z, mass = [np.empty(0, dtype=np.int64)], [np.empty(0)], [np.empty(0)]
     if total > 0:
+        # First how many positions each tile gets, then where: the total is exact, and no position
+        # is drawn and rejected, however patchy the searched sky is.
         numbers = rng.multinomial(count, [w / total for w in weight.values()])
         for tile, number in zip(weight, numbers.tolist(), strict=True):
             cell.append(_cells_in(tile, searched[tile], number, tile_order, map_order, rng))
@@ -103,6 +105,7 @@ def _cells_in(
     if not pixels.size:
         return np.empty(0, dtype=np.int64)
     depth = 2 * (_FINEST - map_order)
+    # In nested order the descendants of a pixel are consecutive numbers.
     return (rng.choice(pixels, count) << depth) + rng.integers(0, 1 << depth, count)
 
 
@@ -132,11 +135,13 @@ def follows_coverage(
     known = np.isin(own, cells)
     counts = np.bincount(np.searchsorted(cells, own[known]), minlength=cells.size)
     mean = known.sum() * weight / weight.sum() if weight.sum() > 0 else weight
+    # Chi-squared needs about five expected counts in each cell (Cochran's rule).
     few = mean < _FEWEST
     observed = np.append(counts[~few], counts[few].sum())
     mean = np.append(mean[~few], mean[few].sum())
     used = mean >= _FEWEST
     value = float(((observed - mean)[used] ** 2 / mean[used]).sum())
+    # One degree of freedom is lost because the expected total is set to the observed one.
     freedom = int(used.sum()) - 1
     return {
         "cells": int(used.sum()),

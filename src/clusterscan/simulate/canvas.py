@@ -88,7 +88,7 @@ class Frame:
 
     @cached_property
     def cone(self) -> tuple[float, float, float]:
-        """A cone (ra_deg, dec_deg, radius_deg) that holds the widened image."""
+        """Cone (ra_deg, dec_deg, radius_deg) that contains the widened image."""
         ny, nx = self.wide_shape
         x = np.linspace(-0.5, nx - 0.5, 9)
         y = np.linspace(-0.5, ny - 0.5, 9)
@@ -158,12 +158,16 @@ def deposit(x: np.ndarray, y: np.ndarray, fluxes: np.ndarray, shape: tuple[int, 
     """
     ny, nx = shape
     ix, iy = np.rint(x), np.rint(y)
+    # A source needs all of its nine pixels. The border of the canvas is wide enough that sources
+    # dropped here leave no light in the image itself.
     good = (ix >= 1) & (ix <= nx - 2) & (iy >= 1) & (iy <= ny - 2)
     x, y = x[good], y[good]
     ix, iy = ix[good].astype(np.int64), iy[good].astype(np.int64)
     # np.bincount adds up millions of sources in one pass, in float64 and in a fixed order.
     wx, wy = _spline_weights(x - ix), _spline_weights(y - iy)
     base = iy * nx + ix
+    # Flat pixel indices of the 3 x 3 pixels around each source, shape (9, n): `_NEAR_Y` and
+    # `_NEAR_X` hold the nine steps -1, 0, 1.
     index = (base[None, :] + _NEAR_Y * nx + _NEAR_X).ravel()
     weight = (wy[:, None, :] * wx[None, :, :]).reshape(9, -1)
     grids = np.empty((len(fluxes), ny, nx), dtype=np.float32)
@@ -175,6 +179,9 @@ def deposit(x: np.ndarray, y: np.ndarray, fluxes: np.ndarray, shape: tuple[int, 
 
 def _spline_weights(d: np.ndarray) -> np.ndarray:
     """Return the weights of the pixel before, at and after a source d px off the middle one."""
+    # The weights sum to 1 and have their centroid at d, so flux and position are conserved.
+    # Depositing into the nearest pixel alone would shift faint sources by up to half a pixel, and a
+    # linear spread over 2 x 2 pixels would blur sources by an amount that depends on d.
     return np.stack([0.5 * (0.5 - d) ** 2, 0.75 - d**2, 0.5 * (0.5 + d) ** 2])
 
 

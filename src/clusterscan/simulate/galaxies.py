@@ -1,7 +1,7 @@
 """Galaxies in W1 and W2: the field, the passive m*(z), and the members of halos.
 
-Field galaxies follow published counts, less what the halos' members add to them on average. Members
-follow the halo's richness: how many, how bright, of what colour, and where.
+Field galaxies follow published counts minus the mean contribution of the halos' members. The
+number of members follows the halo's richness; luminosity, colour and radius are drawn.
 
 References
 ----------
@@ -78,8 +78,8 @@ def published_counts(w1_mag: np.ndarray) -> np.ndarray:
 def _field_table(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return magnitude edges, redshift edges and cumulative field galaxies per deg2.
 
-    The counts are the published ones less the members that halos contribute; at each magnitude
-    the redshifts follow an evolving Schechter function.
+    The counts are the published ones minus the members of halos; at each magnitude the redshifts
+    follow an evolving Schechter function.
     """
     mags = np.linspace(10.0, settings.infrared.galaxy_limit_w1_mag, 96)
     z_edges = np.concatenate([np.linspace(0.005, 0.3, 30), np.linspace(0.32, 3.5, 80)])
@@ -88,9 +88,12 @@ def _field_table(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, 
     bright = 10 ** (-0.4 * (mag[:, None] - characteristic_w1(z)[None, :]))
     density = bright ** (FIELD_ALPHA + 1) * np.exp(-bright) * 10 ** (-0.25 * z)
     joint = density * np.diff(cosmology.comoving_distance_mpc(z_edges) ** 3)
+    # At each magnitude this is a distribution in redshift alone; the counts then fix its total.
     joint /= np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
     # Members are drawn with their halos: without subtracting them, the sum would exceed the counts.
     counts = published_counts(mag)
+    # The floor keeps some field galaxies where, by an odd choice of settings, members alone would
+    # exceed the published counts.
     field = np.maximum(counts - mean_member_counts(mag, settings.halos), 0.3 * counts)
     return mags, z_edges, np.cumsum((joint * (field * np.diff(mags))[:, None]).ravel())
 
@@ -105,7 +108,7 @@ class FieldGalaxies:
     w2_mag: np.ndarray
     z: np.ndarray
     agn: np.ndarray
-    """True if the colour is that of an active nucleus."""
+    """True if the galaxy has the colour of an active nucleus."""
 
 
 def draw_field_galaxies(cell: int, seed: int, settings: SimulationSettings) -> FieldGalaxies:
@@ -127,7 +130,7 @@ def draw_field_galaxies(cell: int, seed: int, settings: SimulationSettings) -> F
 def field_galaxies_of_cell(
     cell: int, seed: int, settings: SimulationSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the infrared survey sees of a cell's field galaxies.
+    """Return positions and magnitudes of a cell's field galaxies.
 
     Returns
     -------
@@ -168,7 +171,7 @@ class Members:
 
 
 def _above(x: np.ndarray | float) -> np.ndarray:
-    """Return the Schechter function's integral above x = L / L* over that above 0."""
+    """Return the fraction of a Schechter function's galaxies that lie above x = L / L*."""
     return gammaincc(ALPHA + 1, x)
 
 
@@ -199,6 +202,8 @@ def _radius_quantiles() -> tuple[np.ndarray, np.ndarray]:
     inner = np.ones_like(x)
     inner[low] = np.arccosh(1 / x[low]) / np.sqrt(1 - x[low] ** 2)
     inner[high] = np.arccos(1 / x[high]) / np.sqrt(x[high] ** 2 - 1)
+    # Projected mass within x = R / r_s of an NFW profile, up to a factor; x = 1 is its removable
+    # singularity, where `inner` is 1.
     mass = np.log(x / 2) + inner
     return np.concatenate([[0.0], mass / mass[-1]]), np.concatenate([[0.0], x / CONCENTRATION])
 
@@ -211,6 +216,8 @@ def members_of_cell(cell: int, seed: int, settings: HaloSettings) -> Members:
 
 def draw_members(halos: Halos, rng: np.random.Generator) -> Members:
     """Draw the member galaxies of halos, the brightest at the centre."""
+    # Richness counts red galaxies above 0.2 L*. All members down to 0.02 L* are drawn, so the
+    # number is scaled up by the luminosity function and the red fraction.
     number = rng.poisson(halos.richness * members_per_richness())
     halo = np.repeat(np.arange(len(halos)), number)
     n = len(halo)
@@ -232,6 +239,8 @@ def draw_members(halos: Halos, rng: np.random.Generator) -> Members:
         dec_deg=np.concatenate([halos.dec_deg, dec]),
         w1_mag=np.concatenate([bcg_w1, w1]),
         w2_mag=np.concatenate([bcg_w2, w1 - colour]),
+        # The brightest galaxies come first, one for each halo, also for halos without other
+        # members.
         halo=np.concatenate([np.arange(len(halos)), halo]),
         red=np.concatenate([np.ones(len(halos), dtype=bool), red]),
     )
@@ -265,6 +274,7 @@ def mean_member_counts(w1_mag: np.ndarray, settings: HaloSettings) -> np.ndarray
     mass = np.exp((table.ln_mass_edges[1:] + table.ln_mass_edges[:-1]) / 2)
     z = (table.z_edges[1:] + table.z_edges[:-1]) / 2
     mag = np.asarray(w1_mag)
+    # The mean of a log-normal lies above its median by this factor.
     scatter = np.exp(settings.richness_scatter_ln**2 / 2)
     richness = mean_richness(mass[:, None], z[None, :]) * scatter
     members = (table.per_deg2 * richness).sum(axis=0) * members_per_richness()

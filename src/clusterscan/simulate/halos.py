@@ -82,6 +82,8 @@ def draw_masses(
     mean = table.per_deg2.ravel() * area_deg2
     cumulative = np.cumsum(mean)
     count = rng.poisson(cumulative[-1])
+    # Inverse transform over the flattened (mass, redshift) table, then uniform within the bin. The
+    # bins are narrow, so the steps of the mass function do not show.
     bins = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
     i, j = np.divmod(np.minimum(bins, mean.size - 1), table.per_deg2.shape[1])
     ln_mass = table.ln_mass_edges[i] + rng.random(count) * np.diff(table.ln_mass_edges)[i]
@@ -101,6 +103,8 @@ def halos_of_cell(cell: int, seed: int, settings: HaloSettings) -> Halos:
     mass, z = draw_masses(table, rng, GENERATION_AREA_DEG2)
     ra, dec = uniform_positions(rng, cell, len(mass))
     gas, galaxies = rng.standard_normal((2, len(mass)))
+    # A halo's index is part of its name in the truth catalogue: numbered by falling mass, the
+    # heaviest halo of a cell is always number 0.
     order = np.argsort(-mass, kind="stable")
     mass, z, ra, dec, gas, galaxies = (a[order] for a in (mass, z, ra, dec, gas, galaxies))
     return make_halos(
@@ -128,7 +132,7 @@ def make_halos(
     galaxies: np.ndarray,
     settings: HaloSettings,
 ) -> Halos:
-    """Return halos of given places, masses and redshifts with their gas and richness.
+    """Build halos from positions, masses and redshifts, and compute their gas and richness.
 
     Parameters
     ----------
@@ -139,6 +143,8 @@ def make_halos(
     settings : HaloSettings
         Mass bias and the sizes of the scatters.
     """
+    # SZ and X-ray relations are calibrated on hydrostatic masses, which are lower than true masses
+    # by the factor 1 - b. The mass function and the richness relation use true masses.
     hydrostatic = settings.hydrostatic_one_minus_b * m500c_msun
     return Halos(
         cell=cell,

@@ -39,13 +39,15 @@ __all__ = ["BANDS", "BRIGHT_STAR", "SATURATED", "pixel_noise", "render_infrared"
 
 
 def flux_nanomaggies(mag: np.ndarray) -> np.ndarray:
-    """Return fluxes of Vega magnitudes [Vega nanomaggies]."""
+    """Convert Vega magnitudes to fluxes [Vega nanomaggies]."""
     return 10 ** (0.4 * (ZERO_POINT_MAG - np.asarray(mag)))
 
 
 def pixel_noise(settings: SimulationSettings, scale_arcsec: float) -> tuple[float, float]:
     """Return the noise of a pixel in W1 and W2 [nanomaggies] that gives the survey's depth."""
     depth = settings.infrared.depth_5sigma_vega_mag
+    # A 5 sigma point source: the noise of a PSF-weighted flux is sigma_pixel times the square root
+    # of the PSF's noise pixels.
     w1, w2 = (
         float(flux_nanomaggies(np.array(mag)) / 5 / np.sqrt(psf.noise_pixels(scale_arcsec)))
         for mag, psf in zip(depth, PSFS, strict=True)
@@ -103,6 +105,8 @@ def render_infrared(
         add_stars(wide, frame, stars, band, psf, sigma[band])
         image[band] = frame.inner(wide)
         limit = flux_nanomaggies(np.array(settings.infrared.saturation_vega_mag[band]))
+        # The limit is the magnitude of a star whose central pixel just saturates, hence its flux
+        # times the PSF's peak.
         full_well = np.float32(limit * psf.peak(scale))
         mask[image[band] > full_well] |= SATURATED
         np.minimum(image[band], full_well, out=image[band])
@@ -129,6 +133,8 @@ def _point_sources(
         if infrared.stars:
             parts.append(_placed(frame, *faint_stars_of_cell(cell, seed, infrared)))
     if infrared.galaxies:
+        # Members lie around their halo's centre, so a halo of a cell beyond the image may have
+        # members in it. Field galaxies and stars lie in their own cell.
         for cell in frame.cells(_HALO_REACH_ARCMIN).tolist():
             m = members_of_cell(cell, seed, settings.halos)
             keep = m.w1_mag < infrared.galaxy_limit_w1_mag

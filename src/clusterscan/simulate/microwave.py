@@ -76,6 +76,8 @@ def render_microwave(
     points = _point_sources(frame, seed, microwave)
     image = np.empty((3, *frame.shape), dtype=np.float32)
     for band in range(3):
+        # The CMB has the same temperature in all bands. The infrared background and the SZ effect
+        # are one map each times a factor per band, because their spectra are the same everywhere.
         smooth = diffuse[0] + diffuse[1] * np.float32(cib_scaling(ghz[band]))
         if compton is not None:
             smooth += compton * np.float32(sz_effect.sz_uk(ghz[band]))
@@ -91,12 +93,14 @@ def render_microwave(
 
 
 def _diffuse(vectors: np.ndarray, seed: int, settings: MicrowaveSettings) -> np.ndarray:
-    """Return the CMB and, at 150 GHz, the clustered infrared background."""
+    """Draw the CMB and the clustered infrared background at 150 GHz, shape (2, ny, nx)."""
     maps = np.zeros((2, *vectors.shape[:2]), dtype=np.float32)
     if settings.cmb:
         maps[0] = gaussian_sky(vectors, seed=seed, kind=Kind.CMB)
     if settings.clustered_cib_uk2 > 0:
         maps[1] = gaussian_sky(vectors, seed=seed, kind=Kind.CIB)
+        # The field is drawn with unit power at l = 3000, so its realisation does not change with
+        # the amplitude.
         maps[1] *= np.sqrt(settings.clustered_cib_uk2)
     return maps
 
@@ -107,6 +111,8 @@ def _point_sources(frame: Frame, seed: int, settings: MicrowaveSettings) -> np.n
     ra, dec, flux = (np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))
     x, y = frame.to_pixel(ra, dec)
     near = frame.inside(x, y)
+    # A point source of flux S raises the temperature of its pixel by S / solid angle, in the units
+    # of the derivative of the black body (uK_CMB).
     solid_angle = (frame.scale_arcsec / 60.0 * _ARCMIN) ** 2
     kelvin = sz_effect.uk_sr_per_jansky(np.array(settings.frequency_sz_ghz)) / solid_angle
     return deposit(x[near], y[near], flux[:, near] * kelvin[:, None], frame.wide_shape)
@@ -163,6 +169,8 @@ def _average_core(stamp: np.ndarray, x: float, y: float, pixel_r500: float) -> N
     A pixel's value at its centre would miss the light where the profile bends within the pixel.
     """
     ix, iy = round(x), round(y)
+    # The pressure profile has a cusp: its slope at the centre does not vanish. Only the few pixels
+    # around it need the finer grid, which would cost 25 times as much everywhere.
     rows = np.arange(max(0, iy - _CORE_PX), min(stamp.shape[0], iy + _CORE_PX + 1))
     columns = np.arange(max(0, ix - _CORE_PX), min(stamp.shape[1], ix + _CORE_PX + 1))
     if len(rows) == 0 or len(columns) == 0:
@@ -189,6 +197,8 @@ def _noise(
     opposite edges of the image do not continue each other.
     """
     key = (noise_key,) if isinstance(noise_key, int | np.integer) else tuple(noise_key)
+    # The noise belongs to the image, not to the sky: two images of the same sky have independent
+    # noise, as two surveys would.
     rng = generator(seed, Kind.MICROWAVE_NOISE, *key)
     full = tuple(fft.next_fast_len(n + 60, real=True) for n in shape)
     pixel = scale_arcmin * _ARCMIN
@@ -197,6 +207,8 @@ def _noise(
     noise = np.empty((3, *shape), dtype=np.float32)
     for band in range(3):
         white = rng.standard_normal(full, dtype=np.float32)
+        # White noise of unit variance per pixel has the power spectrum pixel^2 [sr], so this factor
+        # gives C_l.
         amplitude = (np.sqrt(noise_cl(ell, band, settings)) / pixel).astype(np.float32)
         shaped = fft.irfft2(fft.rfft2(white, workers=1) * amplitude, s=full, workers=1)
         noise[band] = shaped[: shape[0], : shape[1]]

@@ -57,12 +57,12 @@ def _cmb_table() -> tuple[np.ndarray, np.ndarray]:
 
 
 def cmb_cl(ell: np.ndarray) -> np.ndarray:
-    """Return the lensed primary CMB; zero below l = 2 and beyond the table's end."""
+    """Return C_l of the lensed primary CMB; zero below l = 2 and beyond the table's end."""
     return np.interp(ell, *_cmb_table(), left=0.0, right=0.0)
 
 
 def cib_cl_150(ell: np.ndarray, dl3000_uk2: float) -> np.ndarray:
-    """Return the clustered infrared background at 150 GHz; zero below l = 2."""
+    """Return C_l of the clustered infrared background at 150 GHz; zero below l = 2."""
     ell = np.asarray(ell, dtype=float)
     safe = np.maximum(ell, 2.0)
     dl = dl3000_uk2 * (safe / 3000.0) ** 0.8
@@ -91,7 +91,7 @@ def cib_scaling(frequency_ghz: np.ndarray) -> np.ndarray:
 
 
 def noise_cl(ell: np.ndarray, band: int, settings: MicrowaveSettings) -> np.ndarray:
-    """Return the map noise of a band: ACT-like white noise and atmosphere, coadded with Planck.
+    """Return C_l of a band's map noise: ACT-like white noise and atmosphere, coadded with Planck.
 
     Beams differ, but both maps are brought to one beam before they are added; on scales where
     Planck matters the ACT beams are 1.
@@ -101,15 +101,19 @@ def noise_cl(ell: np.ndarray, band: int, settings: MicrowaveSettings) -> np.ndar
         return np.zeros_like(np.asarray(ell, dtype=float))
     knee = settings.noise_knee_ell[band]
     bounded = np.maximum(np.asarray(ell, dtype=float), _LARGEST_SCALE_ELL)
+    # The atmosphere is a power law in l, with the power of the white noise at the knee. It is held
+    # constant below l = 100, where Planck dominates and the power law would diverge.
     red = (bounded / knee) ** settings.noise_slope if knee > 0 else 0.0
     ground = white * (1.0 + red)
     planck = (_PLANCK_NOISE_UK_ARCMIN[band] * _ARCMIN) ** 2
     weight = beam(ell, _PLANCK_FWHM_ARCMIN[band]) ** 2 / planck
+    # The coadd weighs both maps by inverse variance at each l: variances add as parallel resistors
+    # do.
     return 1.0 / (1.0 / ground + weight)
 
 
 def beam(ell: np.ndarray, fwhm_arcmin: float) -> np.ndarray:
-    """Return a Gaussian beam's transfer function."""
+    """Return the transfer function of a Gaussian beam."""
     sigma = fwhm_arcmin * _ARCMIN / np.sqrt(8 * np.log(2))
     return np.exp(-0.5 * (np.asarray(ell) * sigma) ** 2)
 
@@ -125,8 +129,11 @@ _PATCH_PX = 1024
 _PATCH_SCALE_RAD = np.pi / 180 / 60  # 1 arcmin: Nyquist at l = 10800
 
 
+# One Gaussian field on the whole sphere at arcminute resolution would need l up to 10 000 and
+# gigabytes. Patches are drawn only where an image lies, and two images that overlap still agree,
+# whichever is made first: a patch depends on (seed, kind, cell) alone.
 def gaussian_sky(vectors: np.ndarray, *, seed: int, kind: Kind) -> np.ndarray:
-    """Return the field at points.
+    """Evaluate a Gaussian field of the whole sky at points.
 
     Parameters
     ----------
@@ -147,6 +154,8 @@ def gaussian_sky(vectors: np.ndarray, *, seed: int, kind: Kind) -> np.ndarray:
     squares = np.zeros(len(flat))
     for cell in _patches_near(flat):
         east, north, depth = _tangent_basis(int(cell)) @ flat.T
+        # The weights reach 0 smoothly and depend on the point alone, so no seam shows where a patch
+        # ends or a new one begins.
         weight = _weight(depth)
         used = np.flatnonzero(weight > 0)
         if len(used) == 0:
@@ -249,6 +258,8 @@ def radio_counts(flux_jy: np.ndarray) -> np.ndarray:
 def dusty_counts(flux_jy: np.ndarray) -> np.ndarray:
     """Return dN/dS of dusty sources at 1.2 mm, 250 GHz [Jy-1 deg-2]."""
     u = np.asarray(flux_jy) / _DUSTY_KNEE_JY
+    # The Schechter function falls off exponentially above the knee, where lensed and nearby
+    # galaxies take over; the Euclidean tail adds them.
     field = _DUSTY_PHI_DEG2 / _DUSTY_KNEE_JY * u**_DUSTY_SLOPE * np.exp(-u)
     tail = _DUSTY_BRIGHT_JY15_SR * np.asarray(flux_jy) ** -2.5 * _SR_PER_DEG2
     return field + tail * (u > 1)
@@ -271,6 +282,7 @@ def _cumulative(kind: Kind) -> tuple[np.ndarray, np.ndarray]:
 def _draw_flux(rng: np.random.Generator, kind: Kind, factor: float) -> np.ndarray:
     """Draw the fluxes of a cell's sources [Jy], with ``factor`` times the published counts."""
     ln_flux, cumulative = _cumulative(kind)
+    # Inverse transform again: the cumulative counts are interpolated at uniform random numbers.
     count = rng.poisson(cumulative[-1] * GENERATION_AREA_DEG2 * factor)
     return np.exp(np.interp(rng.random(count) * cumulative[-1], cumulative, ln_flux))
 
@@ -295,6 +307,8 @@ def sources_of_cell(
     rng = generator(seed, Kind.DUSTY, cell)
     dusty = _draw_flux(rng, Kind.DUSTY, settings.dusty_counts)
     tilt = _INDEX_SCATTER_DUSTY * rng.standard_normal(len(dusty))
+    # Each source has its own spectral index, so bands are correlated but not identical: a component
+    # separation cannot remove all sources at once, as on the real sky.
     dusty_flux = dusty * grey_body(ghz, DUSTY_GHZ) * (ghz / DUSTY_GHZ) ** tilt
     dusty_ra, dusty_dec = uniform_positions(rng, cell, len(dusty))
     return (
@@ -315,6 +329,7 @@ def unresolved_power(settings: MicrowaveSettings, cut_jy: float = 0.010) -> np.n
     ):
         flux = np.exp(_cumulative(kind)[0])
         flux = flux[flux < cut_jy]
+        # Poisson power is the integral of S^2 dN/dS; in ln S one more power of S appears.
         second = np.trapezoid(flux**3 * counts(flux), np.log(flux)) / _SR_PER_DEG2 * factor
         colour = per_jansky * scaling
         total += second * np.outer(colour, colour)

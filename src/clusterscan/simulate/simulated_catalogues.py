@@ -1,4 +1,4 @@
-"""Catalogues of the simulated sky: the truth, and what two surveys would know of it.
+"""Catalogues of the simulated sky: the truth, and the catalogues that two surveys would make.
 
 The SZ catalogue is limited in signal-to-noise like ACT DR5's (Hilton et al. 2021, ApJS 253, 3),
 the richness catalogue in richness like CAMIRA's (Oguri et al. 2018, PASJ 70, S20). The
@@ -91,7 +91,7 @@ def known_of_cell(
     settings: SimulationSettings,
     selection: Literal["sz", "richness"] = "sz",
 ) -> pd.DataFrame:
-    """Return what a survey's catalogue lists in a HEALPix cell: incomplete, noisy, not pure.
+    """Draw a survey's catalogue in a HEALPix cell: incomplete, noisy, not pure.
 
     Parameters
     ----------
@@ -159,6 +159,8 @@ def known_sz(cell: int, seed: int, settings: SimulationSettings) -> pd.DataFrame
     mean = expected_snr(halos.y0, halos.theta500_arcmin, settings.microwave)
     # A peak is found where it is highest: q^2 grows by 1 per coordinate (Vanderlinde et al. 2010).
     snr = np.sqrt(mean**2 + _POSITION_BOOST * (mean > 1)) + noise
+    # Limits act on the noisy S/N: clusters just below the limit enter by upward noise (Eddington
+    # bias), as in a real catalogue.
     listed = (snr >= known.sz_snr_min) & (luck < known.sz_completeness)
     with np.errstate(divide="ignore"):
         offset = _SZ_POSITION_ARCMIN / np.maximum(snr, 1.0) * distance / 60.0
@@ -182,6 +184,7 @@ def known_richness(cell: int, seed: int, settings: SimulationSettings) -> pd.Dat
     counted, missed = rng.standard_normal(len(halos)), rng.random(len(halos))
     z, z_err = _redshifts(rng, halos.z, settings)
     observed = halos.richness * np.exp(known.richness_noise_ln * noise)
+    # Log-normal noise of the measurement, then Poisson-like noise of counting galaxies.
     observed = np.maximum(observed + np.sqrt(observed) * counted, 0.0)
     listed = (
         (observed >= known.richness_min)
@@ -189,6 +192,8 @@ def known_richness(cell: int, seed: int, settings: SimulationSettings) -> pd.Dat
         & (z >= known.richness_z_min)
         & (z <= known.richness_z_max)
     )
+    # Optical finders take a bright galaxy as the centre. In a part of the clusters it is the wrong
+    # one, and the offset is then a fraction of R500 instead of a few arcseconds.
     width = np.where(missed < known.miscentred_part, known.miscentring_r500, 0.02)
     offset = width * halos.r500_arcmin * distance / 60.0
     ra, dec = offset_positions(halos.ra_deg, halos.dec_deg, offset, 2 * np.pi * turn)
@@ -255,6 +260,7 @@ def _append_false(
     count = rng.poisson(per_deg2 * GENERATION_AREA_DEG2)
     ra, dec = uniform_positions(rng, cell, count)
     z = rng.uniform(*_FALSE_Z, count)
+    # Pareto distribution by inverse transform: most false entries lie just above the limit.
     value = limit * (1.0 - rng.random(count)) ** (-1.0 / slope / 2.0)
     if count == 0:
         return table
@@ -274,7 +280,7 @@ def _append_false(
 
 
 def _mass_of_snr(snr: np.ndarray, z: np.ndarray, settings: SimulationSettings) -> np.ndarray:
-    """Return the true masses with these expected signal-to-noises, from a grid of masses."""
+    """Invert the expected signal-to-noise to true masses, on a grid of masses."""
     grid = np.geomspace(1e13, 5e15, 160)
     one_minus_b = settings.halos.hydrostatic_one_minus_b
     masses = np.empty(len(snr))
@@ -283,6 +289,8 @@ def _mass_of_snr(snr: np.ndarray, z: np.ndarray, settings: SimulationSettings) -
         theta = cosmology.angle_arcmin(cosmology.r500_mpc(own, z[i]), z[i])
         q = expected_snr(sz_effect.central_compton(own, z[i]), theta, settings.microwave)
         masses[i] = np.exp(
+            # The boost by the free position is taken off again, so masses are not biased high by
+            # it.
             np.interp(np.sqrt(max(snr[i] ** 2 - _POSITION_BOOST, 0.1)), q, np.log(grid))
         )
     return masses
@@ -311,6 +319,7 @@ def central_compton_noise(settings: MicrowaveSettings) -> tuple[np.ndarray, np.n
     sigma = np.empty_like(sizes)
     for i, theta500 in enumerate(sizes):
         tau = _profile_transform(ell, theta500)
+        # Melin et al. 2006, Eq. 11, in ln l: one power of l from the plane, one from the logarithm.
         sigma[i] = np.trapezoid(ell**2 * tau**2 * weight / (2 * np.pi), np.log(ell)) ** -0.5
     return sizes, sigma
 
@@ -329,6 +338,8 @@ def _weight(ell: np.ndarray, settings: MicrowaveSettings) -> np.ndarray:
     for band in range(3):
         transfer = beam(ell, settings.beam_fwhm_arcmin[band])
         common[:, band, band] += (
+            # Dividing the noise by the beam instead of multiplying all signals by it gives the same
+            # filter.
             noise_cl(ell, band, settings) / np.maximum(transfer, 1e-8) ** 2 + 1e-12
         )
     signal = sz_effect.sz_uk(ghz)
@@ -339,6 +350,7 @@ def _weight(ell: np.ndarray, settings: MicrowaveSettings) -> np.ndarray:
 def _unit_transform() -> tuple[np.ndarray, np.ndarray]:
     """Tabulate the Hankel transform of the profile with y0 = 1 and theta500 = 1 rad."""
     s, g = sz_effect.projected_shape()
+    # Fine steps near the cusp, where the profile changes fastest.
     fine = np.concatenate([np.linspace(0, 0.1, 400)[:-1], np.linspace(0.1, s[-1], 4000)])
     profile = np.interp(fine, s, g) / g[0]
     k = np.concatenate([[0.0], np.geomspace(1e-3, 500.0, 500)])

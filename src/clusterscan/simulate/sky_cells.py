@@ -51,6 +51,7 @@ class Kind(IntEnum):
 
 def generator(seed: int, kind: Kind, *ids: int) -> np.random.Generator:
     """Return the random stream of one cell (or image) and kind of object."""
+    # numpy hashes the whole list into the seed: streams of neighbouring cells are independent.
     return np.random.default_rng([int(seed), int(kind), *(int(i) for i in ids)])
 
 
@@ -58,6 +59,8 @@ def uniform_positions(
     rng: np.random.Generator, cell: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw positions (ra_deg, dec_deg), uniform in solid angle inside a generation cell."""
+    # HEALPix pixels have equal areas, so a random descendant of the cell is a uniform position in
+    # it, without rejection and also at the poles.
     inside = 4 ** (_FINE_ORDER - GENERATION_ORDER)
     fine = int(cell) * inside + rng.integers(0, inside, count)
     return sky.cell_centres(fine, _FINE_ORDER)

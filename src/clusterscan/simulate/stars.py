@@ -49,7 +49,7 @@ _MAG_STEP = 0.25
 
 
 def galactic_density(l_deg: float, b_deg: float, distance_pc: np.ndarray) -> np.ndarray:
-    """Return the stellar density along a line of sight over the local one."""
+    """Return the stellar density along a line of sight, in units of the local density."""
     l_rad, b_rad = np.radians(l_deg), np.radians(b_deg)
     along = distance_pc * np.cos(b_rad)
     x = _SUN_R_PC - along * np.cos(l_rad)
@@ -59,6 +59,8 @@ def galactic_density(l_deg: float, b_deg: float, distance_pc: np.ndarray) -> np.
     def disc(scale_height: float, scale_length: float) -> np.ndarray:
         return np.exp(-(radius - _SUN_R_PC) / scale_length - (height - _SUN_Z_PC) / scale_height)
 
+    # The stellar halo is flattened, with an axis ratio of 0.64 and a density of r^-2.77 (Juric et
+    # al. 2008). Within 500 pc of the Galactic centre it is capped: there it would diverge.
     oblate = np.sqrt(radius**2 + (height / 0.64) ** 2)
     halo = (_SUN_R_PC / np.maximum(oblate, 500.0)) ** 2.77
     return (disc(300.0, 2600.0) + _THICK_PART * disc(900.0, 3600.0) + _HALO_PART * halo) / (
@@ -80,6 +82,8 @@ def star_counts(l_deg: float, b_deg: float, w1_mag: np.ndarray) -> np.ndarray:
     distance = np.exp(ln_distance)
     volume = distance**3 * (np.pi / 180) ** 2 * (ln_distance[1] - ln_distance[0])
     stars = volume * galactic_density(l_deg, b_deg, distance)
+    # The fundamental equation of stellar statistics: at each distance, count the stars whose
+    # absolute magnitude gives the wanted apparent one.
     absolute = np.asarray(w1_mag)[:, None] - 5 * np.log10(distance / 10.0)[None, :]
     log_lf = np.interp(absolute, _LF_MAG, np.log(_LF * 1e-3), left=-50.0, right=-50.0)
     return (np.exp(log_lf) * stars).sum(axis=1)
@@ -98,6 +102,8 @@ def _cumulative_counts(cell: int, low: float, high: float) -> tuple[np.ndarray, 
 def _draw(rng, cell, low: float, high: float, factor: float, cap_per_deg2: float):
     """Draw the stars of a cell between two magnitudes: position, W1 and W2."""
     edges, cumulative = _cumulative_counts(cell, low, high)
+    # Towards the Galactic plane there would be millions of stars in a cell. The survey is confused
+    # there anyway, so their number is capped; the magnitudes keep their distribution.
     total = min(cumulative[-1] * factor, cap_per_deg2) * GENERATION_AREA_DEG2
     count = rng.poisson(total)
     w1 = np.interp(rng.random(count) * cumulative[-1], cumulative, edges)
@@ -186,6 +192,7 @@ def add_stars(
         position, flux = (stars.x[i], stars.y[i]), stars.flux[band, i]
         if reach[i] > 10:
             r2, window = _window(image.shape, position, reach[i])
+            # Flux per native pixel -> flux per image pixel: the area grows with ratio^2.
             wings = wing_profile_r2(r2 * np.float32(ratio**2))
             wings *= (r2 < np.float32(reach[i] ** 2)) * np.float32(flux * ratio**2)
             image[window] += wings
@@ -194,7 +201,7 @@ def add_stars(
 
 
 def _wing_reach_native_px(flux: np.ndarray, ratio: float, sigma: float) -> np.ndarray:
-    """Return where the r^-3 wing falls below 5 % of the noise of a pixel."""
+    """Return the radius where the r^-3 wing falls below 5 % of a pixel's noise [native px]."""
     level = _FAINTEST_WING_SIGMA * sigma / ratio**2
     reach = 45.0 * (WING_AT_45_PX * flux / level) ** (1 / 3)
     return np.minimum(reach, REACH_ARCMIN * 60.0 / NATIVE_SCALE_ARCSEC)
@@ -222,6 +229,8 @@ def spike_sources(
     for i in np.flatnonzero(reach > _SPIKE_START):
         t = np.arange(_SPIKE_START, reach[i], _SPIKE_STEP)
         t = np.concatenate([-t, t])
+        # A spike fades as r^-2 along its arm. Deposited as points, it gets the PSF's width when the
+        # grid is convolved.
         light = _SPIKE_AT_45_PX * (45.0 / t) ** 2 * _SPIKE_STEP
         for ux, uy in zip(along_x[:, i], along_y[:, i], strict=True):
             xs.append(stars.x[i] + t / ratio * ux)
@@ -239,6 +248,8 @@ def _spike_directions(frame: Frame, stars: BrightStars) -> tuple[np.ndarray, np.
     to_pole = np.arctan2(_ECLIPTIC_POLE @ east, _ECLIPTIC_POLE @ north)
     directions_x, directions_y = [], []
     for angle in _SPIKE_ANGLES:
+        # A step on the sky, projected, gives the direction on the image whatever its rotation,
+        # parity or distortion.
         moved = outward + 1e-4 * (np.cos(to_pole + angle) * north + np.sin(to_pole + angle) * east)
         moved /= np.linalg.norm(moved, axis=0)
         mx, my = frame.to_pixel(
@@ -258,6 +269,8 @@ def mask_radius_px(
     radius = np.geomspace(0.5, REACH_ARCMIN * 60.0 / scale_arcsec, 400)
     light = psf.profile_r2(radius**2, scale_arcsec)
     light = light + wing_profile_r2((radius * ratio) ** 2) * ratio**2
+    # `np.interp` needs a monotonic curve: the light is made to fall with radius, also where core
+    # and wings are joined.
     light = np.maximum.accumulate(light[::-1])[::-1]
     wanted = level_sigma * sigma / np.asarray(flux)
     return np.interp(-np.log(wanted), -np.log(light), radius)

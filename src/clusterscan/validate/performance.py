@@ -176,6 +176,7 @@ def reference_threshold(curve: Curve, purity: float, *, min_objects: int = 1) ->
     if not curve.threshold.size:
         return math.inf, False
     total = curve.purity + curve.completeness
+    # Half the harmonic mean, which has its maximum at the same threshold.
     balance = curve.purity * curve.completeness / np.where(total > 0, total, 1.0)
     return float(curve.threshold[np.argmax(balance)]), False
 
@@ -243,6 +244,8 @@ def purity_in_bins(
     chosen = found.score >= threshold
     rows, match = found.rows[chosen], found.match[chosen].copy()
     nearest = _nearest(objects.iloc[rows], catalogue, settings.radius_arcmin)
+    # The nearest row need not be real by the purity cut, nor free: a false object is given the mass
+    # or redshift of the group it sits on.
     match = np.where(match >= 0, match, nearest)
     column = catalogue[binning.column].to_numpy(dtype=np.float64, na_value=np.nan)
     known = match >= 0
@@ -304,6 +307,8 @@ def offsets(found: Recovery, threshold: float, settings: ValidateSettings) -> di
         nothing = dict.fromkeys(("median_arcsec", "p68_arcsec", "p95_arcsec", "tail"), np.nan)
         return result | nothing | {"rayleigh_sigma_arcsec": np.nan}
     median, p68, p95 = np.quantile(separation, [0.5, 0.68, 0.95])
+    # The median ignores the tail: a mean square would be dominated by a few chance matches near the
+    # edge of the matching radius.
     sigma = median / MEDIAN_OF_RAYLEIGH
     return result | {
         "median_arcsec": float(median),

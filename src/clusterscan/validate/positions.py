@@ -18,6 +18,7 @@ from clusterscan.validate.recovery import Recovery
 PARTS = 3  # bins of equal numbers; a few dozen clusters do not allow more
 HISTOGRAM_BINS = 20
 _STEPS = 64  # points along each side of a tile
+# WISE scans along ecliptic meridians: its depth grows with ecliptic latitude.
 _ECLIPTIC_POLE = (270.0, 66.56071)  # ICRS, to an arcsec (IAU 2006 obliquity at J2000)
 _MAD_OF_NORMAL = float(ndtri(0.75))
 
@@ -33,7 +34,7 @@ def position_report(
     noise: Mapping[str, Mapping[int, float]] | None = None,
     peaks: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
-    """Fit the separations of real objects from their clusters, also in bins of other columns.
+    """Describe the separations of real objects from their clusters, also in bins of other columns.
 
     Parameters
     ----------
@@ -206,6 +207,7 @@ def pixel_noise(image: np.ndarray, covered: np.ndarray) -> float:
     covered : bool ndarray, shape (ny, nx)
         Pixels with data.
     """
+    # Differences of neighbours cancel everything smooth: background, CMB, halos of stars.
     step = (image[:, 1:] - image[:, :-1])[covered[:, 1:] & covered[:, :-1]]
     if not step.size:
         return float("nan")

@@ -71,6 +71,8 @@ def probability_report(
     inside = objects.iloc[found.rows]
     prob, real = inside["prob"].to_numpy(), found.is_true
     listed = inside["known_row"].to_numpy() >= 0
+    # Thresholds come from the whole catalogue, as its sub-samples do; the test region then shows
+    # whether they keep their promise.
     levels = sample_thresholds(objects["prob"].to_numpy(), purities)
     return {
         **measures(prob, real),
@@ -136,6 +138,7 @@ def _way(
     in_region: Region,
 ) -> dict[str, Any]:
     found: Recovery = recovery(
+        # A model without a value cannot find the object: probability 0 ranks it last.
         objects.assign(score=objects[column].fillna(0.0)),
         truth,
         settings=settings,

@@ -34,6 +34,8 @@ def wilson(
     n = np.asarray(trials, dtype=np.float64)
     z = ndtri(0.5 + confidence / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
+        # The textbook error sqrt(p (1 - p) / n) is 0 at p = 0 and 1, just where samples of a few
+        # clusters end up; Wilson's interval is not.
         p = k / n
         middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
         half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -252,7 +254,7 @@ def compare(
     rng: np.random.Generator,
     min_objects: int = 1,
 ) -> dict[str, object]:
-    """Return completeness at a purity with errors, and differences of methods.
+    """Compare methods by their completeness at a purity, with errors.
 
     Cells of the sky are drawn with replacement. Every method sees the same draws, so what they
     have in common cancels from their difference.
@@ -353,6 +355,8 @@ def _draw(
     if not all_cells.size:
         return {name: np.empty(0) for name in names}
     even = np.full(all_cells.size, 1.0 / all_cells.size)
+    # A multinomial draw is the number of times each cell occurs in a bootstrap sample. One set of
+    # weights serves all methods, so that their differences are paired.
     weights = rng.multinomial(all_cells.size, even, size=n_bootstrap)
     drawn = {}
     for name in names:

@@ -39,7 +39,7 @@ def column_text(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
 
 
 def as_text(value: object) -> str:
-    """Return one text for equal values, however a file spells them."""
+    """Convert a value to text so that equal values have equal text, however a file spells them."""
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     if isinstance(value, float | np.floating):
@@ -54,7 +54,7 @@ def as_text(value: object) -> str:
 
 
 def no_column(table: pd.DataFrame, column: str, where: str) -> CatalogueError:
-    """Return the error of a column that is not there."""
+    """Build the error for a missing column."""
     return CatalogueError(
         f"{where}: the rule needs the column {column}, but there are "
         f"{', '.join(map(str, table.columns))}; map it in labels.columns"
@@ -94,6 +94,8 @@ def apply_cuts(
     """
     counts: dict[str, int] = {}
     for cut in cuts:
+        # One cut after the other, as papers describe their samples: each count is of the rows that
+        # all earlier cuts had kept.
         stays = inside(table, cut, where)
         counts[f"cut_{cut.name}"] = int((~stays).sum())
         table = table[stays].reset_index(drop=True)
@@ -106,7 +108,7 @@ def apply_cuts(
 
 
 def inside(table: pd.DataFrame, cut: Cut, where: str) -> np.ndarray:
-    """Return which rows a cut keeps, bool, shape (n,)."""
+    """Return True for the rows that a cut keeps, shape (n,)."""
     value = np.zeros(len(table))
     for column, factor in cut.terms.items():
         if column not in table:
@@ -221,6 +223,7 @@ def by_redshift(table: pd.DataFrame, rule: RedshiftWindows, where: str) -> Label
     if rule.column not in table:
         raise no_column(table, rule.column, where)
     z = numbers(table, rule.column, where)
+    # Catalogues write an unknown redshift as -1, 0 or 99, which would fall into a window.
     z = np.where(np.isin(z, rule.unknown), np.nan, z)
     names = np.full(len(z), "", dtype=object)
     for name, (low, high) in rule.windows.items():
@@ -238,7 +241,7 @@ def by_redshift(table: pd.DataFrame, rule: RedshiftWindows, where: str) -> Label
 
 
 def by_match(table: pd.DataFrame, rule: CatalogueMatch, where: str) -> Labels:
-    """Label rows by whether a catalogue has an entry nearby."""
+    """Label rows with and without a catalogue entry nearby."""
     entries = read_catalogue(rule.catalogue).table
     _, _, matched = nearest_entries(table, entries, rule.radius_arcsec, where, rule.one_to_one)
     counts = {"matched": int(matched.sum()), "catalogue_entries": len(entries)}
@@ -252,7 +255,7 @@ def nearest_entries(
     where: str,
     single: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return each row's nearest entry, the separation [arcsec] (NaN: none), and whether any.
+    """Find each row's nearest entry: its row (-1: none), separation [arcsec], and True if any.
 
     ``single``: an entry goes to one row only, the closest pairs first.
     """

@@ -1,9 +1,9 @@
 """Votes of volunteers: read a Zooniverse export (CSV with JSON cells), weight and count them.
 
-A row is what one visitor said of one subject. Visitors who were not logged in are told apart by
-a hash of their address (user_name ``not-logged-in-...``), which a family or class may share. The
-JSON of ``annotations`` lists the tasks in the order they were answered; that of ``subject_data``
-holds the subject's metadata under its number.
+A row is one visitor's classification of one subject. Visitors who were not logged in are
+identified by a hash of their address (user_name ``not-logged-in-...``), which a family or a
+school class may share. The JSON of ``annotations`` lists the tasks in the order of the answers;
+that of ``subject_data`` holds the subject's metadata under its number.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def read_votes(path: Path, settings: VolunteerVotes) -> Votes:
     path : Path
         The export.
     settings : VolunteerVotes
-        Which workflow and task, and what the answers mean.
+        The workflow, the task, and the class of each answer.
 
     Raises
     ------
@@ -139,6 +139,8 @@ def _rows(path: Path, counts: Counter[str]) -> Iterator[dict[str, str]]:
 
 def _vote(row: dict[str, str], settings: VolunteerVotes, counts: Counter[str]) -> tuple | None:
     """Return a row's vote, or None after counting the reason."""
+    # Exports hold years of clicks: tests of the workflow, older versions, broken rows. None stops
+    # the reading, but all are counted, so that a wrong setting shows as a large count.
     fault = _other_place(row, settings)
     if fault is None:
         try:
@@ -201,6 +203,8 @@ def _subject(data: dict[str, Any], ids: str, key: str | None) -> str | _Fault:
 
 def _choice(annotations: list[dict[str, Any]], settings: VolunteerVotes) -> int | _Fault:
     """Return the class of the answers; of several tasks the last one with a class counts."""
+    # Later tasks are more specific: "extended" is followed by the kind of object. Volunteers also
+    # go back and answer again, and then the last answer is meant.
     for annotation in reversed(annotations):
         if settings.task is not None and annotation["task"] != settings.task:
             continue
@@ -225,7 +229,7 @@ def choices_by_class(votes: Votes) -> np.ndarray:
 
 
 def volunteer_agreement(votes: Votes, experts: Mapping[str, int]) -> pd.DataFrame:
-    """Return how often each volunteer agrees with the experts.
+    """Count how often each volunteer agrees with the experts.
 
     Parameters
     ----------
@@ -289,8 +293,12 @@ def vote_weights(
     n_common = np.bincount(volunteer, weights=common)[volunteer]
     n_agree = np.bincount(volunteer, weights=agree)[volunteer]
     if unmeasured is None:
+        # Volunteers without a common subject count as average ones, rather than as perfect or
+        # useless.
         unmeasured = float(agree.sum() / common.sum()) if common.any() else 1.0
     if leave_one_out:
+        # Without this, experts would vote twice: a volunteer who agrees with them on a subject gets
+        # a higher weight on this very subject, and the votes would look better than they are.
         n_common, n_agree = n_common - common, n_agree - agree
     measured = n_common >= least_common
     ratio = np.divide(n_agree, n_common, out=np.zeros(len(n_agree)), where=n_common > 0)
@@ -308,7 +316,7 @@ def _against(votes: Votes, experts: Mapping[str, int]) -> tuple[np.ndarray, np.n
 def consensus(
     votes: Votes, weight: np.ndarray | None = None, *, threshold: float = 0.5, min_votes: int = 1
 ) -> pd.DataFrame:
-    """Return each subject's class by vote.
+    """Decide each subject's class by vote.
 
     Parameters
     ----------
@@ -360,7 +368,7 @@ def by_votes(table: pd.DataFrame, rule: VolunteerVotes, where: str) -> Labels:
     Returns
     -------
     labels : Labels
-        With the columns n_votes and ``fraction_<class>``.
+        Also holds the columns n_votes and ``fraction_<class>``.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Detect sources in a photon image and fit each as a star and as beta models (Poisson).
 
-The measure is that of XMM cluster pipelines: twice the gain in log-likelihood of the best beta
-model (beta = 2/3) over a point source, both with a free local background (Pacaud et al. 2006,
-MNRAS 372, 578). As a real pipeline's, the model point-spread function is round, the sky's is not.
+The extent likelihood is that of XMM cluster pipelines: twice the gain in log-likelihood of the
+best beta model (beta = 2/3) over a point source, both with a free local background (Pacaud et
+al. 2006, MNRAS 372, 578). As in a real pipeline, the model PSF is round, but the true one is not.
 """
 
 from __future__ import annotations
@@ -155,17 +155,19 @@ def fit_sources(
     background : ndarray, shape (n, side, side)
         Their expected number without the source; what is scaled.
     models : ndarray, shape (n, all cores, side, side)
-        Expected photons of the source for an amplitude of 1.
+        Expected photons of a source with amplitude 1.
     used : bool ndarray, shape (n, side, side)
         Pixels that belong to this source, not to a neighbour.
     cores : tuple of int
-        Which models to fit; the first is the point, 0.
+        Indices of the models to fit; the first is the point, 0.
     """
     n, pixels = len(counts), counts.shape[1] * counts.shape[2]
     good = (used & (background > 0)).reshape(n, pixels)
     seen = np.where(good, counts.reshape(n, pixels), 0.0)
     level = np.where(good, background.reshape(n, pixels), 0.0)
     model = np.where(good[:, None, :], models[:, cores].reshape(n, len(cores), pixels), 0.0)
+    # The null model has its background scaled to the counts: detection must beat the best
+    # background, not the assumed one.
     free = seen.sum(-1) / np.maximum(level.sum(-1), 1e-9)
     nothing = _log_likelihood(seen, free[:, None] * level)
     amplitude, scale = _maximum(seen, model, level)
@@ -185,6 +187,7 @@ def fit_sources(
 
 
 def _log_likelihood(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    # The factorial term of the Poisson likelihood is the same for all models, and is left out.
     safe = np.maximum(expected, 1e-12)
     return (seen * np.log(safe) - expected).sum(axis=-1)
 
@@ -197,6 +200,8 @@ def _maximum(
     The likelihood has one maximum; Fisher scoring finds it, both kept above zero.
     """
     seen, model, level = (a.astype(np.float32) for a in (seen, model, level))
+    # Fisher scoring: Newton steps with the expected second derivatives, which are positive
+    # definite. float32 is enough, for the amplitude's own error is some per cent.
     excess = np.maximum((seen - level).sum(-1), 3.0)[:, None]
     amplitude = excess / np.maximum(model.sum(-1), 1e-9)
     scale = np.ones_like(amplitude)
@@ -214,6 +219,7 @@ def _maximum(
         determinant = np.maximum(f_aa * f_bb - f_ab**2, 1e-9)
         step_a = (f_bb * g_a - f_ab * g_b) / determinant
         step_b = (f_aa * g_b - f_ab * g_a) / determinant
+        # A step never takes away more than 80 % of a value, so both stay positive without bounds.
         amplitude = np.maximum(amplitude + step_a, 0.2 * amplitude)
         scale = np.maximum(scale + step_b, 0.2 * scale)
     return amplitude.astype(float), scale.astype(float)
@@ -240,7 +246,7 @@ class Detections:
     seen : float64
         Exposure there over that on axis.
     edge : bool
-        Whether a gap, a chip's border or the field's edge lies within 4 pixels.
+        True if a gap, a chip's border or the field's edge lies within 4 pixels.
     """
 
     x: np.ndarray
@@ -284,6 +290,7 @@ def detect(cell: int, seed: int, settings: SimulationSettings) -> Detections:
     image = _photon_image(pointing, axis, seed, settings)
     background = _background(image, pointing, axis, live)
     snr = _snr_map(image, background)
+    # Two smoothing scales, one near the PSF and one for extended sources; the higher S/N counts.
     rows, columns = _peaks(snr, live > 0, settings.candidates.detection_snr)
     y, x = _refined(snr, rows, columns)
     fits = _fitted(kind, image, background, live, pointing, (y, x))
@@ -374,7 +381,7 @@ def _fitted(
 ) -> Fits:
     """Fit all peaks: as points alone, then with all models beside their neighbours as points.
 
-    Peaks that a middling beta model fits hardly better than a point are spared the others.
+    Only peaks that a beta model of medium size fits clearly better than a point get all models.
     """
     y, x = places
     stamps = _Stamps.at(y, x)
@@ -384,6 +391,8 @@ def _fitted(
     models = source_images(kind, PIXEL_ARCSEC[kind], x, y, off_axis / field)
     models *= stamps.cut(live)[:, None]
     counts, level, mine = stamps.cut(image), stamps.cut(background), stamps.own_pixels()
+    # Two passes. First every peak is fitted alone as a point; then each is fitted on a background
+    # that contains its neighbours as points, so the wings of a bright AGN are not taken for extent.
     points = fit_sources(counts, level, models, mine, (0,)).point_counts
     others = background.copy()
     for i in range(len(x)):
@@ -435,5 +444,5 @@ class _Stamps:
 
 
 def _near_edge(live: np.ndarray) -> np.ndarray:
-    """Return True for pixels near a place that at most half of the cameras see."""
+    """Return True for pixels within 4 pixels of one that less than half of the cameras see."""
     return ndimage.maximum_filter((live < 0.5).astype(np.uint8), 9) > 0

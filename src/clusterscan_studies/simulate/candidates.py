@@ -23,7 +23,7 @@ from clusterscan_studies.simulate.xray_sources import AGN, CLUSTER, GALAXY, Xray
 from clusterscan_studies.simulate.xray_telescope import Pointing, pointing_of_cell, pointings_around
 
 CLASSES = ("cluster", "nearby_galaxy", "agn", "blend", "artefact", "fluctuation")
-"""What a candidate can be; `expert` is 1 for the first alone."""
+"""Classes of candidates; `expert` is 1 for clusters alone."""
 
 _DUPLICATE_ARCSEC = 60.0
 _EXPLAINED = 0.4  # real sources give at least this part of the counts, or there is none
@@ -61,6 +61,8 @@ def candidates_of_cell(
     parts = [candidates_of_pointing(p.cell, seed, settings) for p in near]
     table = pd.concat(parts, ignore_index=True) if parts else candidates_table([])
     table = table[~_seen_better(table)]
+    # Cells own positions, so each candidate is in the table of one cell. Duplicates are removed
+    # before that, for they may lie in two cells.
     owner = sky.owning_cell(table["ra_deg"].to_numpy(), table["dec_deg"].to_numpy(), order)
     return table[owner == ipix].sort_values("name", ignore_index=True)
 
@@ -73,6 +75,8 @@ def candidates_of_pointing(cell: int, seed: int, settings: SimulationSettings) -
     rows = _extended(found, settings)
     sources = sources_near(pointing, seed, settings)
     x, y = pointing.to_detector(sky.unit_vectors(sources.ra_deg, sources.dec_deg))
+    # Gaps between chips are left out here: the fit accounts for them, so its counts are corrected
+    # too.
     counts = expected_counts(pointing, sources) * pointing.instrument.vignetting(np.hypot(x, y))
     truths = [_truth(found, row, sources, (x, y), counts, settings) for row in rows]
     return _table(pointing, found, rows, truths, sources, seed, settings)
@@ -93,6 +97,8 @@ def _extended(found: Detections, settings: SimulationSettings) -> np.ndarray:
     rows = rows[np.argsort(-fits.likelihood[rows], kind="stable")]
     kept: list[int] = []
     for row in rows:
+        # A bright extended source breaks into several detections. The most likely is kept, and its
+        # reach grows with its extent.
         away = [np.hypot(found.x[row] - found.x[k], found.y[row] - found.y[k]) for k in kept]
         reach = [max(_DUPLICATE_ARCSEC, 2 * fits.extent_px[k] * pixel) / 60.0 for k in kept]
         if all(a > r for a, r in zip(away, reach, strict=True)):
@@ -115,9 +121,13 @@ def _truth(
     inside = counts * part_inside(distance, sources.core_arcsec, aperture)
     total = inside.sum()
     extent = found.fits.extent_px[row] * PIXEL_ARCSEC[settings.xray.instrument]
+    # The fit gives the counts of the whole beta model; the true sources are summed within the
+    # aperture only. Both must refer to the same circle.
     measured = found.fits.counts[row] * beta_part(aperture / extent)
     if total < _EXPLAINED * measured:
         return ("artefact" if found.edge[row] else "fluctuation"), -1, 0.0
+    # The classes exclude one another in this order: a cluster behind an AGN counts as a cluster if
+    # its gas gives a large enough share of the counts, else the brightest source decides.
     gas = np.where(sources.kind == CLUSTER, inside, 0.0)
     best = int(gas.argmax())
     if gas[best] >= max(limits.cluster_part * total, limits.cluster_counts):
@@ -132,8 +142,9 @@ def _truth(
 def part_inside(distance: np.ndarray, core: np.ndarray, radius: float) -> np.ndarray:
     """Return the part of sources' light within a circle, by their distance from its centre.
 
-    Points count wholly or not at all; of beta models the mean of the light within the circle's
-    near and far side, which is exact at the centre and far away.
+    A point source counts fully inside the circle and not at all outside. For a beta model the
+    light within the near and the far edge of the circle is averaged; this is exact at the centre
+    and far away.
     """
     safe = np.maximum(core, 1e-6)
     far = beta_part((radius + distance) / safe)
@@ -187,7 +198,7 @@ def _table(
 
 
 def candidates_table(records: list[dict]) -> pd.DataFrame:
-    """Return records as a table with fixed column types, also when empty."""
+    """Build a table with fixed column types from records; there may be none."""
     text, whole = ("name", "class", "truth_name"), ("expert",)
     columns = (
         "name", "ra_deg", "dec_deg", "z", "m500c_msun", "class", "expert", "counts", "snr",
@@ -211,6 +222,7 @@ def _seen_better(table: pd.DataFrame) -> np.ndarray:
     exposure, name = table["exposure_ks"].to_numpy(), table["name"].to_numpy(dtype=object)
     worse = np.zeros(len(table), dtype=bool)
     for i, j in pairs:
+        # The name breaks ties, so that one of two equal exposures loses, whatever their order.
         loser = i if (exposure[i], name[i]) < (exposure[j], name[j]) else j
         worse[loser] = True
     return worse
@@ -257,7 +269,7 @@ def judged_candidates(
 def with_votes(
     table: pd.DataFrame, said: pd.DataFrame, settings: SimulationSettings
 ) -> pd.DataFrame:
-    """Return candidates with labels from votes."""
+    """Add labels from votes to candidates."""
     common = is_common(table["name"], settings.volunteers.common_part)
     experts = dict(zip(table["name"][common], table["expert"][common].tolist(), strict=True))
     cast = Votes(

@@ -1,7 +1,7 @@
 """Render the optical sky: seeing, exponential discs, the wings of bright stars.
 
-Seeing is a Moffat profile with beta = 2.5 (Trujillo et al. 2001, MNRAS 328, 977); away from
-saturated stars the sum of three Gaussians that comes closest to it stands in.
+The seeing is a Moffat profile with beta = 2.5 (Trujillo et al. 2001, MNRAS 328, 977). Saturated
+stars use it directly; all else uses the best-fitting sum of three Gaussians.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ Layer = tuple[np.ndarray, np.ndarray, np.ndarray, float]
 
 @lru_cache(maxsize=1)
 def _moffat_mixture() -> np.ndarray:
-    """Return the parts of three Gaussians that make a Moffat profile of unit width."""
+    """Fit the weights of three Gaussians to a Moffat profile of unit FWHM."""
     r = np.linspace(0.0, 8.0, 400)
     sigma = np.array(_WIDTHS_FWHM)
     gaussians = np.exp(-0.5 * (r[:, None] / sigma) ** 2) / (2 * np.pi * sigma**2)
+    # The weight is the square root of the area of a ring, so that the wings, with many pixels,
+    # count as they do in an image. Non-negative weights keep the sum free of negative rings.
     weight = np.sqrt(r + 0.05)[:, None]
     parts, _ = nnls(gaussians * weight, moffat(r**2, 1.0) * weight[:, 0])
     return parts / parts.sum()
@@ -119,13 +121,15 @@ def convolved(layers: Sequence[Layer], psf: OpticalPsf, shape: tuple[int, int]) 
             continue
         spectrum = fft.rfft2(deposit(x, y, flux[None], shape)[0], s=full, workers=1)
         h = 2 * np.pi * half_light_px * _SCALE_PER_HALF_LIGHT
+        # The transform of an exponential disc is (1 + (2 pi k h)^2)^-1.5. All galaxies of a size
+        # class share one convolution, so the cost does not grow with the number of galaxies.
         total += spectrum if h == 0 else spectrum * (1 + np.float32(h * h) * k2) ** np.float32(-1.5)
     total *= _transfer(psf, fy, fx)
     return fft.irfft2(total, s=full, workers=1)[: shape[0], : shape[1]]
 
 
 def _transfer(psf: OpticalPsf, fy: np.ndarray, fx: np.ndarray) -> np.ndarray:
-    """Return the seeing's transfer function, over that of the deposit's spline."""
+    """Return the transfer function of the seeing, divided by that of the deposit's spline."""
     transfer = np.zeros((len(fy), len(fx)), dtype=np.float32)
     for part, variance in zip(*psf.gaussians, strict=True):
         along_y = part * np.exp(-2 * np.pi**2 * variance * fy**2)
@@ -144,7 +148,7 @@ def add_discs(
 ) -> None:
     """Add large galaxies one by one, in place: inclined exponential discs.
 
-    The seeing widens them in quadrature, which is right far from the centre.
+    The seeing is added in quadrature to their size, which is accurate far from the centre.
     """
     seeing = psf.fwhm_px / 2.355
     for i in range(len(x)):
@@ -330,6 +334,7 @@ def _points(frame: Frame, seed: int, settings: SimulationSettings):
             columns.append((ra, dec, mag))
     ra, dec, mag = (np.concatenate(column, axis=-1) for column in zip(*columns, strict=True))
     x, y = frame.to_pixel(ra, dec)
+    # Only saturated stars have wings that are drawn far out, so only they matter outside the frame.
     saturated = mag.min(axis=0) < settings.optical.saturation_ab_mag
     near = frame.inside(x, y) | (saturated & frame.inside(x, y, reach_px))
     return x[near], y[near], mag[:, near]

@@ -45,7 +45,7 @@ _MSTAR_I = (22.44, 3.36, 0.273, -0.0618, -0.0227)  # powers of ln z, 0.05 < z < 
 
 
 def characteristic_i(z: np.ndarray) -> np.ndarray:
-    """Return the apparent i of an L* galaxy of the red sequence [AB mag].
+    """Return the apparent i magnitude of an L* galaxy on the red sequence [AB].
 
     Below z = 0.05, where the published polynomial ends, it follows W1.
     """
@@ -58,6 +58,8 @@ def characteristic_i(z: np.ndarray) -> np.ndarray:
 def galaxy_colours(z: np.ndarray, red: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the mean (i - W1, r - i, g - r) of galaxies; W1 in Vega, the others in AB."""
     i_w1 = characteristic_i(z) - characteristic_w1(np.maximum(z, 1e-3))
+    # Blue galaxies are brighter in i for the same W1 light, the more the higher the redshift, as i
+    # then samples the rest-frame ultraviolet.
     bluer = _BLUE_NEARBY + _BLUE_PER_Z * np.minimum(z, _BLUE_Z_MAX)
     return (
         np.where(red, i_w1, i_w1 - bluer),
@@ -91,6 +93,8 @@ def galaxy_magnitudes(
     """
     i_w1, r_i, g_r = galaxy_colours(z, red)
     noise = rng.standard_normal((3, len(z))) * np.where(red, *scatter)
+    # W1 is the anchor: the infrared and the optical survey draw the same galaxies, with the same
+    # W1.
     i = w1_mag + i_w1 + 2 * noise[0]  # the wider the bands are apart, the larger the scatter
     r = i + r_i + 0.5 * noise[1]
     return np.stack([r + g_r + noise[2], r, i])
@@ -164,6 +168,7 @@ def field_of_cell(cell: int, seed: int, settings: SimulationSettings) -> Optical
     drawn = draw_field_galaxies(cell, seed, settings)
     rng = generator(seed, Kind.OPTICAL_GALAXIES, cell)
     brighter = characteristic_w1(drawn.z) - drawn.w1_mag
+    # Red galaxies are more frequent among luminous and among nearby galaxies.
     part = np.clip(_RED_AT_LSTAR + _RED_PER_MAG * brighter - _RED_PER_Z * drawn.z, 0.05, 0.85)
     red = (rng.random(len(part)) < part) & ~drawn.agn
     return _seen(rng, drawn.ra_deg, drawn.dec_deg, drawn.w1_mag, drawn.z, red, settings)
@@ -188,6 +193,8 @@ def _seen(rng, ra, dec, w1, z, red, settings: SimulationSettings) -> OpticalGala
     ratio = np.where(red, rng.uniform(0.6, 1.0, len(z)), rng.uniform(0.2, 1.0, len(z)))
     angle = rng.uniform(0, np.pi, len(z))
     galaxies = OpticalGalaxies(ra, dec, mag, z, red, size, ratio, angle)
+    # The limit lies below the survey's depth: galaxies too faint to be detected one by one still
+    # add to the background fluctuations.
     seen = np.any(mag < magnitude_limit(settings)[:, None], axis=0)
     return galaxies.take(np.asarray(seen))
 

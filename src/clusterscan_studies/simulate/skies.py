@@ -1,4 +1,4 @@
-"""The X-ray and the optical sky as `clusterscan.simulate.plugins` asks for them."""
+"""Adapters: the X-ray and the optical sky, called as `clusterscan.simulate.plugins` expects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def xray(
     settings: SimulationSettings,
     noise_key: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Render the X-ray sky; its noise is the photons' own, so ``noise_key`` is not needed.
+    """Render the X-ray sky; its noise is that of the photons, so ``noise_key`` is not used.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Simulated volunteers: their skills, their votes on cluster candidates, and the export.
 
 A volunteer of skill t recognises a cluster of difficulty d with the chance 1 / (1 + exp(d - t))
-(Rasch 1960, the model of tests with one parameter). Faint and distant clusters are difficult; what
-is no cluster is rarely called one. So volunteers together are pure and incomplete, as those of
-Kosiba et al. 2020 (MNRAS 496, 4141, Table 1) were. None of them is a person.
+(Rasch 1960, the one-parameter model of tests). Faint and distant clusters are difficult, and
+other objects are rarely called clusters. So the volunteers' labels are pure and incomplete, as
+those of Kosiba et al. 2020 (MNRAS 496, 4141, Table 1) were. No real person is behind them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ ANSWERS = (
     "nearby galaxy cluster",
     "distant galaxy cluster",
 )
-"""What a vote can be: the answers a to g of the project's histogram."""
+"""Possible answers: a to g of the project's histogram."""
 
 _NO, _EDGE, _POINT, _GALAXY, _NO_IMAGE, _NEAR, _FAR = range(7)
 CLUSTER_ANSWERS = (_NEAR, _FAR)
 NEARBY_Z = 0.3
-"""Recognised clusters nearer than this are called nearby."""
+"""Volunteers call a recognised cluster "nearby" below this redshift."""
 
 _EASY_Z = 0.1
 _ACTIVITY_SHAPE = 1.2  # of a Pareto law: a few volunteers classify much
 
 # What is said where no cluster is recognised: parts by the candidate's class, in ANSWERS' order.
 _OTHERWISE = {
+    # A missed cluster is mostly taken for a point source: at low counts its extent is hard to see.
     "cluster": (0.30, 0.05, 0.48, 0.15, 0.02, 0.0, 0.0),
     "nearby_galaxy": (0.08, 0.02, 0.18, 0.70, 0.02, 0.0, 0.0),
     "agn": (0.13, 0.02, 0.78, 0.05, 0.02, 0.0, 0.0),
@@ -55,15 +56,17 @@ _OTHERWISE = {
 
 @lru_cache(maxsize=4)
 def volunteers(seed: int, settings: VolunteerSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Return the volunteers' skills and the part of all votes that each gives, shape (n,)."""
+    """Draw the volunteers' skills and the fraction of all votes that each gives, shape (n,)."""
     rng = generator(seed, Kind.VOLUNTEERS, 0)
     skill = settings.skill_mean + settings.skill_scatter * rng.standard_normal(settings.volunteers)
+    # In citizen-science projects a few volunteers give most of the votes. So the weight of a
+    # volunteer rests on many common candidates for some and on hardly any for most.
     activity = 1.0 + rng.pareto(_ACTIVITY_SHAPE, settings.volunteers)
     return skill, activity / activity.sum()
 
 
 def difficulty(counts: np.ndarray, z: np.ndarray, settings: VolunteerSettings) -> np.ndarray:
-    """Return how difficult clusters are, on the scale of the skill.
+    """Return the difficulty of clusters, on the scale of the skill.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def difficulty(counts: np.ndarray, z: np.ndarray, settings: VolunteerSettings) -
 
 
 def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -> pd.DataFrame:
-    """Return the volunteers' votes on candidates.
+    """Draw the volunteers' votes on candidates.
 
     The votes on a candidate depend on it and the seed alone, not on the others listed.
 
@@ -104,8 +107,14 @@ def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -
     for row, (name, kind, z) in enumerate(
         zip(candidates["name"], candidates["class"], candidates["z"], strict=True)
     ):
+        # The stream depends on the candidate's name, so its votes are the same in any list.
+        # Python's own hash() differs between processes.
         rng = generator(seed, Kind.VOLUNTEERS, 1, zlib.crc32(str(name).encode()))
+        # A candidate is retired after a fixed number of votes, each by another volunteer; active
+        # volunteers meet more candidates.
         who = rng.choice(len(skill), settings.votes_per_candidate, replace=False, p=activity)
+        # The skill matters for clusters alone; everybody calls other objects a cluster equally
+        # rarely.
         chance = np.full(len(who), settings.false_cluster)
         if kind == "cluster":
             chance = 1 / (1 + np.exp(hard[row] - skill[who]))
@@ -138,7 +147,7 @@ TASKS = {
     "nearby galaxy cluster": (EMISSION, "Extended", "Nearby galaxy cluster"),
     "distant galaxy cluster": (EMISSION, "Extended", "Distant galaxy cluster"),
 }
-"""Answer -> what is said in the tasks T0, T1 and T2."""
+"""Answer -> values of the tasks T0, T1 and T2 of the export."""
 
 CLUSTER_VALUES = [str(TASKS[ANSWERS[answer]][2]) for answer in CLUSTER_ANSWERS]
 """Values of T2 that mean a cluster."""
@@ -153,7 +162,7 @@ _ANONYMOUS_EVERY = 7  # volunteer: not logged in
 
 
 def export_table(votes: pd.DataFrame) -> pd.DataFrame:
-    """Return votes as the rows of an export.
+    """Convert votes to the rows of an export.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Render the X-ray sky; photons are drawn per pointing, so all images show the same ones."""
+"""Render the X-ray sky; photons are drawn for each pointing, so all images show the same ones."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from clusterscan.simulate.sky_cells import GENERATION_ORDER, Kind, generator
 from clusterscan_studies.simulate.xray_sources import XraySources, beta_radius, sources_of_cell
 from clusterscan_studies.simulate.xray_telescope import Pointing, pointing_of_cell, pointings_around
 
+# X-ray images are counts of single photons, most pixels hold none. So the simulation draws photons,
+# not a mean image: source, mirror (vignetting), PSF, then chips, in the order of the light.
 _REACH_ARCMIN = 3.0  # sources so far outside the field may still scatter photons into it
 _BETA_LIMIT = 0.97  # of the flux: the model ends there, at 33 core radii
 
@@ -37,7 +39,7 @@ def sources_near(pointing: Pointing, seed: int, settings: SimulationSettings) ->
 
 
 def expected_counts(pointing: Pointing, sources: XraySources) -> np.ndarray:
-    """Return the counts of each source on axis, without gaps."""
+    """Return the expected counts of each source, as if on axis and without gaps between chips."""
     return sources.flux * pointing.instrument.counts_per_flux * pointing.exposure_s
 
 
@@ -56,6 +58,8 @@ def photons_of_pointing(cell: int, seed: int, settings: SimulationSettings) -> P
 
 def _from_sources(rng: np.random.Generator, pointing: Pointing, sources: XraySources):
     tube = pointing.instrument
+    # Photons are drawn as if all sources were on axis; vignetting and gaps then remove some of
+    # them. A Poisson process that is thinned at random is a Poisson process again.
     number = rng.poisson(expected_counts(pointing, sources))
     x, y = pointing.to_detector(sky.unit_vectors(sources.ra_deg, sources.dec_deg))
     x, y = np.repeat(x, number), np.repeat(y, number)
@@ -74,6 +78,8 @@ def _background(rng: np.random.Generator, pointing: Pointing):
     tube = pointing.instrument
     side = tube.field_radius_arcmin
     seconds = pointing.background * pointing.exposure_s
+    # Sky background comes through the mirrors and is vignetted like a source. Particles hit the
+    # chips directly: they are uniform, so at large off-axis angles they dominate.
     for rate, vignetted in ((tube.sky_rate, True), (tube.particle_rate, False)):
         n = rng.poisson(rate * seconds * (2 * side) ** 2)
         x, y = rng.uniform(-side, side, (2, n))
@@ -85,6 +91,7 @@ def _background(rng: np.random.Generator, pointing: Pointing):
         left, right, low, high = tube.noisy_chips[pointing.noisy_chip]
         n = rng.poisson(tube.noisy_rate * seconds * (right - left) * (high - low))
         x, y = rng.uniform(left, right, n), rng.uniform(low, high, n)
+        # A noisy chip sees the extra events over its whole area, but the field of view is round.
         seen = np.hypot(x, y) < side
         yield x[seen], y[seen]
 
@@ -151,6 +158,8 @@ def render_xray(
     counts[~seen] = 0.0
     image = _smoothed(counts, fwhm_px)
     if settings.xray.exposure_corrected:
+        # Counts and exposure are smoothed alike before the division, so a gap between chips leaves
+        # no bright or dark line.
         image /= np.maximum(_smoothed(exposure, fwhm_px), 1.0)
     image *= (60.0 / scale) ** 2
     image[~seen] = 0.0
@@ -175,6 +184,7 @@ def _add_photons(
     ix, iy = np.rint(x[near]).astype(np.int64), np.rint(y[near]).astype(np.int64)
     ny, nx = counts.shape
     good = (ix >= 0) & (ix < nx) & (iy >= 0) & (iy < ny)
+    # Two photons may fall on one pixel, which plain indexed addition would count once.
     np.add.at(counts.reshape(-1), iy[good] * nx + ix[good], np.float32(1.0))
 
 
@@ -185,6 +195,8 @@ def _add_exposure(exposure: np.ndarray, vectors: np.ndarray, pointing: Pointing)
     rows, columns = (np.flatnonzero(~np.all(far, axis=axis)) for axis in (1, 0))
     if rows.size == 0 or columns.size == 0:
         return
+    # Only the part of the coarse grid that the field touches is refined: a pointing covers a small
+    # corner of most images.
     r0, r1 = max(rows[0] - 1, 0), min(rows[-1] + 2, x.shape[0])
     c0, c1 = max(columns[0] - 1, 0), min(columns[-1] + 2, x.shape[1])
     ny, nx = exposure.shape
@@ -197,7 +209,7 @@ def _add_exposure(exposure: np.ndarray, vectors: np.ndarray, pointing: Pointing)
 
 
 def _margin(x: np.ndarray, y: np.ndarray) -> float:
-    """Return an upper bound on the spacing of a coarse grid [arcmin]."""
+    """Return an upper bound on the spacing of a coarse detector grid [arcmin]."""
     steps = [
         np.nanmax(np.abs(np.diff(side, axis=a)), initial=0.0) for side in (x, y) for a in (0, 1)
     ]

@@ -25,7 +25,7 @@ _CONTINUUM_SLOPE = -0.4  # of a thermal continuum's photon energy flux, beside e
 
 
 def mean_luminosity(m500c_msun: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return exp <ln L_X> in 0.5-2 keV of the source's frame [erg/s]."""
+    """Return the median luminosity exp <ln L_X> in 0.5-2 keV, in the source's frame [erg/s]."""
     h = cosmology.planck18().h
     ln = 47.392 + 1.61 * np.log(m500c_msun) + 1.85 * np.log(cosmology.expansion(z))
     return np.exp(ln - 0.39 * np.log(h / 0.72))
@@ -38,7 +38,9 @@ def temperature_kev(m500c_msun: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _band_energy(low_kev: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-    """Return a thermal continuum's energy in a band of LOW to HIGH times low / LOW."""
+    """Integrate a thermal continuum's energy over the band from ``low`` to 4 times ``low``."""
+    # Gauss-Legendre quadrature with 24 nodes is exact to rounding for so smooth a spectrum, and it
+    # works for arrays of temperatures at once.
     nodes, weights = np.polynomial.legendre.leggauss(24)
     low = np.asarray(low_kev)[..., None]
     high = low * HIGH_KEV / LOW_KEV
@@ -48,9 +50,9 @@ def _band_energy(low_kev: np.ndarray, temperature: np.ndarray) -> np.ndarray:
 
 
 def k_correction(temperature: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return the luminosity in the observed band over that in the same band at rest.
+    """Return the ratio of the luminosity in the observed band to that in the band at rest.
 
-    Observed photons of 0.5-2 keV left the gas at (1 + z) times that; lines are ignored.
+    Photons observed in 0.5-2 keV left the gas with (1 + z) times that energy. Lines are ignored.
     """
     at_rest = np.full(np.shape(z), LOW_KEV)
     return _band_energy(LOW_KEV * (1 + np.asarray(z)), temperature) / _band_energy(
@@ -59,16 +61,18 @@ def k_correction(temperature: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def observed_flux(luminosity: np.ndarray, m500c_msun: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return the observed flux in 0.5-2 keV of gas of some luminosity [erg/s/cm2]."""
+    """Convert a rest-frame luminosity to the observed flux in 0.5-2 keV [erg/s/cm2]."""
     distance = cosmology.comoving_distance_mpc(z) * (1 + np.asarray(z)) * _CM_PER_MPC
     return luminosity * k_correction(temperature_kev(m500c_msun, z), z) / (4 * np.pi * distance**2)
 
 
 def beta_radius(part: np.ndarray) -> np.ndarray:
-    """Return the radius [core radii] that holds a part of a beta model with beta = 2/3.
+    """Return the radius [core radii] that contains a fraction of a beta model with beta = 2/3.
 
     Its surface brightness (1 + r^2)^-1.5 has the whole flux 2 pi.
     """
+    # For beta = 2/3 the enclosed flux is 1 - 1 / sqrt(1 + r^2), which can be inverted; for other
+    # beta it cannot, with a finite flux.
     return np.sqrt((1 - part) ** -2 - 1)
 
 
@@ -98,7 +102,7 @@ def source_counts(flux_cgs: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def count_quantiles(flux_min: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return (sources per deg2 above a flux, parts fainter than, ln flux), to draw fluxes from."""
+    """Return (sources per deg2 above a flux, cumulative fraction, ln flux), to draw fluxes from."""
     ln_flux = np.linspace(np.log(flux_min), np.log(1e-11), 800)
     above = source_counts(np.exp(ln_flux))
     parts = (above[0] - above) / (above[0] - above[-1])
@@ -195,6 +199,7 @@ def clusters_of_cell(cell: int, seed: int, settings: SimulationSettings) -> Xray
     core = 60 * halos.theta500_arcmin * xray.core_radius_r500
     core = core * np.exp(xray.core_radius_scatter_ln * wide)
     gas = _sources(CLUSTER, cell, halos.index, halos.ra_deg, halos.dec_deg, flux, core)
+    # The cut comes after all draws: the random numbers of the remaining halos do not depend on it.
     return gas.take(flux > FAINTEST_FLUX)
 
 
@@ -218,6 +223,8 @@ def agn_of_cell(
     n = rng.poisson(per_deg2 * xray.agn_counts * GENERATION_AREA_DEG2)
     flux = np.exp(np.interp(rng.random(n), parts, ln_flux))
     ra, dec = uniform_positions(rng, cell, n)
+    # log10 of the X-ray to optical flux ratio, log f_X + 0.4 r + 5.37: about 0 with a scatter of
+    # 0.45 dex for active galaxies, and far below -2 for normal ones.
     ratio = _AGN_RATIO + _AGN_RATIO_SCATTER * rng.standard_normal(n)
     r = 2.5 * (ratio - np.log10(flux) - _FLUX_ZERO)
     blue = rng.standard_normal((2, n))
@@ -227,6 +234,8 @@ def agn_of_cell(
 def _galaxies(cell: int, seed: int, settings: SimulationSettings) -> XraySources:
     """Return the hot gas of a cell's bright field galaxies."""
     seen = field_of_cell(cell, seed, settings)
+    # Nearby ellipticals have extended hot gas. In X-rays they look like small clusters, and are the
+    # main contaminant that an optical image reveals.
     number = np.flatnonzero(seen.mag[1] < _GALAXY_R_MAX)
     bright = seen.take(number)
     noise = generator(seed, Kind.XRAY_GALAXIES, cell).standard_normal((2, len(number)))

@@ -62,11 +62,11 @@ class Instrument:
     noisy_chips: tuple[Box, ...]
     vignetting_table: tuple[tuple[float, ...], tuple[float, ...]]
     live: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    """Part of the cameras' area that sees a place (x, y), 0 outside the field."""
+    """Fraction of the cameras that sees a detector position (x, y), 0 outside the field."""
     psf_radius: Callable[[np.ndarray, np.ndarray], np.ndarray]
     """Radius [arcsec] that holds a part u of a star's photons, at an off-axis angle [arcmin]."""
     stretch: Callable[[np.ndarray], np.ndarray]
-    """How much longer than wide a star is, across the direction to the axis."""
+    """Ratio of a star's length to its width; it is long across the direction to the axis."""
 
     def vignetting(self, off_axis_arcmin: np.ndarray) -> np.ndarray:
         """Return the effective area over that on axis."""
@@ -79,6 +79,8 @@ class Instrument:
         off_axis = np.hypot(x, y)
         radius = self.psf_radius(rng.random(len(x)), off_axis) / 60.0
         angle = rng.random(len(x)) * 2 * np.pi
+        # Stretching one axis and shrinking the other by the same factor keeps the area, so the peak
+        # brightness does not depend on the shape.
         longer = np.sqrt(self.stretch(off_axis))
         along, across = radius * np.cos(angle) / longer, radius * np.sin(angle) * longer
         safe = np.maximum(off_axis, 1e-9)
@@ -91,12 +93,16 @@ def king_radius(part: np.ndarray, core: np.ndarray, slope: np.ndarray) -> np.nda
 
     The profile is (1 + (r / core)^2)^-slope with slope > 1.
     """
+    # The enclosed flux of a King profile has a closed inverse, so photons are drawn without a
+    # table. `inside` normalises to the flux within the limit.
     inside = 1 - (1 + (PSF_LIMIT_ARCSEC / core) ** 2) ** (1 - slope)
     return core * np.sqrt((1 - part * inside) ** (1 / (1 - slope)) - 1)
 
 
 # --- XMM-Newton: the pn and the two MOS cameras ---------------------------------------------------
 
+# The pn has two rows of six chips, each MOS seven chips of which the outer six may be noisy in the
+# soft band (a known fault of some EPIC MOS CCDs).
 _PN_WEIGHT, _MOS_WEIGHT = 0.626, 0.187  # their parts of the counts in 0.5-2 keV
 _XMM_RADIUS = 15.0
 _PN_CHIP, _PN_GAP = (4.37, 13.66), 0.2  # arcmin
@@ -137,6 +143,8 @@ def _any_chip(x: np.ndarray, y: np.ndarray, chips: tuple[Box, ...]) -> np.ndarra
 
 
 def _xmm_live(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    # The three cameras look at the same sky and their images are added. Their gaps lie at different
+    # places, so a gap of one camera dims the sum but seldom leaves it empty.
     total = _PN_WEIGHT * _any_chip(x, y, _PN)
     total += _MOS_WEIGHT * _any_chip(x, y, _MOS)
     total += _MOS_WEIGHT * _any_chip(y, x, _MOS)  # MOS2 is turned by a quarter
@@ -145,6 +153,8 @@ def _xmm_live(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _xmm_psf_radius(part: np.ndarray, off_axis_arcmin: np.ndarray) -> np.ndarray:
     e = _ENERGY_KEV
+    # Core radius [arcsec] and slope of the King profile both fall with the off-axis angle: the core
+    # shrinks slightly and the wings gain light.
     core = 5.074 - 0.236 * e + (0.002 - 0.0180 * e) * off_axis_arcmin
     slope = 1.472 - 0.010 * e - (0.001 + 0.0016 * e) * off_axis_arcmin
     return king_radius(part, core, slope)
@@ -180,6 +190,8 @@ XMM = Instrument(
 def _rosat_live(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the window's transmission: a ring and eight spokes, blurred by the wobble."""
     r, angle = np.hypot(x, y), np.arctan2(y, x)
+    # The PSPC's window is held by a support structure that casts shadows: a ring at 20 arcmin and
+    # spokes outside it. ROSAT wobbled by some arcmin while observing, so the shadows are soft.
     ring = 1 - 0.6 * np.exp(-0.5 * ((r - 20.5) / 1.2) ** 2)
     to_spoke = np.abs(np.sin(4 * angle)) * r / 4
     spokes = 1 - 0.6 * np.exp(-0.5 * (to_spoke / 1.0) ** 2) * (r > 21.0)
@@ -187,6 +199,8 @@ def _rosat_live(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _rosat_psf_radius(part: np.ndarray, off_axis_arcmin: np.ndarray) -> np.ndarray:
+    # Detector resolution, scattering by the mirror, and the mirror's off-axis blur, which dominates
+    # beyond about 10 arcmin: at the edge of the field a star is arcminutes wide.
     variance = 108.7 + 1.121 + 0.219 * np.asarray(off_axis_arcmin) ** 2.848  # at 1 keV [arcsec2]
     inside = -np.expm1(-0.5 * PSF_LIMIT_ARCSEC**2 / variance)
     # On axis the limit lies so far out that `inside` is 1: no photon lands at infinity.
@@ -237,7 +251,7 @@ class Pointing:
     background : float
         Background relative to the published.
     noisy_chip : int
-        Which of the instrument's `noisy_chips` is noisy, -1: none.
+        Index of the noisy chip in the instrument's `noisy_chips`, -1: none.
     """
 
     cell: int
@@ -262,6 +276,8 @@ class Pointing:
     def to_detector(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return detector positions (x, y) of unit vectors (..., 3) [arcmin]; NaN behind it."""
         x, y, depth = np.moveaxis(vectors @ self._axes.T, -1, 0)
+        # The tangent plane also projects the opposite side of the sky, mirrored; a pointing sees
+        # nothing farther than a degree away.
         depth = np.where(depth > 0.5, depth, np.nan)
         return x / depth * _ARCMIN_PER_RAD, y / depth * _ARCMIN_PER_RAD
 
@@ -273,13 +289,13 @@ class Pointing:
         return ra, np.degrees(np.arctan2(v[..., 2], np.hypot(v[..., 0], v[..., 1])))
 
     def exposure(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the exposure that photons of the sky see, vignetted [s]; 0 outside."""
+        """Return the vignetted exposure at detector positions [s]; 0 outside the field."""
         off_axis = np.hypot(x, y)
         seen = self.instrument.vignetting(off_axis) * self.instrument.live(x, y)
         return np.where(np.isfinite(off_axis), self.exposure_s * seen, 0.0)
 
     def background_counts(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the background expected without noisy chips [ct/arcmin2]."""
+        """Return the expected background without noisy chips [ct/arcmin2]."""
         tube = self.instrument
         rate = tube.sky_rate * tube.vignetting(np.hypot(x, y)) + tube.particle_rate
         return self.background * self.exposure_s * rate * tube.live(x, y)
@@ -290,6 +306,8 @@ def pointing_of_cell(cell: int, seed: int, settings: XraySettings) -> Pointing:
     """Draw a cell's pointing: near its centre, at any roll, of some depth and background."""
     tube = INSTRUMENTS[settings.instrument]
     rng = generator(seed, Kind.XRAY_POINTING, tube.pointing_order, cell)
+    # All numbers are drawn whatever the settings, so that a change of the exposure or of the noise
+    # does not move the pointings.
     jitter = rng.uniform(-tube.jitter_arcmin, tube.jitter_arcmin, 2)
     roll = rng.uniform(0.0, 2 * np.pi)
     depth, level = rng.standard_normal(2)
@@ -316,6 +334,7 @@ def pointings_around(
 ) -> list[Pointing]:
     """Return the pointings whose field reaches into a cone, by rising cell."""
     tube = INSTRUMENTS[settings.instrument]
+    # The jitter along both axes adds up to 1.42 times its size along a diagonal.
     reach = radius_deg + (tube.field_radius_arcmin + 1.5 * tube.jitter_arcmin) / 60.0
     cells = sky.cells_in_cone(ra_deg, dec_deg, reach, tube.pointing_order)
     found = [pointing_of_cell(int(cell), seed, settings) for cell in cells]
