@@ -1,1 +1,1 @@
-"""What a user calls: run, sync, plan, status, verify."""
+"""The commands of a user: run, sync, plan, status, verify."""

@@ -1,4 +1,4 @@
-"""What a run has computed, and what failed: from its manifests, records and messages."""
+"""Report the tiles that a run has computed and its failures, from its manifests and records."""
 
 from __future__ import annotations
 

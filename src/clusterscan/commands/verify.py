@@ -1,4 +1,4 @@
-"""Find missing and damaged files of a run, and remove what the next run must make anew.
+"""Find missing and damaged files of a run, and remove them so that the next run remakes them.
 
 Every file of a finished run is vouched for by one of three kinds of list:
 
@@ -93,7 +93,7 @@ def verify(root: Path) -> tuple[int, list[Fault]]:
 
 
 def forget(root: Path, bad: list[Fault]) -> None:
-    """Remove bad files and the lists that name them, so that the next run makes them anew.
+    """Remove bad files and the lists that name them, so that the next run makes them again.
 
     Nothing outside of the run's folder is ever removed, whatever a fault says.
     """
@@ -109,6 +109,8 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
         try:
             manifest = read_manifest(path)
             named = base / "manifests" / manifest.stage / manifest.key
+            # A whole manifest in the wrong place, such as a copied folder, would vouch for other
+            # files.
             if not _lies_inside(path, root) or path.parent != named:
                 raise ProductError(f"{path}: a manifest of {manifest.stage} {manifest.key}")
         except ProductError:
@@ -126,6 +128,8 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
             yield None if good else _fault(problem, note, root, f"record of {owner}", (note, path))
             if record.has_shard:
                 shard = base / record.path
+                # Without its manifest Snakemake starts the block's job again, which computes this
+                # tile and keeps all others.
                 yield _compared(shard, record.sha256, root, owner, path, (note, path))
 
 
@@ -146,6 +150,7 @@ def _shards_of_records(root: Path, base: Path, manifest: Path) -> Iterator[Fault
 def _other_jobs(root: Path) -> Iterator[Fault | None]:
     for pattern in JOB_OUTPUTS:
         for output in sorted(root.glob(pattern)):
+            # Without its list an output cannot be checked, so its job has to run again.
             if not job_list_path(root, output).is_file():
                 listing = job_list_path(root, output)
                 yield _fault("missing", listing, root, "list of checksums", (output,))

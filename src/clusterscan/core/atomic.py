@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and what killed jobs left half written is swept away.
+"""Write files whole or not at all, and remove the temporary files of killed jobs.
 
 A file is written under a temporary name in its own folder and then renamed. The name holds the
 machine and the process that writes, so that `sweep` never touches what another job is writing.
@@ -20,6 +20,7 @@ from typing import Any
 HOST = re.sub(r"[^\w-]", "-", platform.node())
 """This machine, in the names of temporary files: a process number alone means nothing."""
 
+# Must match the names of `hidden_name`. The leading dot keeps them out of every glob for products.
 _TEMPORARY = re.compile(r"^\..*\.(?P<pid>\d+)@(?P<host>[\w-]*)\.part(\.\w+)?$")
 _SECONDS_ELSEWHERE = 7 * 86400.0
 """Age at which another machine's temporary file is swept: no job writes one file for that long."""
@@ -30,9 +31,9 @@ _notes: list[list[Path]] = []
 
 @contextmanager
 def noting_writes() -> Iterator[list[Path]]:
-    """Give a list to which each file or folder is added that this process puts in place.
+    """Yield a list that collects every file and folder that this process puts in place.
 
-    The list is of the process, not of the thread: a job's threads write for the same job.
+    All threads of the process add to it, because they work for the same job.
     """
     written: list[Path] = []
     _notes.append(written)
@@ -87,6 +88,9 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        # A folder that holds files cannot be renamed over, so for a moment there is none of this
+        # name: a job that dies here is simply repeated, while a mixture of old and new files would
+        # be believed.
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -98,6 +102,7 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 def to_json(value: Any) -> str:
     """Return a value as JSON: sorted keys, no NaN, a newline at the end; always the same text."""
+    # Changes are noticed by comparing bytes, so the text must not depend on how a dict was filled.
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -113,8 +118,9 @@ def write_json_if_changed(path: str | os.PathLike, value: Any) -> bool:
 
 
 def write_text_if_changed(path: str | os.PathLike, text: str) -> bool:
-    """Write a text if the file holds another one; return True if it was written."""
+    """Write a text unless the file already holds it; return True if it was written."""
     try:
+        # A newer time alone can make Snakemake run everything behind a file, so equal text stays.
         if Path(path).read_bytes() == text.encode():
             return False
     except FileNotFoundError:
@@ -140,15 +146,17 @@ def sweep(root: Path) -> int:
 
 
 def _is_orphan(path: Path) -> bool:
-    """Return True for a temporary file whose writer is dead, as far as this machine can tell."""
+    """Return True if a path is a temporary file and this machine knows that its writer is dead."""
     match = _TEMPORARY.match(path.name)
     if match is None:
         return False
+    # Processes of another machine (on a shared disk) cannot be looked up: their files go by age.
     if match["host"] == HOST:
         try:
             os.kill(int(match["pid"]), 0)  # signal 0 only asks if the process exists
         except ProcessLookupError:
             return True
+        # The process exists but is another user's, or the number is none.
         except (PermissionError, OverflowError):
             return False
         return False

@@ -40,10 +40,13 @@ def read_checksums(path: Path) -> dict[str, str]:
     """
     found = {}
     text = path.read_text(encoding="utf-8")
+    # Without its newline the last name may be cut short, and a file that never existed would be
+    # missed.
     if not text.endswith("\n"):
         raise ValueError(f"{path}: the last line is cut short")
     for number, line in enumerate(text[:-1].split("\n"), start=1):
         sha256, _, name = line.partition("  ")
+        # `verify --forget` removes bad files by these names: none may lie outside of the folder.
         if len(sha256) != 64 or not name or leads_out(name):
             raise ValueError(f"{path}: line {number} is not a sha256 and a file of this folder")
         found[name] = sha256
@@ -51,7 +54,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def leads_out(name: str) -> bool:
-    """Return True for an absolute path, and for one that climbs out of its folder."""
+    """Return True if a path is absolute or contains ``..``, so that it may leave its folder."""
     return Path(name).is_absolute() or ".." in Path(name).parts
 
 
@@ -76,6 +79,7 @@ def write_job_list(root: Path, output: Path, written: Iterable[Path]) -> None:
     """
     files: set[Path] = set()
     for path in {*written, output}:
+        # Its own list already holds the checksums of all its files, so the list alone is enough.
         if (path / CHECKSUMS).is_file():
             files.add(path / CHECKSUMS)
         elif path.is_dir():

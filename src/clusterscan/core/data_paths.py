@@ -1,4 +1,4 @@
-"""Where data named in a config lie: ${CLUSTERSCAN_DATA} and paths relative to the project."""
+"""Paths of the data that a config names: ${CLUSTERSCAN_DATA}, or relative to the project."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def expand_path(text: str, *, must_exist: bool = True) -> Path:
         A path; may begin with ``${CLUSTERSCAN_DATA}``; else, if relative, it starts at the
         project's folder.
     must_exist : bool
-        Whether there must be something.
+        Raise an error if the path does not exist.
 
     Raises
     ------
     SourceError
-        If nothing is there but must be, saying how to say where it is, or ``~user`` names nobody.
+        If the path must exist and does not, or ``~user`` is not a user of this machine.
     """
     if text.startswith(_VARIABLE):
         path = data_root() / text[len(_VARIABLE) :].lstrip("/")

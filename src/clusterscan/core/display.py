@@ -31,6 +31,8 @@ class Display:
         text = f"{bar(done, total)} {done}/{total} jobs, {clock(elapsed)} gone{left} | "
         text += "; ".join(running_jobs(self._folder)) or "..."
         if self._live:
+            # Back to the start of the line and erase it (ANSI). A line that wraps could not be
+            # erased.
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r\033[K" + text[:width])
         else:
@@ -58,7 +60,7 @@ def clock(seconds: float) -> str:
 
 
 def running_jobs(folder: Path) -> list[str]:
-    """Return what each running job says of itself, such as ``train act/baseline 40 %``."""
+    """Return the title and progress of each running job, such as ``train act/baseline 40 %``."""
     texts = []
     for path in sorted(folder.glob("*.json")):
         try:

@@ -1,20 +1,20 @@
-"""Errors a user can mend.
+"""Errors a user can fix.
 
 ClusterscanError
 ├── ConfigError      a setting is wrong
-├── SourceError      a survey's source cannot give what was asked for
+├── SourceError      a survey's source cannot deliver the requested data
 ├── CatalogueError   a catalogue cannot be read or holds impossible rows
 ├── ImageError       an image is not what it should be
 ├── ModelError       a network or its weights do not fit
 └── ProductError     an earlier stage's product is missing or damaged
 
-Every message says what is wrong, where (file, row, tile), and how to mend it. Anything else
-that is raised is a bug and keeps its traceback.
+Every message says what is wrong, where (file, row, tile), and how to fix it. Any other exception
+is a bug and keeps its traceback.
 """
 
 
 class ClusterscanError(Exception):
-    """Base of all errors a user can mend."""
+    """Base class of all errors that a user can fix."""
 
 
 class ConfigError(ClusterscanError):
@@ -22,7 +22,7 @@ class ConfigError(ClusterscanError):
 
 
 class SourceError(ClusterscanError):
-    """A survey's source cannot give what was asked for."""
+    """A survey's source cannot deliver the requested data."""
 
 
 class CatalogueError(ClusterscanError):

@@ -1,4 +1,4 @@
-"""What a product was made from, as one hash."""
+"""Hashes of values and files, by which products name their inputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 def fingerprint(value: Any) -> str:
     """Return the sha256 of a JSON-able value's canonical text (key order does not matter)."""
+    # One value, one text: sorted keys and no blanks. NaN is refused, since it never equals itself.
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Progress of a running job, told through one small file that `clusterscan run` shows.
+"""Progress of a running job, written to one small file that `clusterscan run` shows.
 
 A job may run on another machine, so it writes to the run's folder and never to a terminal.
 """
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN_WRITES = 0.5
 
 
 class Progress:
-    """Write how far a job is; do nothing where no file was given."""
+    """Write the progress of a job to a file; do nothing if no file is given."""
 
     def __init__(self, path: str | os.PathLike | None, title: str):
         self._path = Path(path) if path else None
@@ -22,12 +22,14 @@ class Progress:
         self._last = 0.0
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
-        """Say that ``done`` of ``total`` is finished."""
+        """Report that ``done`` of ``total`` is finished."""
         now = time.monotonic()
         if self._path is None or (now - self._last < _SECONDS_BETWEEN_WRITES and done < total):
             return
         self._last = now
         content = {"title": self._title, "done": done, "total": total, "text": text}
+        # Not `atomic_path`: waiting for the disk twice a second would slow jobs, and a lost report
+        # is no loss.
         temporary = self._path.with_suffix(".part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What happened to each tile: one small record per tile and stage, gathered in block manifests.
+"""Records of each tile's outcome at each stage, gathered in block manifests.
 
 Snakemake knows only the manifests. Records stay when a manifest is made again, so that a block job
 computes only the tiles whose fingerprint changed or whose shard is gone. Manifests and records hold
@@ -18,6 +18,9 @@ from clusterscan.core.checksums import leads_out
 from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import file_sha256, fingerprint
 
+# Shards are not declared to Snakemake. It deletes the declared outputs of a job before running it
+# again, so one changed tile would cost its whole block, and it would have to plan with a node for
+# every tile of the sky. It sees one manifest per block; records tell which shards are still good.
 Status = Literal["ok", "no_coverage", "partial", "failed"]
 
 
@@ -52,12 +55,16 @@ class TileRecord:
 
     @property
     def has_shard(self) -> bool:
-        """Return True if a later stage finds a shard to read."""
+        """Return True if the tile has a shard."""
         return self.path != ""
 
     @property
     def identity(self) -> str:
-        """The sha256 of the shard, or the status if there is none: what later stages depend on."""
+        """Return the sha256 of the shard, or the status if there is no shard.
+
+        Later stages depend on this value alone.
+        """
+        # Bytes, not times: a tile made again with the same bytes reruns nothing behind it.
         return self.sha256 or self.status
 
     def is_intact(self, root: Path, *, check_bytes: bool = False) -> bool:
@@ -65,6 +72,9 @@ class TileRecord:
         if not self.has_shard:
             return True
         shard = root / self.path
+        # Every job looks at all its tiles, so this check is cheap: a size catches lost and
+        # truncated files. Flipped bits are caught where a shard is read (`checked_shard`) and by
+        # `verify`.
         if not shard.is_file() or shard.stat().st_size != self.size:
             return False
         return not check_bytes or file_sha256(shard) == self.sha256
@@ -86,8 +96,9 @@ class TileRecord:
 
 
 def read_record(path: Path) -> TileRecord | None:
-    """Return a tile's record, or None if there is none (a damaged one counts as none)."""
+    """Return a tile's record, or None if it is missing or damaged."""
     try:
+        # A record that cannot be trusted costs one tile's time; a wrong one could hide a bad shard.
         return _record(_checked(json.loads(path.read_text(encoding="utf-8"))))
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return None
@@ -100,6 +111,7 @@ def write_record(path: Path, record: TileRecord) -> None:
 
 def _record(values: dict[str, Any]) -> TileRecord:
     record = TileRecord(**values)
+    # The path is read and, by `verify --forget`, removed, so damage must not lead it elsewhere.
     if leads_out(record.path):
         raise ValueError(f"tile {record.tile}: {record.path} lies outside of the run's folder")
     return record

@@ -1,4 +1,4 @@
-"""The sky's geometry: HEALPix cells, who owns a position, and each tile's image frame.
+"""The sky's geometry: HEALPix cells, the owner of a position, and each tile's image frame.
 
 NESTED ordering and ICRS degrees throughout; pixel coordinates are 0-based with centres at
 integers. A *tile* is the cell at ``tile_order``, a *block* its ancestor at ``block_order``, a
@@ -21,7 +21,7 @@ MAX_ORDER = 29
 
 
 def owning_cell(ra_deg: np.ndarray, dec_deg: np.ndarray, order: int) -> np.ndarray:
-    """Return the one cell that owns each position.
+    """Return the cell that owns each position.
 
     Tiles' images overlap, so an object at a border is seen in several; its owner reports it.
 
@@ -69,11 +69,13 @@ def ancestor(ipix: np.ndarray | int, order: int, coarser: int):
     """Return the cell at ``coarser`` order that holds each cell of ``order``."""
     if coarser > order:
         raise ValueError(f"order {coarser} is finer than {order}, so it holds no ancestor")
+    # A NESTED index has two bits per order, the coarsest first: dropping bits goes up the tree,
     return ipix >> (2 * (order - coarser))
 
 
 def descendants(ipix: int, order: int, finer: int) -> np.ndarray:
     """Return the cells at ``finer`` order inside one cell, in nested order."""
+    # and appending bits goes down it, so all descendants of a cell form one contiguous range.
     count = 4 ** (finer - order)
     return np.arange(ipix * count, (ipix + 1) * count, dtype=np.int64)
 
@@ -143,7 +145,7 @@ def cell_radius_deg(order: int) -> float:
 def healpix_weights(
     lon_deg: np.ndarray, lat_deg: np.ndarray, nside: int, *, nested: bool, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which pixels of a HEALPix map each position is read from, and their weights.
+    """Return the pixels of a HEALPix map that each position is read from, and their weights.
 
     Parameters
     ----------
@@ -166,6 +168,7 @@ def healpix_weights(
     if nearest:
         pixels = hp.ang2pix(nside, lon_deg, lat_deg, nest=nested, lonlat=True)[None, :]
         return pixels.astype(np.int64), np.ones(pixels.shape)
+    # Two pixels on the ring north of each position and two on the ring south of it.
     pixels, weights = hp.get_interp_weights(nside, lon_deg, lat_deg, nest=nested, lonlat=True)
     return pixels.astype(np.int64), weights
 
@@ -191,6 +194,7 @@ def separation_deg(ra1, dec1, ra2, dec2) -> np.ndarray:
         np.radians(np.asarray(x, dtype=float)) for x in (ra1, dec1, ra2, dec2)
     )
     dlon = lon2 - lon1
+    # arccos(c) alone would lose half of the digits for separations of arcseconds.
     a = np.cos(lat2) * np.sin(dlon)
     b = np.cos(lat1) * np.sin(lat2) - np.sin(lat1) * np.cos(lat2) * np.cos(dlon)
     c = np.sin(lat1) * np.sin(lat2) + np.cos(lat1) * np.cos(lat2) * np.cos(dlon)
@@ -216,6 +220,9 @@ def shard_path(ipix: int, order: int, suffix: str) -> PurePosixPath:
 
 @lru_cache(maxsize=8)
 def _hips_rows_and_columns(width: int) -> tuple[np.ndarray, np.ndarray]:
+    # A nested offset interleaves the bits of the pixel's x (even bits) and y (odd bits) within the
+    # cell. A HiPS FITS tile has y along its columns, and x along its rows from the last to the
+    # first.
     offset = np.arange(width * width)
     x = np.zeros_like(offset)
     y = np.zeros_like(offset)
@@ -305,6 +312,7 @@ def _tangent_plane(vectors: np.ndarray, ra_deg: float, dec_deg: float):
     centre = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     east = np.array([-np.sin(ra), np.cos(ra), 0.0])
     north = np.array([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)])
+    # Gnomonic projection by dot products: unlike formulas in RA it is exact at the poles.
     depth = vectors @ centre
     return np.degrees(vectors @ east / depth), np.degrees(vectors @ north / depth)
 
@@ -315,6 +323,9 @@ def _rotate(east: np.ndarray, north: np.ndarray, angle: float):
 
 
 def _best_angle(east: np.ndarray, north: np.ndarray) -> float:
+    # The side of a box changes slowly with its angle, so whole degrees are enough. Areas are
+    # rounded so that symmetric cells, whose minimum occurs twice, get the same angle on all
+    # machines.
     areas = []
     angles = np.radians(np.arange(90))
     for angle in angles:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TileOutcome:
-    """What computing one tile gave; the shard itself is already written."""
+    """Outcome of computing one tile; the shard itself is already written."""
 
     status: Status = "ok"
     reason: str = ""
@@ -112,6 +112,9 @@ class BlockJob:
 
     def fingerprint(self, tile: int, inputs: Any) -> str:
         """Return the hash of all that determines a tile's shard."""
+        # Inputs count by the hashes of their bytes. Neither times nor paths are in it, so a run
+        # folder that was copied or moved stays up to date, and nor is how jobs run (workers and the
+        # like).
         return fingerprint(
             {
                 "stage": self.stage,
@@ -140,6 +143,9 @@ def run_block(job: BlockJob, inputs: dict[int, Any], compute: Compute) -> BlockM
     ClusterscanError
         If too many tiles failed; the message lists each tile with its reason.
     """
+    # Snakemake removes the manifest before this job starts, and an earlier try may have been
+    # killed. Records survive both: a tile is kept if its record has the fingerprint wanted now and
+    # its shard is whole.
     wanted = {tile: job.fingerprint(tile, inputs[tile]) for tile in sorted(inputs)}
     kept = {tile: _still_good(job, tile, mark) for tile, mark in wanted.items()}
     records = {tile: record for tile, record in kept.items() if record is not None}
@@ -149,6 +155,8 @@ def run_block(job: BlockJob, inputs: dict[int, Any], compute: Compute) -> BlockM
         records[record.tile] = record
         job.progress(len(records), len(wanted), f"tile {record.tile}")
         log.info("tile %d: %s %s", record.tile, record.status, record.reason)
+    # Before the manifest is written: without it Snakemake starts the block again, and only the
+    # failed tiles are computed then.
     _raise_if_too_many_failed(job, records)
     result = BlockManifest(
         stage=job.stage,
@@ -171,6 +179,7 @@ def tiles_to_compute(job: BlockJob, inputs: dict[int, Any]) -> list[int]:
 
 def _still_good(job: BlockJob, tile: int, mark: str) -> TileRecord | None:
     record = read_record(job.record_path(tile))
+    # A failure may have been the network's or the disk's, so it is always tried again.
     if record is None or record.fingerprint != mark or record.status == "failed":
         return None
     return record if record.is_intact(job.root) else None
@@ -193,6 +202,7 @@ def _records(job: BlockJob, todo: dict[int, str], compute: Compute) -> Iterator[
         ) as cluster,
         Client(cluster) as client,
     ):
+        # Computing a tile writes files, so Dask must not treat it as a pure function.
         futures = [
             client.submit(_compute_tile, job, t, m, compute, pure=False) for t, m in todo.items()
         ]
@@ -210,6 +220,7 @@ def _compute_tile(job: BlockJob, tile: int, mark: str, compute: Compute) -> Tile
     except Exception as error:  # one bad tile must not lose the block's other tiles
         log.exception("tile %d", tile)
         record = _failed(tile, mark, shard, f"{type(error).__name__}: {error}")
+    # The record follows its shard: a job killed in between computes the tile again.
     write_record(job.record_path(tile), record)
     return record
 

@@ -1,7 +1,7 @@
-"""Which tiles and blocks a run searches: listed cells, a cone, a MOC, a mask, or a catalogue's sky.
+"""The tiles and blocks that a run searches: cells, a cone, a MOC, a mask, or a catalogue's sky.
 
-HEALPix cells are NESTED, ICRS. Files are read once a process: their tiles are kept by path, size
-and time.
+HEALPix cells are NESTED, ICRS. Each process reads a file once and keeps its tiles by path, size and
+time.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
 
 
 def tiles_of_file(footprint: MocFile | MaskFile | CatalogueCells, order: int) -> list[int]:
-    """Return the sorted tiles of a footprint that stands in a file.
+    """Return the sorted tiles of a footprint that is defined by a file.
 
     Raises
     ------
@@ -78,6 +78,7 @@ def tiles_of_file(footprint: MocFile | MaskFile | CatalogueCells, order: int) ->
     """
     path = expand_path(footprint.path)
     state = path.stat()
+    # Size and time belong to the cache's key, so a replaced file is read again.
     found = _tiles(footprint, order, path, state.st_size, state.st_mtime_ns)
     if not found:
         raise SourceError(f"sky.footprint: {path} leaves no tile; {_why_none(footprint)}")
@@ -121,6 +122,8 @@ def moc_tiles(path: Path, order: int, min_fraction: float) -> np.ndarray:
         ranges = np.asarray(read_moc(path).to_depth29_ranges, dtype=np.int64).reshape(-1, 2)
     except SourceError as error:
         raise SourceError(f"{error}, or correct sky.footprint.path") from error
+    # A MOC is a list of ranges of the finest cells. Counting the covered cells below each tile's
+    # edge and differencing gives areas as whole numbers, without testing any point.
     edges = np.arange(12 * 4**order + 1, dtype=np.int64) << (2 * (_MOC_ORDER - order))
     before = _covered_before(ranges, edges)
     fraction = np.diff(before) / float(edges[1])
@@ -128,8 +131,12 @@ def moc_tiles(path: Path, order: int, min_fraction: float) -> np.ndarray:
 
 
 def _covered_before(ranges: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return how many of the finest cells below each edge sorted ranges hold."""
+    """Return the number of covered cells (of the finest order) below each edge.
+
+    ``ranges`` are sorted and do not overlap.
+    """
     starts, stops = ranges.T
+    # All ranges that begin below an edge, less what the last of them reaches beyond it.
     sums = np.concatenate([[0], np.cumsum(stops - starts)])
     index = np.searchsorted(starts, edges, "left")  # ranges that begin below the edge
     last = np.maximum(index - 1, 0)
@@ -138,7 +145,7 @@ def _covered_before(ranges: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def mask_tiles(mask: MaskFile, path: Path, order: int) -> np.ndarray:
-    """Return the tiles in which points of a mask are inside.
+    """Return the tiles that a mask covers, judged by a grid of points.
 
     Each tile is looked at in 256 points; tiles finer than 1.8 degrees only where one of 256 points
     of the 1.8 degrees around them is inside, so islands below 0.1 degrees may be missed.
@@ -151,6 +158,8 @@ def mask_tiles(mask: MaskFile, path: Path, order: int) -> np.ndarray:
     from clusterscan.flow.mask_file import REACH_ORDER, open_mask
 
     inside, reach = open_mask(mask, path)
+    # 256 look-ups for each fine tile of the sky would take hours. So the sky is looked at coarsely
+    # first, and only coarse cells that show anything are looked at again in fine tiles.
     least = max(mask.min_fraction, 1e-9)
     first = min(order, _FIRST_ORDER)
     if first <= REACH_ORDER:
@@ -165,7 +174,7 @@ def mask_tiles(mask: MaskFile, path: Path, order: int) -> np.ndarray:
 
 
 def _fractions(inside, cells: np.ndarray, order: int) -> np.ndarray:
-    """Return the part of each cell's points that is inside, shape (n,)."""
+    """Return the fraction of each cell's points that lie inside, shape (n,)."""
     parts = []
     count = 4**_POINT_ORDERS
     for some in np.array_split(cells, max(1, cells.size // _CELLS_AT_ONCE)):

@@ -34,7 +34,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass(frozen=True)
 class Job(Generic[Stage]):
-    """What a stage's function is given: settings, folder, and which part of the work is meant.
+    """One call of a stage: its settings, the run's folder, and the part of the work to do.
 
     Attributes
     ----------
@@ -73,12 +73,12 @@ class Job(Generic[Stage]):
 
     @property
     def root(self) -> Path:
-        """The run's folder."""
+        """Return the run's folder."""
         return self.folder.root
 
     @property
     def fingerprint(self) -> str:
-        """The hash of the settings and the version."""
+        """Return the hash of the settings and the version."""
         return fingerprint([self.version, self.settings.plain()])
 
     @classmethod
@@ -147,7 +147,7 @@ Main = Callable[[argparse.Namespace, Progress], None]
 
 
 def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | None = None) -> None:
-    """Run a stage script; exit with 1 and a clear message after a mendable error."""
+    """Run a stage script; after an error that a user can fix, exit with 1 and its message."""
     args = parser.parse_args(argv)
     stage = parser.prog.removesuffix(".py")
     _log_to(args.log)
@@ -164,10 +164,12 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
         log.error("%s", error)
         sys.exit(_note_failure(args, stage, name, str(error)))
     except Exception as error:
+        # A full or read-only disk is no bug, wherever in the code it shows.
         if isinstance(error, OSError) and error.errno in _DISK:
             log.error("%s", error)
             hint = "make room on that disk (df -h), or name another folder as `output`"
             sys.exit(_note_failure(args, stage, name, f"{args.root}: {error}; {hint}"))
+        # A bug keeps its traceback, in the log and on the terminal.
         log.exception("a bug, or something unforeseen")
         _note_failure(args, stage, name, f"{type(error).__name__}: {error}")
         raise
@@ -212,6 +214,7 @@ def _failure_path(args: argparse.Namespace, name: str) -> Path:
 
 
 def _note_cost(args: argparse.Namespace, stage: str, name: str, seconds: float) -> None:
+    # Children count too: Dask's workers and the processes of a training do most of the work.
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cost: dict[str, Any] = {
         "stage": stage,

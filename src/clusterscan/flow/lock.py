@@ -17,6 +17,7 @@ INHERITED = "CLUSTERSCAN_LOCK"
 def inherits_lock(root: Path) -> bool:
     """Return True if a parent process holds the folder's lock and passed it to this process."""
     try:
+        # By device and inode: a lock file that was removed and made again is another lock.
         held, there = os.fstat(int(os.environ[INHERITED])), os.stat(root / ".lock")
     except (KeyError, ValueError, OSError):
         return False
@@ -46,6 +47,7 @@ def hold_lock(root: Path) -> Iterator[int]:
             f"another run is at work in {root}; wait for it, or end it (pgrep -f snakemake)"
         ) from error
     try:
+        # Closing drops the lock with its last holder. LOCK_UN would take it from the children too.
         yield descriptor
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Look up a sky mask at positions; the mask is an image or a HEALPix map."""
+"""Read sky masks, which are images or HEALPix maps, and look up positions in them."""
 
 from __future__ import annotations
 
@@ -75,6 +75,8 @@ def _image_mask(mask: MaskFile, path: Path) -> tuple[Inside, np.ndarray]:
         """Return True where the pixel at a position is above the threshold; False off the image."""
         x, y = wcs.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg"))
         if period is not None:
+            # The columns close around the sky: bring positions that lie a turn off back to the
+            # image.
             x = (x + 0.5) % period - 0.5
         found = np.zeros(np.shape(x), dtype=bool)
         seen = np.isfinite(x) & np.isfinite(y)

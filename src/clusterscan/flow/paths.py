@@ -1,4 +1,4 @@
-"""Where every file of a run lies (`RunFolder`), and which jobs need which (`Paths`).
+"""Paths of all files of a run (`RunFolder`), and the inputs of each job (`Paths`).
 
 Nothing here reads or writes a file. `RunFolder` needs only the run's folder; `Paths` adds what
 follows from the configuration: the surveys, models, catalogues and blocks.
@@ -85,7 +85,7 @@ class RunFolder:
 
     @property
     def frozen_config(self) -> Path:
-        """The resolved configuration that every job of `clusterscan run` reads."""
+        """Return the resolved configuration, which every job of `clusterscan run` reads."""
         return self.root / "run" / "config.yaml"
 
     def settings(self, stage: str, *names: str) -> Path:
@@ -108,7 +108,7 @@ class RunFolder:
 
     @property
     def selection_run(self) -> RunFolder:
-        """The folder below which probes keep manifests, records and shards of their own."""
+        """Return the folder of the manifests, records and shards of probes."""
         return RunFolder(self.root / SELECTION)
 
     # Written once for the whole sky
@@ -131,47 +131,47 @@ class RunFolder:
 
     @property
     def merged(self) -> Path:
-        """The folder of the merged tables."""
+        """Return the folder of the merged tables."""
         return self.root / "merged"
 
     @property
     def objects(self) -> Path:
-        """The merged objects."""
+        """Return the table of merged objects."""
         return self.merged / "objects.parquet"
 
     @property
     def filter_objects(self) -> Path:
-        """The objects of the plain filters."""
+        """Return the table of the plain filters' objects."""
         return self.merged / "filters.parquet"
 
     @property
     def known(self) -> Path:
-        """The known clusters, united: one row per cluster."""
+        """Return the table of united known clusters: one row per cluster."""
         return self.root / "known" / "known.parquet"
 
     @property
     def forced(self) -> Path:
-        """Every network's value at every listed position."""
+        """Return the table of every network's value at every listed position."""
         return self.merged / "forced.parquet"
 
     @property
     def combiners(self) -> Path:
-        """How the models are weighed against each other."""
+        """Return the record of the weights that combine the models."""
         return self.merged / "combiners.json"
 
     @property
     def validation(self) -> Path:
-        """The validation's numbers."""
+        """Return the file of the validation's numbers."""
         return self.root / "validation" / "validation.json"
 
     @property
     def selection(self) -> Path:
-        """The selection function's numbers."""
+        """Return the file of the selection function's numbers."""
         return self.root / SELECTION / "selection.json"
 
     @property
     def randoms(self) -> Path:
-        """The random positions."""
+        """Return the table of random positions."""
         return self.root / SELECTION / "randoms.parquet"
 
     def probe(self, probe: str, block: str) -> Path:
@@ -180,17 +180,17 @@ class RunFolder:
 
     @property
     def products(self) -> Path:
-        """The folder of the published tables."""
+        """Return the folder of the published tables."""
         return self.root / "catalogue"
 
     @property
     def report(self) -> Path:
-        """The report."""
+        """Return the report."""
         return self.root / "report.html"
 
     @property
     def summary(self) -> Path:
-        """The run's figures in short."""
+        """Return the summary of the run's figures."""
         return self.root / "summary.json"
 
     # About jobs
@@ -208,7 +208,7 @@ class RunFolder:
         return self.root / "failures" / f"{name}.txt"
 
     def progress(self, name: str) -> Path:
-        """Return the file in which a job tells how far it is."""
+        """Return the file in which a job reports its progress."""
         return self.root / ".progress" / f"{name}.json"
 
 
@@ -224,7 +224,7 @@ class Paths:
 
     @property
     def blocks(self) -> list[str]:
-        """The names of the footprint's blocks, such as ``o3-57``."""
+        """Return the names of the footprint's blocks, such as ``o3-57``."""
         return [self.block_name(block) for block in self._blocks]
 
     def block_name(self, block: int) -> str:
@@ -240,7 +240,7 @@ class Paths:
         return str(self.folder.masks(survey, block))
 
     def mask_lists(self, survey: str, block: str) -> list[str]:
-        """Return what a block's tile images depend on besides raw images: its masks, if any."""
+        """Return the mask list of a block, on which its tile images depend; none without masks."""
         listed = self._config.surveys[survey].preprocess.listed_masks
         return [self.masks(survey, block)] if listed else []
 
@@ -253,7 +253,7 @@ class Paths:
         return str(self.folder.stamps_source(survey))
 
     def stamps(self, survey: str) -> list[str]:
-        """Return what examples depend on besides tiles: the labelled stamps, if any."""
+        """Return the manifest of a survey's labelled stamps, if its examples use any."""
         uses_stamps = self._config.surveys[survey].sample.kind == "stamps"
         return [self.stamps_source(survey)] if uses_stamps else []
 
@@ -338,7 +338,7 @@ class Paths:
         return [self.training_set(name) for name in self._config.surveys_of(survey, model)]
 
     def trained(self, survey: str, model: str) -> list[str]:
-        """Return what a scan needs besides tiles: the network's card, nothing for a filter."""
+        """Return the network's card, which a scan needs besides tiles; nothing for a filter."""
         return [] if model == FILTER else [self.model(survey, model)]
 
     def all_models(self) -> list[str]:

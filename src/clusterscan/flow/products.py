@@ -19,7 +19,7 @@ from clusterscan.formats.tables import read_table
 
 @dataclass(frozen=True)
 class Products:
-    """What the blocks of a run have left.
+    """The finished products of a run's blocks.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Products:
 
     @property
     def folder(self) -> RunFolder:
-        """The run's files."""
+        """Return the run's files."""
         return RunFolder(self.root)
 
     def records(self, stage: str, key: str) -> dict[int, TileRecord]:
@@ -63,6 +63,7 @@ class Products:
         """
         records = self.records(stage, key).values()
         parts = [read_table(r.checked_shard(self.root)) for r in records if r.has_shard]
+        # Empty tables may have columns of other types, which pandas would spread over the result.
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
@@ -71,7 +72,7 @@ class Products:
         return read_table(self.folder.catalogue(name))
 
     def map_values(self, key: str) -> Callable[[int], np.ndarray | None]:
-        """Return what gives a map's values of a tile in nested order, or None without a map."""
+        """Return a function that reads a tile's map values in nested order (None without a map)."""
         from clusterscan.formats.map_tile import read_map_tile
 
         records = self.records("scan", key)

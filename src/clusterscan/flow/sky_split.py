@@ -17,7 +17,7 @@ _CIRCLE_EXCESS = 1.1
 
 
 class SkySplit:
-    """Says which part a position belongs to, and whether it keeps clear of the others."""
+    """Assign positions to parts, and test that a disc around them touches no other part."""
 
     def __init__(self, settings: CellSplit | FractionSplit):
         self._settings = settings
@@ -35,7 +35,7 @@ class SkySplit:
     def keeps_clear(
         self, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcmin: float
     ) -> np.ndarray:
-        """Return whether a disc around each position lies wholly in the position's own part.
+        """Return True for each position if a disc around it lies wholly in the position's own part.
 
         Parameters
         ----------
@@ -68,6 +68,8 @@ class SkySplit:
             codes[np.isin(cells, settings.validation)] = _VALIDATION
             codes[np.isin(cells, settings.test)] = _TEST
         else:
+            # Test takes the low end of the same draw, so another share of validation leaves it as
+            # it is.
             drawn = _uniform(cells)
             codes[drawn < settings.validation + settings.test] = _VALIDATION
             codes[drawn < settings.test] = _TEST
@@ -76,6 +78,8 @@ class SkySplit:
 
 def _uniform(cells: np.ndarray) -> np.ndarray:
     """Return a number in [0, 1) for each cell that looks random and never changes (SplitMix64)."""
+    # A hash of the cell rather than a random stream: a cell keeps its part however many cells the
+    # run searches. The upper 53 bits make a float64 in [0, 1).
     with np.errstate(over="ignore"):  # 64-bit arithmetic is meant to overflow
         z = cells.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

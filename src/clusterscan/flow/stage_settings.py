@@ -1,4 +1,4 @@
-"""What each stage sees of the configuration: its own settings and nothing else, as typed models.
+"""The part of the configuration that each stage sees: its own settings, as typed models.
 
 A job's settings have three parts. ``stage`` and ``version`` determine the result and go into the
 fingerprints of its tiles. ``sky`` says how the sky is cut, for stages that work on its parts. How
@@ -149,7 +149,7 @@ class DetectStage(StageModel):
 
 
 class RealObjects(StageModel):
-    """What makes an object of the validation sky real, as `validate` judges it."""
+    """The rule by which `validate` calls an object of the validation sky real."""
 
     catalogues: tuple[str, ...]
     cut: dict[str, Range]
@@ -180,7 +180,7 @@ class ValidateStage(StageModel):
 
 
 class ProbedSurvey(StageModel):
-    """A survey in a probe; ``images`` says how empty skies are simulated."""
+    """A survey in a probe; ``images`` holds the settings that simulate its empty skies."""
 
     preprocess: PreprocessSettings
     signal: Signal | None = None
@@ -200,7 +200,7 @@ class ProbeStage(StageModel):
 
 
 class SelectionStage(StageModel):
-    """What is made of all probes, and the random positions."""
+    """The selection function, which is made of all probes, and the random positions."""
 
     seed: int
     selection: SelectionSettings
@@ -222,6 +222,7 @@ class PublishStage(StageModel):
 
     @field_serializer("config")
     def _without_execution(self, config: Config) -> dict[str, Any]:
+        # Products must not change, nor be made again, because a run used more workers.
         return config.model_dump(mode="json", by_alias=True, exclude={"execution"})
 
 
@@ -241,19 +242,22 @@ Stage = TypeVar("Stage", bound=StageModel)
 
 
 class JobSettings(Settings, Generic[Stage]):
-    """All that a job is told of the configuration."""
+    """All settings of one job; nothing else of the configuration reaches it."""
 
     version: int
     stage: Stage
     sky: SkyCut
 
     def text(self) -> str:
-        """Return the one JSON text of these settings."""
+        """Return these settings as JSON; equal settings have equal text."""
+        # Snakemake reruns a job if its settings file changes. Only settings of this job are in it,
+        # and it is rewritten only for another text, so editing the config reruns what it affects
+        # alone.
         return to_json(self.model_dump(mode="json", by_alias=True))
 
     @property
     def fingerprint(self) -> str:
-        """The hash of what determines the result."""
+        """Return the hash of all settings that determine the result."""
         return fingerprint([self.version, self.stage.plain()])
 
 
@@ -267,6 +271,7 @@ class StageSettings:
     def of(self, stage: str, *names: str) -> JobSettings[Any]:
         """Return the settings of a stage for a survey, model, catalogue or probe; kept."""
         key = (stage, *names)
+        # Rules ask for the same settings once per block.
         if key not in self._found:
             self._found[key] = getattr(self, stage)(*names)
         return self._found[key]
@@ -284,6 +289,8 @@ class StageSettings:
         return {key: self.of(*key) for key in keys}
 
     def _sky(self, *, blocks: bool = False) -> SkyCut:
+        # Blocks go only to stages that read all of them: when the footprint grows, the blocks there
+        # are already keep their settings, and nothing in them runs again.
         orders = self._config.sky
         return SkyCut(
             tile_order=orders.tile_order,
@@ -500,7 +507,7 @@ class StageSettings:
 
 
 def network_how(config: Config, survey: str, model: str) -> ScanSettings | dict[str, ScanSettings]:
-    """Return how a network scans; for a network of several surveys, how it scans each."""
+    """Return the scan settings of a network; by survey for a network of several surveys."""
     if survey != FUSION:
         return config.surveys[survey].scan
     return {name: config.surveys[name].scan for name in config.surveys_of(survey, model)}
@@ -541,6 +548,7 @@ def probe_tiles(config: Config, probe: str) -> list[int]:
         tiles = tiles[split.part_of(*sky.cell_centres(tiles, config.sky.tile_order)) == "test"]
     most = chosen.max_injected_tiles if probe == INJECTED else chosen.max_null_tiles
     count = min(most, tiles.size)
+    # Neighbours in NESTED order are neighbours on the sky, so even steps spread over all of it.
     at = np.linspace(0, max(tiles.size - 1, 0), count).round().astype(int)
     return [int(t) for t in tiles[at]]
 
@@ -559,7 +567,7 @@ def image_source(config: Config, survey: str) -> FetchStage:
 
 
 def image_spec(config: Config, survey: str) -> ImageSpec:
-    """Return what a tile's image of a survey must be."""
+    """Return the requirements on a tile's image of a survey."""
     settings = config.surveys[survey]
     return ImageSpec(
         survey=survey,

@@ -69,11 +69,11 @@ class Column:
 
     @property
     def null_integer(self) -> int | None:
-        """The integer that represents an unknown value, or None."""
+        """Return the integer that represents an unknown value, or None."""
         return int(self.null) if self.null and self.dtype.startswith("int") else None
 
     def unknown(self, values: np.ndarray) -> np.ndarray:
-        """Return True for unknown values, bool, shape (n,)."""
+        """Return True for each unknown value, bool, shape (n,)."""
         if not self.null:
             return np.zeros(values.size, dtype=bool)
         if self.dtype == "str":

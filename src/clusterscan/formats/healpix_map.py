@@ -1,4 +1,4 @@
-"""HEALPix maps in FITS tables, of which only the required pixels are read.
+"""Read HEALPix maps in FITS tables; only the required pixels are read.
 
 Maps of the whole sky list the value of every pixel in order (``INDXSCHM = IMPLICIT``). Maps of a
 part of the sky (``EXPLICIT``) list each pixel's number beside its value, in any order.
@@ -128,6 +128,8 @@ class HealpixMap:
         _drop_unseen(values)
         if no_data is not None:
             values[values == np.float32(no_data)] = np.nan
+        # One of the four pixels without data makes the sum NaN: no value is made up from the
+        # others.
         return (values * weights).sum(axis=0).astype(np.float32), unit
 
     def around(self, ra_deg: float, dec_deg: float, radius_deg: float) -> HealpixPart:
@@ -281,6 +283,8 @@ def _gather_listed(
     for part in np.flatnonzero(holds):
         rows = slice(part * _PART_ROWS, (part + 1) * _PART_ROWS)
         here = np.asarray(listed[rows]).astype(np.int64)
+        # Look up each listed number among the few required ones, not the other way round: a part is
+        # read once, whatever its order.
         at = np.minimum(np.searchsorted(needed, here), needed.size - 1)
         found = needed[at] == here
         values[at[found]] = np.asarray(raw[rows])[found]
@@ -292,6 +296,8 @@ def _spans(path: Path, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     state = path.stat()  # size and time in the key: a replaced file is read again
     key = (str(path), state.st_mtime_ns, state.st_size, listed.size)
     if key not in _KNOWN_SPANS:
+        # One pass over all numbers per file. Maps are mostly sorted, so a tile then needs few
+        # parts.
         starts = range(0, len(listed), _PART_ROWS)
         parts = (listed[start : start + _PART_ROWS] for start in starts)
         found = [(int(part.min()), int(part.max())) for part in parts]

@@ -1,4 +1,4 @@
-"""What a tile's image of one survey must be: bands, unit, pixel size and the sky around it."""
+"""Requirements on a tile's image of one survey: bands, unit, pixel size, surrounding sky."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ class ImageSpec:
 
     @property
     def raw_halo_arcmin(self) -> float:
-        """Width of the sky around the tile's outline in the raw image [arcmin]."""
+        """Return the width of the sky around the tile's outline in the raw image [arcmin]."""
         return self.halo_arcmin + self.margin_arcmin

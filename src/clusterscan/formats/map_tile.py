@@ -135,6 +135,7 @@ def _check_tile(path: Path, values: np.ndarray, reason: np.ndarray) -> None:
         raise ProductError(f"{path}: a tile has W * W values in nested order, got {values.shape}")
     if reason.shape != values.shape:
         raise ProductError(f"{path}: {values.size} values but reasons of shape {reason.shape}")
+    # A reader must be able to tell sky that was not searched from sky where nothing was found.
     wrong = np.isfinite(values) != (reason == 0)
     if wrong.any():
         raise ProductError(

@@ -50,12 +50,12 @@ class TileImage:
 
     @property
     def covered(self) -> np.ndarray:
-        """Pixels with data, bool, shape (ny, nx)."""
+        """Return True for each pixel with data, bool, shape (ny, nx)."""
         return (self.mask & NO_COVERAGE) == 0
 
     @property
     def pixel_scale_arcsec(self) -> float:
-        """Pixel size at the reference point [arcsec], rounded so that all tiles agree."""
+        """Return the pixel size [arcsec] at the reference point, rounded to agree between tiles."""
         area_deg2 = np.abs(np.linalg.det(self.wcs.pixel_scale_matrix))
         return round(float(np.sqrt(area_deg2)) * 3600.0, 6)
 

@@ -128,6 +128,7 @@ def write_training_set(
         {label_name(table): file_sha256(table) for table in sorted(catalogues)},
     )
     write_json(path, asdict(training_set))
+    # Last: until the new set is written, the old one still names these files.
     for old in set(folder.rglob("*.parquet")) - {root / name for name in examples}:
         old.unlink()  # of an earlier training set
     return training_set
@@ -156,6 +157,8 @@ def read_training_set(path: Path) -> TrainingSet:
 
 def _link(source: Path, target: Path) -> None:
     """Give a file a second name, which keeps the bytes when the first one is replaced."""
+    # `sample` replaces its shards by renaming, which leaves the bytes under this name alone. So a
+    # pinned set costs no disk until examples change.
     with atomic_path(target) as temporary:
         try:
             os.link(source, temporary)

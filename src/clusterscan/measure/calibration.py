@@ -125,6 +125,7 @@ def fit_temperature_and_rate(
     return {
         "kind": "temperature",
         "temperature": round(temperature, 6),
+        # (x - logit r) / T + logit s as one straight line in x: slope 1 / T and this offset.
         "offset": round(float(logit(sky) - logit(training_rate) / temperature), 6),
         "training_rate": round(float(training_rate), 6),
         "sky_rate": round(sky, 6),
@@ -209,6 +210,7 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
         return np.column_stack([expit(-score), expit(score)])
     kind, first, offset = _parameters(calibration)
     if kind == "temperature" and offset:
+        # A temperature with an offset is Platt's line of slope 1 / T.
         first, kind = 1 / first, "platt"
     if kind == "platt":
         score = first * _one_logit(values, kind) + offset
@@ -244,6 +246,7 @@ def apply_to_probability(
     if calibration is None:
         return values
     classes = values.shape[-1]
+    # The logarithms of probabilities are logits up to a constant, which softmax does not see.
     logits = np.log(np.clip(values, _SMALLEST, 1.0)).reshape(-1, classes)
     return apply_to_logits(calibration, logits).reshape(values.shape)
 
@@ -302,6 +305,7 @@ def _two_columns(values: np.ndarray) -> np.ndarray:
 
 def _best_temperature(cross_entropy: Callable[[float], float]) -> float:
     """Return the temperature of least cross entropy, which is convex in 1 / T (one minimum)."""
+    # In ln T, so that 0.02 and 50 are searched alike, and T stays positive.
     found = minimize_scalar(
         lambda log_t: cross_entropy(float(np.exp(log_t))),
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
@@ -314,6 +318,7 @@ def _best_temperature(cross_entropy: Callable[[float], float]) -> float:
 def _softened(label: np.ndarray, classes: int) -> np.ndarray:
     """Return softened one-hot labels, shape (n, K); the fewer examples, the softer."""
     count = np.bincount(label, minlength=classes)
+    # Laplace's rule: the estimated chance that one more example of the class has this label.
     sure = (count + 1) / (count + classes)
     rest = (1 - sure) / (classes - 1)
     target = np.repeat(rest[label][:, None], classes, axis=1)
@@ -355,6 +360,8 @@ def fit_beta(
     if len(np.unique(truth)) < 2:
         return None
     slope = max(float(slope), LEAST_RISE)
+    # Both columns rise with the score and each is straight at one end and flat at the other. With
+    # equal coefficients they add up to the logit, so the logistic fit is the starting point.
     low, high = _ends(slope * np.asarray(logits, dtype=np.float64) + offset)
     design = np.column_stack([low, high, np.ones(len(truth))])
     sign = np.where(truth == 1, 1.0, -1.0)
@@ -445,6 +452,7 @@ def fit_isotonic(
     # steps at 0 and 1 are moved inwards by that much.
     least = 0.5 / (total + 1)
     height = np.clip(level, least, 1 - least)
+    # A small step moves further inwards than a large one, so neighbours could change places.
     height = np.maximum.accumulate(height)
     knots = logit(height)
     rising = np.concatenate([[True], np.diff(knots) > 1e-9])
@@ -476,5 +484,6 @@ def isotonic_logit(calibration: Mapping[str, Any], score: np.ndarray) -> np.ndar
         )
     score = np.asarray(score, dtype=np.float64)
     inner = np.interp(score, knots, level)
+    # np.interp stays level beyond its ends, where all scores would become equal.
     below, above = np.minimum(score - knots[0], 0.0), np.maximum(score - knots[-1], 0.0)
     return inner + float(slope) * (below + above)

@@ -103,6 +103,8 @@ class Ranking:
         self.order = np.argsort(-score, kind="stable")
         self.is_positive = is_positive[self.order]
         falling = score[self.order]
+        # Where a new score begins. Examples of equal score pass a threshold together, so their
+        # order, which is arbitrary, must not count.
         self.first = np.flatnonzero(np.append(True, np.diff(falling) != 0)[: len(falling)])
 
     def areas(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +128,7 @@ class Ranking:
         if not self.first.size:
             nothing = np.full(len(weight), np.nan)
             return nothing, nothing.copy()
+        # Sorted once, weighted many times: a bootstrap draw only changes the weights.
         weight = weight[:, self.order]
         # Weight of the positives and of all examples at each threshold, then at or above it.
         gained = self._per_threshold(weight * self.is_positive)

@@ -48,6 +48,7 @@ def interval(values: np.ndarray, confidence: float = ONE_SIGMA) -> tuple[float, 
     They are not if most of them are NaN, or if all are equal: a perfect score stays perfect in
     every draw, which does not mean that it is exact.
     """
+    # A rare class is missing from some draws, which then have no value.
     known = values[np.isfinite(values)]
     tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
     if not known.size or 2 * known.size < values.size or np.ptp(known) == 0:
@@ -68,6 +69,7 @@ def shifted_interval(
     if found is None:
         return None
     middle = float(np.nanmedian(values))
+    # Only the width of the draws is used: their median is biased, the value is not biased again.
     return max(value + found[0] - middle, 0.0), value + found[1] - middle
 
 
@@ -83,6 +85,8 @@ def wilson(found: float, count: int, confidence: float = ONE_SIGMA) -> tuple[flo
     """
     from scipy.special import ndtri
 
+    # The bounds solve |share - p| = z sqrt(p (1 - p) / n) for p, so they stay within [0, 1] and
+    # have a width even if all or none are found.
     z, share = float(ndtri(0.5 + confidence / 2)), found / count
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

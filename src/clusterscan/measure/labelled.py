@@ -64,7 +64,7 @@ class Labelled:
 
     @property
     def is_binary(self) -> bool:
-        """Return True for two classes, one of which is the class of interest."""
+        """Return True if there are two classes, one of which is the class of interest."""
         return len(self.classes) == 2
 
 
@@ -118,6 +118,7 @@ def labelled(
             f"got shape {weights.shape}"
         )
     which, count = _objects(groups, len(true))
+    # With two classes the threshold decides, with more the most probable class.
     predicted = chance.argmax(axis=1) if len(chance) else true
     if len(classes) == 2:
         predicted = np.where(chance[:, positive] >= threshold, positive, 1 - positive)
@@ -180,6 +181,8 @@ def _objects(groups: np.ndarray | None, count: int) -> tuple[np.ndarray, int]:
     names = np.asarray(groups)
     if names.shape != (count,):
         raise ProductError(f"groups: {names.shape} does not fit {count} examples")
+    # NaN is the only name that differs from itself. Examples without a name are separate objects:
+    # as one object they would all be drawn together.
     alone = np.array([name is None or name == "" or name != name for name in names.tolist()], bool)
     # Sorted names number the objects, so that the numbers do not depend on the order of rows.
     _, which = np.unique(names[~alone].astype(str), return_inverse=True)

@@ -38,6 +38,8 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
 
     def cost(theta: np.ndarray) -> float:
         s, t = np.exp(theta[0]), 1 / (1 + np.exp(-theta[1]))
+        # The denominator is the part of the Rayleigh distribution within R: no match lies beyond.
+        # expm1 keeps its digits where s is large against R.
         core = r / s**2 * np.exp(-0.5 * (r / s) ** 2) / -np.expm1(-0.5 * (radius_arcsec / s) ** 2)
         spread = 2 * r / radius_arcsec**2
         # Weak priors keep the fit of a few separations away from s = 0 and from t = 0 or 1.
@@ -50,6 +52,7 @@ def fit_offsets(separation_arcsec: np.ndarray, radius_arcsec: float) -> dict[str
                      options={"xatol": 1e-6, "fatol": 1e-8, "maxiter": 2000})  # fmt: skip
     sigma, tail = float(np.exp(found.x[0])), float(1 / (1 + np.exp(-found.x[1])))
     spread = np.sqrt(np.maximum(np.diag(np.linalg.pinv(_curvature(cost, found.x))), 0.0))
+    # From log s and logit t back to s and t: ds = s d(log s), dt = t (1 - t) d(logit t).
     values = (np.median(r), sigma, sigma * spread[0], tail, tail * (1 - tail) * spread[1])
     rounded = {name: float(f"{v:.6g}") for name, v in zip(names, values, strict=True)}
     return {"n": int(r.size), **rounded}

@@ -69,9 +69,11 @@ def calibration_error_floor(data: Labelled, bins: int = BINS) -> float:
     cell = data.object * bins + bin_of(claimed, bins)
     size = data.n_objects * bins
     weight = np.bincount(cell, data.weight, minlength=size)
+    # One Bernoulli draw per object and bin, with the mean claim of its views there.
     mean = np.bincount(cell, data.weight * claimed, minlength=size)
     mean = np.divide(mean, weight, out=np.zeros(size), where=weight > 0)
     variance = (weight**2 * mean * (1 - mean)).reshape(data.n_objects, bins).sum(axis=0)
+    # The mean absolute value of a Gaussian is sqrt(2 / pi) times its standard deviation.
     return float(np.sqrt(2 / np.pi * variance).sum() / total)
 
 
@@ -111,6 +113,7 @@ def reliability(data: Labelled, bins: int = 10) -> list[dict[str, Any]]:
             continue
         share = float(np.average(true[inside], weights=weight))
         objects = len(np.unique(data.object[inside]))
+        # Objects, not examples: views of one object are not independent measurements.
         low, high = wilson(share * objects, objects)
         rows.append(
             {

@@ -141,6 +141,7 @@ def _by_class(sk, data: Labelled, counts: np.ndarray, beta: float, values: dict)
         ("precision", precision), ("recall", recall), ("f1", f1), ("f_beta", f_beta),
     ):  # fmt: skip
         values[key] = np.where(there, found, np.nan)
+    # Areas compare a class with the rest, so both must have examples.
     for c in np.flatnonzero(there & (counts.sum() - counts.sum(axis=1) > 0)):
         is_class, score = data.label == c, data.probability[:, c]
         values["roc_auc"][c] = sk.roc_auc_score(is_class, score, sample_weight=data.weight)
@@ -171,6 +172,7 @@ def _drawn_values(
         now = slice(done, done + len(times))
         drawn_counts[now] = (times @ cells).reshape(-1, k, k)
         brier[now], ece[now] = times @ error, np.abs(times @ excess).sum(axis=1)
+        # An object that was drawn twice counts twice in all of its views.
         weight = times[:, data.object] * data.weight
         for c, ranking in enumerate(rankings):
             areas[0, now, c], areas[1, now, c] = ranking.areas(weight)

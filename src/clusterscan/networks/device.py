@@ -53,7 +53,9 @@ _HELD: list[IO[str] | None] = []  # a lock lasts as long as its open file, here 
 
 
 def gpu_names(count: int, visible: str) -> list[str]:
-    """Name the visible GPUs alike in all processes of a machine."""
+    """Return names of the visible GPUs that are the same in all processes of a machine."""
+    # torch numbers visible GPUs from 0, so two processes with different CUDA_VISIBLE_DEVICES would
+    # use one number for two GPUs; the entries of the variable are the same for all.
     listed = [name.strip() for name in visible.split(",") if name.strip()]
     return listed if len(listed) == count else [str(n) for n in range(count)]
 
@@ -72,6 +74,9 @@ def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
     """
     for number, name in enumerate(names if len(names) > 1 else []):
         try:
+            # Locks instead of memory in use: a process that starts holds its GPU before it uses any
+            # memory. One file per user, because nobody can open the files of others in a shared
+            # folder.
             lock = (folder / f"clusterscan-{os.getuid()}-gpu-{name}.lock").open("w")
         except OSError:
             break
@@ -84,7 +89,7 @@ def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
 
 
 def features_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which convolutions and matrix products run in a precision.
+    """Return a context in which convolutions and matrix products run in the given precision.
 
     Sums, norms and other sensitive operations stay in float32, as torch's autocast defines.
     """

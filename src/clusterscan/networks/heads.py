@@ -144,6 +144,8 @@ def _spinal_map(head: SpinalHead, x: torch.Tensor, cells: int, spacing: int) -> 
     for number, vertebra in enumerate(head.vertebrae):
         layers: list[Any] = list(vertebra.children())
         linear, rest = layers[1], layers[2:]  # after the dropout
+        # The first columns read the features (a map here), the rest the layer before (one value per
+        # window), so the layer is the sum of two convolutions.
         of_map, of_last = linear.weight[:, : head.part], linear.weight[:, head.part :]
         out = _linear_map(of_map, linear.bias, parts[number % 2], cells, spacing)
         if written:
@@ -155,5 +157,7 @@ def _spinal_map(head: SpinalHead, x: torch.Tensor, cells: int, spacing: int) -> 
 def _linear_map(
     weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor, cells: int, spacing: int
 ) -> torch.Tensor:
+    # A linear layer over the h x h cells of a window is a convolution with h x h kernels; the
+    # distance between the cells is its dilation.
     kernels = weight.reshape(len(weight), -1, cells, cells)
     return functional.conv2d(x, kernels, bias, dilation=spacing)

@@ -37,6 +37,7 @@ def grouped_names(body: nn.Module, prefix: str = "") -> Groups:
         Put before each name.
     """
     groups = _timm_groups(body) or _joined(_pieces(body))
+    # A weight in no group would never learn, and one in two groups would be unfrozen too early.
     names = sorted(name for group in groups for name in group)
     assert names == sorted(name for name, _ in body.named_parameters())
     return [[prefix + name for name in group] for group in groups]
@@ -46,6 +47,7 @@ def _timm_groups(body: nn.Module) -> Groups:
     """Return timm's groups of a module that holds a timm model as ``model``, else an empty list."""
     model = getattr(body, "model", None)
     matcher = getattr(model, "group_matcher", None)
+    # Chains such as VGG are cut at their poolings instead, which timm's matcher does not do.
     if model is None or matcher is None or any(_is_chain(child) for child in model.children()):
         return []
     groups = import_timm().models.group_parameters(model, matcher(coarse=True))
@@ -53,7 +55,7 @@ def _timm_groups(body: nn.Module) -> Groups:
 
 
 def _is_chain(module: nn.Module) -> bool:
-    """Return True for a flat sequence of layers with pooling between them."""
+    """Return True if a module is a flat sequence of layers with pooling between them."""
     return (
         isinstance(module, nn.Sequential)
         and any(isinstance(child, nn.MaxPool2d) for child in module)
@@ -79,6 +81,7 @@ def _pieces(module: nn.Module, prefix: str = "") -> Iterator[Piece]:
 def _blocks(chain: nn.Module, prefix: str) -> Iterator[Piece]:
     opens = True
     for name, child in chain.named_children():
+        # A pooling has no weights; it makes the next layer that has some open a group.
         opens |= isinstance(child, nn.MaxPool2d)
         if names := [f"{prefix}{name}.{n}" for n, _ in child.named_parameters()]:
             yield names, opens

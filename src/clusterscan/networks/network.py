@@ -61,7 +61,7 @@ class Network(nn.Module):
 
     @property
     def classes(self) -> int:
-        """Number of outputs: 1 is one logit for the positive class, K a softmax over K."""
+        """Return the number of outputs: 1 for the logit of the positive class, K for a softmax."""
         return self.settings.classes
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
@@ -165,6 +165,8 @@ class ScanNetwork(Network):
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Return the feature map (B, C, H / S, W / S) of images (B, bands, H, W)."""
         if lead := self._lead:
+            # Negative padding crops: cutting one side and padding the other moves the image by
+            # whole pixels and keeps its size.
             x = functional.pad(x, (-lead, lead, -lead, lead))
         return self.body(x)
 
@@ -174,6 +176,8 @@ class ScanNetwork(Network):
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Return the window's means (B, C h h) of crops' feature maps (B, C, n, n)."""
+        # Only the central cells: those near the border of a crop see its mirrored edge, where a
+        # tile would show them more sky.
         p = self.settings.window_cells
         first = (features.shape[-1] - p) // 2
         window = features[..., first : first + p, first : first + p]
@@ -192,6 +196,8 @@ class ScanNetwork(Network):
         instead of C. Larger heads are convolutions of the map of means (`head_map`).
         """
         if self.head_cells > 1:
+            # The head reads h x h means of parts of the window; as the window slides by single
+            # cells, these are means at stride 1, which the head picks ``part`` cells apart.
             part = self.settings.window_cells // self.head_cells
             means = functional.avg_pool2d(features, part, stride=1) if part > 1 else features
             return head_map(self.head, means, self.head_cells, part)[:, 0]
@@ -202,7 +208,7 @@ class ScanNetwork(Network):
 
     @cached_property
     def bytes_per_px(self) -> float:
-        """Estimated memory of a scan for each pixel of the image [bytes]."""
+        """Return the estimated memory of a scan for each pixel of the image [bytes]."""
         return bytes_per_px(self.body, self.bands, self.size_px)
 
     def attribution_layer(self) -> nn.Module:
@@ -295,7 +301,7 @@ class TimmBody(nn.Module):
 
     @property
     def width(self) -> int:
-        """Number of features."""
+        """Return the number of features."""
         return int(self.model.head_hidden_size)
 
 
@@ -323,6 +329,7 @@ def turned_logits(
     float tensor, shape (B,) or (B, K)
         Turning or mirroring the images changes them by rounding only.
     """
+    # Four quarter turns, each with and without a mirror, are all symmetries of a square.
     turned = [
         network.of_views([_turned(view, quarters, mirrored) for view in views], present)
         for quarters in range(4)

@@ -100,6 +100,7 @@ def measure(
     Rousseeuw & Croux 1993, J. Am. Stat. Assoc. 88, 1273.
     """
     medians, sigmas, ranges, knots = [], [], [], []
+    # Levelled as in `apply`, so that sigma is the noise about each image's own background.
     images = _levelled(images) if settings.background == "image" else images
     for band in range(images.shape[1]):
         values = _spread_pixels(images[:, band], pixels_per_band)
@@ -168,6 +169,7 @@ def _spread_pixels(images: np.ndarray, count: int) -> np.ndarray:
     per_image = images.reshape(len(images), -1)
     # An odd step shares no factor 2 with the image width, so it meets all columns.
     step = max(1, per_image.size // count) | 1
+    # Each image starts one pixel further on, so together they show all parts of a crop.
     values = np.concatenate([row[i % step :: step] for i, row in enumerate(per_image)])
     values = values.astype(np.float64)
     return values[np.isfinite(values)]
@@ -192,6 +194,8 @@ def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
             f"the image has {images.shape[-3]} bands, the model was trained on {bands}; "
             "scan with the survey and bands of the model card"
         )
+    # Training sees float16 examples. A scan reads float32 images and clips them alike, so that no
+    # star is brighter there than any that the network has learnt from.
     values = np.clip(images.astype(np.float32), -FLOAT16_MAX, FLOAT16_MAX)
     if normalisation.background == "image":
         values = _levelled(values)
@@ -203,6 +207,7 @@ def apply(images: np.ndarray, normalisation: Normalisation) -> np.ndarray:
 
 def _colours(bands: np.ndarray, gain: float) -> np.ndarray:
     """Return the mean of the bands, then the differences of neighbours times the gain."""
+    # Colours are small differences of large values; with a gain of their own they count as inputs.
     differences = bands[..., :-1, :, :] - bands[..., 1:, :, :]
     mean = bands.mean(axis=-3, keepdims=True)
     return np.concatenate([mean, np.float32(gain) * differences], axis=-3)
@@ -231,6 +236,8 @@ def _deviates(values: np.ndarray, normalisation: Normalisation) -> np.ndarray:
         # Values that many pixels share, such as zero counts, get the middle of their ranks.
         x, of = np.unique(knots, return_inverse=True)
         y = np.bincount(of, _DEVIATES) / np.bincount(of)
+        # Missing pixels become 0, so 0 must mean background: the curve is shifted to 0 at the
+        # median.
         y -= np.interp(median, x, y)
         plane = values[..., band, :, :]
         out[..., band, :, :] = np.where(np.isnan(plane), np.nan, np.interp(plane, x, y))

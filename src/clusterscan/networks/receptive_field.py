@@ -1,4 +1,4 @@
-"""What a feature cell sees, and how a body is made to see the same in a tile as in a crop.
+"""The receptive field of a feature cell, and changes that keep it the same in tiles and crops.
 
 A network trained on crops may only slide over a tile if its features there are those of the crops.
 Two things would break that, and are replaced here: convolutions that see zeros beyond a crop's
@@ -52,6 +52,8 @@ def reach_px(body: nn.Module, bands: int, probe_px: int) -> int:
     def note(layer, inputs, output) -> None:
         nonlocal reach, box
         jump = probe_px / inputs[0].shape[-1]
+        # Pixels per cell of the layer's input, read from the size of its map: strides and poolings
+        # before it need no bookkeeping.
         half = half_kernel(layer) * jump
         if isinstance(layer, LocalSqueezeExcite):
             box = max(box, half)
@@ -169,6 +171,7 @@ def mirror_borders(body: nn.Module, bands: int, size_px: int) -> None:
     }
     for name, cells in cells_of_crop(body, padded, bands, size_px).items():
         layer: Any = padded[name]
+        # A map can be mirrored only as far as it has cells beside the border.
         layer.padding_mode = "reflect" if cells > max(layer.padding) else "replicate"
 
 
@@ -220,20 +223,24 @@ class LocalSqueezeExcite(nn.Module):
     def __init__(self, published: Any, cells: int):
         super().__init__()
         self.published = published
+        # Named as in a convolution, so that `reach_px` counts the box among what a cell sees.
         self.kernel_size = cells
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the map (B, C, H, W) with weighted channels."""
+        # A crop fits in one box: the published layer, to the bit, so training is not changed.
         if max(x.shape[-2:]) <= self.kernel_size:
             return self.published(x)
         block = block_cells(self.kernel_size)
         weights = self._weights(squeezed(x, self.kernel_size, block))
         if block > 1:
+            # One weight per block, interpolated to cells; the last block may stick out of the map.
             weights = functional.interpolate(weights, scale_factor=block, mode="bilinear")
             weights = weights[..., : x.shape[-2], : x.shape[-1]]
         return x * weights
 
     def _weights(self, means: torch.Tensor) -> torch.Tensor:
+        # timm has this layer under two classes, whose parts are named differently.
         se = self.published
         if hasattr(se, "conv_reduce"):
             return se.gate(se.conv_expand(se.act1(se.conv_reduce(means))))
@@ -242,6 +249,7 @@ class LocalSqueezeExcite(nn.Module):
 
 def block_cells(kernel: int) -> int:
     """Return the side of the blocks that share one mean: at most a quarter of the box."""
+    # Blocks must divide the box, so that a box is a whole number of them.
     return max(n for n in range(1, max(kernel // 4, 1) + 1) if kernel % n == 0)
 
 
@@ -266,6 +274,8 @@ def _even_mean(x: torch.Tensor, cells: int, axis: int) -> torch.Tensor:
     """Return means along an axis over half a box of cells to either side, cut at the border."""
     kernel = (cells, 1) if axis == 2 else (1, cells)
     around = (kernel[0] // 2, kernel[1] // 2)
+    # An even box has no middle: the mean of the two boxes beside a cell is centred on it, with the
+    # cells at its ends counted half. Boxes cut at the border are divided by the cells inside.
     means = functional.avg_pool2d(x, kernel, stride=1, padding=around, count_include_pad=False)
     size = x.shape[axis]
     return (means.narrow(axis, 0, size) + means.narrow(axis, 1, size)) / 2
@@ -273,6 +283,7 @@ def _even_mean(x: torch.Tensor, cells: int, axis: int) -> torch.Tensor:
 
 def box_mean(x: torch.Tensor, cells: int) -> torch.Tensor:
     """Return the mean of maps (B, C, H, W) over a box around each cell, cut at the border."""
+    # First along rows, then along columns: 2 n additions per mean instead of n squared.
     for axis, kernel in ((2, (cells, 1)), (3, (1, cells))):
         around = (kernel[0] // 2, kernel[1] // 2)
         size = x.shape[axis]

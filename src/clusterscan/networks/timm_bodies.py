@@ -137,7 +137,7 @@ def probe(body: TimmBody, name: str, bands: int, size_px: int) -> tuple[int, Kin
 
 
 def _has_attention_maps(body: nn.Module) -> bool:
-    """Return True for a vision transformer whose blocks' attention can be read."""
+    """Return True if a model is a vision transformer whose blocks' attention can be read."""
     blocks = getattr(getattr(body, "model", None), "blocks", None)
     if blocks is None or not hasattr(body.model, "num_prefix_tokens"):
         return False

@@ -54,6 +54,7 @@ def cut_crops(
     x, y = tile.to_pixel(ra_deg, dec_deg)
     ny, nx = tile.mask.shape
     ahead = np.isfinite(x) & np.isfinite(y)
+    # Positions behind the tangent plane get a start off the image, which drops them below.
     x0 = crop_start(np.where(ahead, x, -size_px), size_px)
     y0 = crop_start(np.where(ahead, y, -size_px), size_px)
     taken = ahead & (x0 >= 0) & (y0 >= 0) & (x0 + size_px <= nx) & (y0 + size_px <= ny)
@@ -152,6 +153,7 @@ def _block_means(planes: np.ndarray, factor: int) -> np.ndarray:
     valid = np.isfinite(planes)
     if valid.all():
         return (_block_sums(planes, factor) / factor**2).astype(np.float32)
+    # Missing pixels count as 0 in the sum and not at all in the area that it is divided by.
     covered = _block_sums(valid, factor) / factor**2
     return _mean(_block_sums(np.where(valid, planes, 0.0), factor), covered, factor**2)
 
@@ -178,6 +180,7 @@ def _area_means(planes: np.ndarray, ratio: float, size_px: int) -> np.ndarray:
 
 def _overlap(n: int, ratio: float, size_px: int) -> np.ndarray:
     """Return the overlap of each new pixel with each of n old ones along an axis, (size_px, n)."""
+    # Edges of the new pixels in units of old ones, laid out from the common centre.
     edges = n / 2 + ratio * (np.arange(size_px + 1) - size_px / 2)
     pixel = np.arange(n)
     low = np.maximum(edges[:-1, None], pixel)
@@ -186,6 +189,7 @@ def _overlap(n: int, ratio: float, size_px: int) -> np.ndarray:
 
 
 def _mean(total: np.ndarray, covered: np.ndarray, area: float) -> np.ndarray:
+    # A mean over little of a pixel's area would look like a measurement of all of it.
     enough = covered >= _LEAST_COVERED
     mean = np.divide(total, covered * area, out=np.full(total.shape, np.nan), where=enough)
     return mean.astype(np.float32)

@@ -119,6 +119,7 @@ def assert_no_leakage(
     ProductError
         With the first objects and pairs.
     """
+    # With trees and groupings of its own, so that an error in `join_objects` is not repeated here.
     leak = find_leakage(table, radius_arcmin, image_sha256)
     if leak:
         faults = (
@@ -176,6 +177,8 @@ def join_objects(
     links = [_equal_rows(names), *(_equal_rows(np.asarray(key, dtype=object)) for key in equal)]
     if radius_arcmin > 0:
         links.append(_near_rows(ra, dec, radius_arcmin))
+    # After joining: unnamed rows must not be joined by name. Named by their position, so that the
+    # group's name does not depend on the rows' order (studies draw folds over the sorted names).
     for row in np.flatnonzero(names == ""):
         at = f"{ra[row]:.7f},{dec[row]:.7f}"
         names[row] = f"at {at}" if np.isfinite(ra[row] + dec[row]) else f"row {row}"
@@ -183,6 +186,7 @@ def join_objects(
     second = np.concatenate([b for _, b in links])
     graph = coo_matrix((np.ones(first.size, np.int8), (first, second)), shape=(names.size,) * 2)
     _, component = connected_components(graph, directed=False)
+    # In alphabetical order the first row of each component has the name of the group.
     order = np.argsort(names.astype(str), kind="stable")
     _, least = np.unique(component[order], return_index=True)
     return names[order][least][component].astype(str)
@@ -190,10 +194,12 @@ def join_objects(
 
 def _equal_rows(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs of rows that link all rows of equal key into chains."""
+    # NaN is not equal to itself, and an unknown key must join nothing.
     known = np.array([k is not None and k == k and k != "" for k in key], dtype=bool)
     rows = np.flatnonzero(known)
     text = np.array([str(k) for k in key[rows]], dtype=str)
     order = np.argsort(text, kind="stable")
+    # n - 1 links join n rows as well as all n (n - 1) / 2 pairs would.
     same = text[order][1:] == text[order][:-1]
     return rows[order][:-1][same], rows[order][1:][same]
 
@@ -240,6 +246,7 @@ def sdss_field(object_id: Sequence[str] | np.ndarray, where: str) -> np.ndarray:
                 "with the objIDs, or set join_sdss_fields: false"
             )
         number = int(name)
+        # SDSS packs these numbers into fixed bits of the 64-bit objID.
         run, camera, field = (number >> 32) & 0xFFFF, (number >> 29) & 7, (number >> 16) & 0xFFF
         fields.append(f"{run}-{camera}-{field}")
     return np.array(fields, dtype=str)

@@ -76,6 +76,7 @@ def pixels_as_stars(
     ra, dec = np.atleast_1d(ra), np.atleast_1d(dec)
     own = sky.owning_cell(ra, dec, tile_order) == tile if ra.size else np.zeros(0, bool)
     ra, dec = ra[own], dec[own]
+    # Seeded by the tile, so it draws the same whichever process computes it, and in whatever order.
     rng = np.random.default_rng([seed, _STAR_KEY, tile_order, tile])
     most = round(per_deg2 * sky.cell_area_deg2(tile_order))
     chosen = np.sort(rng.permutation(ra.size)[:most])
@@ -119,6 +120,7 @@ def _around(
     draws = draws.reshape(-1, 2)
     host = np.repeat(np.arange(len(known)), copies)
     ra, dec = (side[host] for side in _radec(known))
+    # Uniform in area, not in radius: the square of the distance is uniform.
     distance = np.sqrt(least**2 + (most**2 - least**2) * draws[:, 0])
     objects = known["object_id"].to_numpy()[host]
     # The object itself is number 0 of its kind, so copies of positives count from 1 (its label).
@@ -206,4 +208,6 @@ def _radec(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _object_rng(key: tuple[int, int], object_id: str) -> np.random.Generator:
+    # Keyed by name: an object's copies stay the same when the catalogue gains or loses others.
+    # CRC-32, because Python's hash of a text differs from process to process.
     return np.random.default_rng([*key, zlib.crc32(str(object_id).encode())])

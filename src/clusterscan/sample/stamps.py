@@ -202,6 +202,8 @@ def _bright_peaks(image: TileImage, least: float | None) -> tuple[np.ndarray, np
     if least is None:
         return np.empty(0, int), np.empty(0, int)
     smooth = ndimage.gaussian_filter(image.image.mean(axis=0), _STAR_SMOOTHING_PX)
+    # Smoothed first, or each noisy pixel of a bright star would be a peak; one peak per
+    # neighbourhood.
     peak = smooth == ndimage.maximum_filter(smooth, size=_STAR_SPACING_PX)
     y, x = np.nonzero(peak & (smooth >= least) & image.covered)
     return y, x

@@ -101,6 +101,7 @@ def _wanted(
         ],
         ignore_index=True,
     )
+    # A random position on a known cluster would teach the network that clusters are none.
     away = separation_arcmin(free, near) >= settings.exclusion_arcmin
     wanted = pd.concat([objects, free[away]], ignore_index=True)
     wanted["redshift"] = _redshifts(wanted, near)
@@ -122,6 +123,7 @@ def add_clusters(
     x, y = image.to_pixel(place["ra_deg"].to_numpy(), place["dec_deg"].to_numpy())
     size = examples.size_px
     for index, row in enumerate(rows):
+        # The crop is centred on a pixel, the cluster on its position: keep the fraction of a pixel.
         centre = [crop_start(p[index], size) + (size - 1) / 2 for p in (y, x)]
         signal = decrement_uk(
             clusters.iloc[index],
@@ -148,6 +150,8 @@ def as_objects(clusters: pd.DataFrame) -> pd.DataFrame:
     """
     name = clusters["name"].astype(object).to_numpy(copy=True)
     ra, dec = clusters["ra_deg"].to_numpy(float), clusters["dec_deg"].to_numpy(float)
+    # By position and not by row number, so that names (and the draws that hang on them) stay when
+    # other rows come and go.
     twice = pd.Series(name).duplicated(keep=False).to_numpy()
     if twice.any():
         cells = sky.owning_cell(ra, dec, sky.MAX_ORDER)
@@ -253,6 +257,8 @@ def place(positions: pd.DataFrame, split: SkySplit, side_arcmin: float) -> tuple
         positions["host_ra"].to_numpy(float), positions["host_dec"].to_numpy(float)
     )
     reach = side_arcmin / 2 * np.sqrt(2.0) + split.guard_arcmin
+    # The host counts too: a shifted copy shows its object, which must stay in the object's own
+    # part.
     keep = (part == host) & split.keeps_clear(ra, dec, reach)
     table = positions.assign(split=part.astype(object)).drop(columns=["host_ra", "host_dec"])
     return table[keep].reset_index(drop=True), int((~keep).sum())

@@ -48,6 +48,7 @@ class Changes:
 
 def draw_changes(count: int, settings: AugmentationSettings, rng: np.random.Generator) -> Changes:
     """Draw the changes of the examples of a step."""
+    # The order of these draws is part of the results: a new draw goes after all others.
     quarters = np.zeros(count, dtype=np.int64)
     if settings.rotation == "quarter":
         quarters = rng.integers(4, size=count)
@@ -165,6 +166,7 @@ def _inside(index: np.ndarray, length: int) -> np.ndarray:
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)
+    # A triangle wave: it rises to the last pixel, falls back to the first, and repeats.
     return (length - 1) - np.abs(index % period - (length - 1))
 
 
@@ -175,6 +177,8 @@ def _interpolated(
     assert changes.angle_rad is not None
     L, N = images.shape[1], size_px
     cosine, sine = np.cos(changes.angle_rad), np.sin(changes.angle_rad)
+    # grid_sample asks for the input position of each output pixel, so these are the inverse
+    # changes.
     turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], 1)  # of (x, y)
     mirror = np.stack([np.where(changes.mirror_x, -1, 1), np.where(changes.mirror_y, -1, 1)], 1)
     move = turn @ changes.move_px[:, ::-1, None]

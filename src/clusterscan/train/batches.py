@@ -109,6 +109,8 @@ class Crops:
     ) -> Batch:
         """Return training examples with random turns, mirrors, moves and hidden views."""
         changes = draw_changes(len(rows), self.settings.augmentation, rng)
+        # Order of draws: changes first, then hidden surveys. Another order would be another
+        # training.
         present = self.present[rows]
         if self.drop_survey:
             present = hide_surveys(present, self.drop_survey, rng)
@@ -183,6 +185,8 @@ def with_margin(
     """
     spare = max(0, (view.size_px - size_px) // 2)
     side = size_px + 2 * min(margin_px(size_px, augmentation, scale), spare)
+    # float16, with the bands last: one look-up then fetches a pixel in all bands (`changed`), and
+    # blocks keep the float32 inputs of all images from being in memory at once.
     out = np.empty((len(view.images), side, side, len(view.bands)), dtype=np.float16)
     for start in range(0, len(out), 256):
         block = slice(start, start + 256)
@@ -272,9 +276,12 @@ class TrainBatches:
         self._start = int(state["done"])
 
     def __iter__(self) -> Iterator[Batch]:
+        # Used once: only the epoch that a checkpoint interrupted starts in its middle.
         start, self._start = self._start, 0
         rank, world = rank_and_world()
         chosen = self._steps(self._epoch)
+        # Each step draws from a generator of its own, so making batches in a second thread, or
+        # skipping the steps before a checkpoint, changes no random number.
         makers = [self._maker(chosen[i], i, rank, world) for i in range(start, len(chosen))]
         on_cpu = self._crops.images[0].device.type == "cpu"
         batches = ahead(makers) if on_cpu else (make() for make in makers)
@@ -292,6 +299,7 @@ class TrainBatches:
 
         def make() -> Batch:
             rng = generator(self._crops.settings.seed, Draw.STEP, *place)
+            # Every world-th row: the processes together see the step that one process would see.
             return self._crops.augmented(rows[rank::world], rng, place)
 
         return make
@@ -374,6 +382,7 @@ def _rounds(examples_per_round: float, settings: TrainSettings) -> int:
 
 
 def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    # Whole permutations one after the other: no row comes twice before all have come once.
     rounds = int(np.ceil(count / len(rows)))
     return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
 

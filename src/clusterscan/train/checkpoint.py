@@ -55,6 +55,7 @@ def read(folder: Path, fingerprint: str) -> Any | None:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
+            # Weights of another training would load without an error and give a wrong network.
             if header["fingerprint"] != fingerprint:
                 log.info("%s belongs to another training; starting from the beginning", path)
                 return None
@@ -77,9 +78,11 @@ def _encode(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         name = str(len(tensors))
         inner = _bands_innermost(value)
         kept = value.permute(0, 2, 3, 1) if inner else value
+        # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
         tensors[name] = kept.detach().cpu().contiguous().clone()
         return {"tensor": name, "bands_innermost": inner}
     if isinstance(value, dict):
+        # A list of pairs: optimisers number their states, and JSON would turn these keys into text.
         return {"dict": [[_encode(k, tensors), _encode(v, tensors)] for k, v in value.items()]}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_encode(v, tensors) for v in value]}

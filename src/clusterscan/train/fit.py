@@ -148,6 +148,7 @@ def fit(
             PlainBatches(crops, crops.examples.rows("validation")),
             ckpt_path=None if start.loaded is None else FILE,
         )
+    # The last epoch is seldom the best one, and the next stage starts from these weights.
     network.load_state_dict(best.weights)
     return module.history
 
@@ -260,7 +261,7 @@ class Training(pl.LightningModule):
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """All epochs so far, of all stages."""
+        """Return all epochs so far, of all stages."""
         return self.earlier + self.own
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -340,6 +341,9 @@ class Training(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add this module's own state, in plain numbers."""
         so_far = self.epoch_so_far
+        # Lightning saves weights, optimiser and counters. To go on with the same bytes a resumed
+        # training also needs the chosen rate, the losses of finished epochs (schedules and the best
+        # epoch follow from them) and those of the epoch under way, which enter its mean.
         checkpoint["training"] = {
             "stage": self.stage.number,
             "rate": self.rate,
@@ -420,9 +424,12 @@ class BestWeights(Callback):
         row = pl_module.history[-1]
         now = score(row, self._settings)
         self.since += 1
+        # Of equal epochs the first one stays, so the choice does not depend on where training
+        # stops.
         if self.score is None or now > self.score:
             self.score, self.epoch, self.since = now, int(row["epoch"]), 0
             judged = pl_module if self._mean is None else self._mean.mean()
+            # Cloned, because state_dict refers to the weights that the next step changes.
             self.weights = {k: v.clone() for k, v in judged.network.state_dict().items()}
         if self._settings.patience and self.since >= self._settings.patience:
             trainer.should_stop = True
@@ -527,6 +534,7 @@ class SafeTensorsIO(CheckpointIO):
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Return the checkpoint that was read before the stage."""
+        # Read before the stage, because its fingerprint decides whether to resume at all.
         assert self._start.loaded is not None
         return self._start.loaded
 

@@ -128,6 +128,7 @@ def deterministic(seed: int, device: torch.device) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
+    # Forked, so that a training inside a larger program leaves that program's random state alone.
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.manual_seed(seed)
         # Some GPU kernels have no deterministic form, and torch can only warn about those.
@@ -180,7 +181,9 @@ def run_stages(
     for stage in plan[first:]:
         before = sum(s.epochs for s in plan[: stage.number])
         prepared.network.to(prepared.crops.device)
+        # Before the range test, which must move only the weights that this stage trains.
         freeze(prepared.network, stage.trainable)
+        # A resumed stage has its rate already; a second range test would choose from other weights.
         if len(rates) == stage.number:
             progress(before / epochs, "choosing the learning rate")
             curve = choose_rate(prepared, stage)
@@ -245,6 +248,7 @@ def _train_in_folder(folder: Path) -> None:
         if first:
             print(json.dumps([done / total, text]), flush=True)
 
+    # Every process trains and gets the same weights; files are written by the first one alone.
     task, checkpoint = read_task(folder)
     try:
         result = train_here(task, report, checkpoint)

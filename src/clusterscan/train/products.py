@@ -235,10 +235,9 @@ def metrics_of(result: TrainResult, bootstrap: int = 1000) -> dict[str, Any]:
     Returns
     -------
     dict
-    from clusterscan.measure.calibration import fit_temperature
-        By split: `clusterscan.measure.scores`, with ``recall_by_redshift`` of the positives
-        where they have redshifts, and under ``calibrated`` the measures of whether
-        probabilities mean what they say, after calibration.
+        By split: the measures of `clusterscan.measure.scores`; ``recall_by_redshift`` of the
+        positives if they have redshifts; and under ``calibrated`` the Brier score, calibration
+        error and reliability diagram of calibrated probabilities.
     """
     classes, seed = result.card["classes"], result.card["seed"]
     out: dict[str, Any] = {}

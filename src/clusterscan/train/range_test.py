@@ -59,7 +59,9 @@ def range_test(
     ----------
     Smith 2017, WACV, 464 (arXiv:1506.01186).
     """
+    # state_dict refers to the weights themselves, which the sweep is about to spoil.
     saved = copy.deepcopy(network.state_dict())
+    # Evenly spaced in logarithm: good rates of different networks differ by orders of magnitude.
     rates = np.geomspace(settings.lowest, settings.highest, settings.steps)
     optimiser = make_optimiser(settings.lowest)
     losses: list[float] = []
@@ -70,6 +72,7 @@ def range_test(
             optimiser.zero_grad(set_to_none=True)
             loss = next_loss()
             losses.append(float(loss.detach()))
+            # Beyond this point a loss says nothing more about lower rates.
             if not np.isfinite(losses[-1]) or _has_diverged(losses):
                 break
             loss.backward()
@@ -122,6 +125,7 @@ def choose(rates: np.ndarray, loss: np.ndarray, rule: str) -> float:
     if rule == "valley":
         start, end = _longest_descent(loss)
         return float(rates[(start + end) // 2])
+    # Over a decade of rates, because the slope between neighbouring batches is mostly noise.
     half_decade = max(1, round(0.5 / np.log10(rates[1] / rates[0])))
     middle = np.arange(first, lowest + 1)
     before = np.maximum(middle - half_decade, 0)
@@ -135,6 +139,8 @@ def _longest_descent(loss: np.ndarray) -> tuple[int, int]:
     length = np.ones(len(loss), dtype=int)
     start = np.arange(len(loss))
     for i in range(1, len(loss)):
+        # Dynamic programming: the longest descent to i extends the longest one to any higher loss
+        # before.
         higher = np.flatnonzero(loss[:i] > loss[i])
         if higher.size:
             previous = higher[int(np.argmax(length[higher]))]

@@ -67,12 +67,14 @@ def generator(seed: int, draw: Draw, *place: int) -> np.random.Generator:
     They depend on the place alone, not on the draws before, so a training that resumes from a
     checkpoint draws the same numbers as an uninterrupted one.
     """
+    # A list of integers is hashed into the state, so neighbouring steps are as independent as any.
     return np.random.default_rng([seed, int(draw), *place])
 
 
 def seed_torch(seed: int, *place: int) -> None:
     """Set torch's random state, which dropout draws from, for one place in a training."""
     sequence = np.random.SeedSequence([seed, int(Draw.DROPOUT), *place])
+    # Kept below 2**63, so that the seed fits into a signed 64-bit integer.
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
 
 
@@ -135,6 +137,7 @@ def freeze(network: Network, trainable: str | int) -> None:
             f"train.transfer.trainable = {trainable}, but the network has {len(groups)} groups "
             "of layers; give fewer, or 'all'"
         )
+    # Everything off first: the stage before may have trained more groups, or others.
     network.requires_grad_(trainable == "all")
     for group in groups[len(groups) - int(count) :]:
         for parameter in group:
@@ -217,6 +220,7 @@ def plateaus(losses: Sequence[float], patience: int) -> int:
         else:
             since += 1
         if since >= patience:
+            # The lowest loss stays the one to beat, only the waiting starts again.
             count, since = count + 1, 0
     return count
 

@@ -1,1 +1,1 @@
-"""What a run will cost, before it runs; and beside it what it did cost, afterwards."""
+"""Estimate the cost of a run before it starts, and show the measured cost beside it."""

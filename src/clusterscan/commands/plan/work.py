@@ -210,7 +210,7 @@ class ExampleEstimate:
 
     @property
     def total(self) -> float:
-        """All examples."""
+        """Return the number of all examples."""
         return self.positives + self.negatives
 
     def of_an_epoch(self, model: ModelSettings | FusionModelSettings) -> float:

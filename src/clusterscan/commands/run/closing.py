@@ -1,4 +1,4 @@
-"""What a run says at its end: where the products are, and the headline figures."""
+"""The text at the end of a run: the places of its products, and the headline figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def closing_text(root: Path, did_something: bool, seconds: float) -> str:
 
 
 def outcome_line(did_something: bool, seconds: float) -> str:
-    """Return whether anything was done, and how long it took."""
+    """Return the line that reports the run's time, or that there was nothing to do."""
     if did_something:
         return f"Done in {clock(seconds)}."
     return f"Nothing to be done: all products are up to date ({seconds:.1f} s)."

@@ -1,4 +1,4 @@
-"""What Snakemake's log lines say about its jobs."""
+"""Read the events of jobs from Snakemake's log lines."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class EventReader:
             return self._read_count(line)
         if match := _RULE.match(line):
             self._rule = match[1]
+        # A job's rule and its number are on two lines, with others between them.
         elif self._rule and (match := _JOBID.match(line)):
             rule, self._rule = self._rule, None
             return JobStarted(rule, int(match[1]))

@@ -1,4 +1,4 @@
-"""How long a run still takes, from what its jobs have cost so far."""
+"""Forecast the time that a run still takes, from the cost of its jobs so far."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Forecast:
         self._seen: dict[str, list[float]] = {}
 
     def finished(self, rule: str, seconds: float) -> None:
-        """Take note of a finished job."""
+        """Record the time of a finished job."""
         self._left[rule] -= 1
         self._seen.setdefault(rule, []).append(seconds)
 
@@ -62,6 +62,7 @@ class Forecast:
             work += max(count, 0) * mean
             # A job's past is not ahead of it, but a late job is not done yet either.
             work -= sum(min(spent, 0.9 * mean) for spent in running.get(rule, []))
+        # The last jobs cannot fill all cores.
         side_by_side = max(1, min(self._cores, sum(self._left.values())))
         return max(work, 0.0) / side_by_side
 

@@ -1,4 +1,4 @@
-"""Run Snakemake as a child, follow its jobs, and say what failed and how to go on."""
+"""Run Snakemake as a child process, follow its jobs, and report failures with their remedy."""
 
 from __future__ import annotations
 
@@ -120,10 +120,14 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # Snakemake inherits the descriptor and with it the lock: if this process alone is
+        # killed, the folder stays locked until Snakemake ends.
         env={**os.environ, "PATH": path, INHERITED: str(lock)},
         pass_fds=(lock,),
     )
     lines: queue.Queue[str | None] = queue.Queue()
+    # A pipe cannot be read with a timeout, and the progress line must move between Snakemake's
+    # lines.
     threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True).start()
     try:
         while (line := _next(lines)) is not None:
@@ -140,10 +144,11 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
 
 
 def _end(child: subprocess.Popen) -> None:
-    """Wait until Snakemake and its jobs have ended; see to it where they were not told.
+    """Wait until Snakemake and its jobs have ended; send them signals if they do not.
 
     Ctrl-C in a terminal reaches them all, a signal to this process alone reaches none of them.
     """
+    # First only wait: after Ctrl-C they are already ending, and a second SIGINT would disturb that.
     for number in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for process in _family(child.pid) if number else []:
             with suppress(psutil.NoSuchProcess):
@@ -193,7 +198,7 @@ class _Follower:
         self.nothing_to_do = False
 
     def take(self, line: str) -> None:
-        """Count what a line of Snakemake's says, if anything, and draw the progress anew."""
+        """Count the job that a line of Snakemake's log reports, if any, and redraw the progress."""
         event = self._events.read(line) if line else None
         now = time.monotonic()
         if isinstance(event, JobCounts):

@@ -1,4 +1,4 @@
-"""A run as its Snakefile sees it: configuration, paths, settings files, and what may be written.
+"""The Snakefile's view of a run: configuration, paths, settings files, and permission to write.
 
 Snakemake reads the Snakefile in three roles: as the main process of a real run, in dry runs and
 other looks at the workflow, and once in every job. Only the first may write or delete anything,
@@ -32,7 +32,7 @@ from clusterscan.flow.stage_settings import StageSettings
 
 
 class WorkflowRun:
-    """What the rules ask for.
+    """Inputs and settings of the rules of one run.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class WorkflowRun:
         self._is_real = False
         self._sources: dict[Path, Any] = {}
         if workflow.is_main_process:
+            # Read in dry runs too, so that they see changed sources; each job would repeat it in
+            # vain.
             self._sources = source_manifests(config)
             require_synced(config)
 
@@ -83,6 +85,8 @@ class WorkflowRun:
         """Return the file; in a dry run only if it exists, since a dry run writes none."""
         if not self._prepared:
             self._prepare()
+        # In a dry run a file that is not written yet would be an error of a missing input; the hash
+        # of its content (`source_state`, `settings_state`) shows the change instead.
         is_job = not self._workflow.is_main_process
         return [path] if self._is_real or is_job or Path(path).is_file() else []
 
@@ -97,6 +101,7 @@ class WorkflowRun:
         root = self.paths.folder.root
         try:
             if not inherits_lock(root):
+                # Snakemake was started without `clusterscan run`, so nobody holds the lock yet.
                 self._held.enter_context(hold_lock(root))  # until this process ends
             drop_other_orders(self.config)
             write_source_manifests(self.config, self._sources)

@@ -192,6 +192,8 @@ def _known(config: Config, survey: str) -> dict[str, str]:
     """Return the tokens in all manifests of a survey, whatever their block order and settings."""
     folder = Path(config.output, "sources", survey)
     known: dict[str, str] = {}
+    # Of all block orders and settings: an object keeps its token when only the cut of the sky
+    # changed, and nothing has to be asked or downloaded again.
     for path in sorted(folder.glob("o*-*.json")):
         for entries in _read(path).get("tiles", {}).values():
             known |= {name: token for name, _, token in (e.partition("=") for e in entries)}
@@ -228,5 +230,6 @@ def _report(
 
 
 def is_strong(token: str) -> bool:
-    """Return True if a version token changes with every change of the bytes."""
+    """Return True if a version token changes whenever the bytes change."""
+    # Other tokens are made of sizes and times, which another file may share.
     return token.startswith(("sha256 ", "etag "))

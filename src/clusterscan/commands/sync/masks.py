@@ -147,6 +147,7 @@ def _write(
         write_table(shard, pd.concat(parts, ignore_index=True))
     used = sorted({int(i) for _, digests in tiles.values() for i in digests})
     content = {
+        # Digests instead of the rows themselves: a tile's fingerprint is made without a table.
         "tiles": {
             str(tile): {"regions": _rows_digest(rows), "maps": digests}
             for tile, (rows, digests) in sorted(tiles.items())
@@ -238,7 +239,10 @@ def _sky(config: Config, survey: str, mask: TableMask) -> Sky:
 
 
 def _widened_arcmin(config: Config, survey: str) -> float:
-    """Return how much wider the listing frame is: a mosaic's images are not rotated like tiles."""
+    """Return the width added to the frame for listing [arcmin].
+
+    The images of a mosaic are not rotated like tiles, so they may reach beyond a tile's frame.
+    """
     if config.surveys[survey].source.kind != "mosaic":
         return 0.0
     halo = image_spec(config, survey).raw_halo_arcmin

@@ -29,7 +29,7 @@ from clusterscan.flow.stage_settings import catalogue_source, image_spec
 
 @dataclass(frozen=True)
 class SyncReport:
-    """How many source manifests there are, and how many changed."""
+    """The number of source manifests, and of those that changed."""
 
     total: int
     changed: int
@@ -121,7 +121,7 @@ def source_manifests(config: Config) -> dict[Path, Any]:
 
 
 def _image_tokens(config: Config, survey: str) -> dict[int, dict[str, list[str]]]:
-    """Return, for each block, each tile's source objects with their version tokens."""
+    """Return each tile's source objects with their version tokens, by block and tile."""
     settings = config.surveys[survey]
     spec = image_spec(config, survey)
     source = open_source(settings.source, spec, seed=config.seed, simulation=config.simulation)

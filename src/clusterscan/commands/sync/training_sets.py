@@ -1,4 +1,4 @@
-"""Which surveys' training sets are pinned, and what has changed since they were.
+"""Find and unpin pinned training sets, and list the changes since they were pinned.
 
 A pinned training set is a source of the workflow like any other: while it stands and belongs to
 the present settings, no rule makes it, so new images and catalogues train nothing again.
@@ -18,9 +18,9 @@ from clusterscan.formats.training_set import TrainingSet, label_name, read_train
 
 
 def pinned_surveys(config: Config) -> list[str]:
-    """Return the surveys whose networks are trained on a training set that stands.
+    """Return the surveys whose networks are trained on a pinned training set.
 
-    One that was made for other settings, or cannot be read, does not count: it is made anew.
+    A set that was made for other settings, or cannot be read, does not count: it is made again.
     """
     return [survey for survey in config.surveys if _pinned(config, survey) is not None]
 
@@ -65,6 +65,7 @@ def _pinned(config: Config, survey: str) -> TrainingSet | None:
         release = read_training_set(Path(Paths(config).training_set(survey)))
     except ProductError:
         return None
+    # Settings that make examples unpin the set; new images and catalogues never do.
     current = StageSettings(config).training_set(survey).fingerprint
     return release if release.made_for == current else None
 
