@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from clusterscan.catalogs.matching import match_by_score
 from clusterscan.config.validation import Binning, ValidateSettings
 from clusterscan.core.errors import CatalogueError
+from clusterscan.measure.intervals import wilson
 from clusterscan.validate import completeness_at_purity, recovery, validate
 from clusterscan.validate.performance import chance_rate, offsets, purity_in_bins, shifted
-from clusterscan.validate.recovery import wilson
 
 SETTINGS = ValidateSettings(radius_arcmin=2.0, n_bootstrap=200)
 

@@ -8,8 +8,10 @@ square root of the number of views.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 ONE_SIGMA = 0.6827  # probability of a Gaussian within one standard deviation
 _MOST_NUMBERS = 2**22  # in one array, so that memory does not grow with the number of draws
@@ -73,11 +75,23 @@ def shifted_interval(
     return max(value + found[0] - middle, 0.0), value + found[1] - middle
 
 
-def wilson(found: float, count: int, confidence: float = ONE_SIGMA) -> tuple[float, float]:
-    """Return Wilson's interval of the share found / count, count > 0.
+def wilson(found: ArrayLike, count: ArrayLike, confidence: float = ONE_SIGMA) -> tuple[Any, Any]:
+    """Return Wilson's interval of the share found / count.
 
-    ``found`` may be a fraction (a weighted share times the number of objects), which
-    `astropy.stats.binom_conf_interval` would truncate to an integer.
+    `astropy.stats.binom_conf_interval` would truncate ``found``, which may be a fraction here (a
+    weighted share times the number of objects), and refuses a count of 0.
+
+    Parameters
+    ----------
+    found, count : array-like
+        Successes and trials; scalars give floats.
+    confidence : float
+        Probability that the interval holds the share.
+
+    Returns
+    -------
+    low, high : float or float64 ndarray
+        NaN without trials.
 
     References
     ----------
@@ -86,9 +100,15 @@ def wilson(found: float, count: int, confidence: float = ONE_SIGMA) -> tuple[flo
     from scipy.special import ndtri
 
     # The bounds solve |share - p| = z sqrt(p (1 - p) / n) for p, so they stay within [0, 1] and
-    # have a width even if all or none are found.
-    z, share = float(ndtri(0.5 + confidence / 2)), found / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
-    return (0.0 if share == 0 else float(low)), (1.0 if share == 1 else float(high))
+    # have a width even if all or none are found, as in samples of a few clusters.
+    k, n = np.asarray(found, dtype=np.float64), np.asarray(count, dtype=np.float64)
+    z = ndtri(0.5 + confidence / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = k / n
+        middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+    # A share of 0 or 1 ends its interval exactly there; rounding would miss it by an ulp.
+    low = np.where((k == 0) & (n > 0), 0.0, low)
+    high = np.where((k == n) & (n > 0), 1.0, high)
+    return (float(low), float(high)) if low.ndim == 0 else (low, high)

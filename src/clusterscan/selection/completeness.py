@@ -25,8 +25,8 @@ from scipy.special import expit, logit
 
 from clusterscan.config.validation import InjectionGrid
 from clusterscan.core.atomic import atomic_path
+from clusterscan.measure.intervals import wilson
 from clusterscan.physics.mass_function import HaloTable, halo_table
-from clusterscan.validate.recovery import wilson
 
 PIVOT_MSUN, PIVOT_Z = 3e14, 0.6
 LIMITS = (0.5, 0.9)

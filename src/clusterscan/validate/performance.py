@@ -15,6 +15,7 @@ from clusterscan.catalogs.pairs import checked_vectors, pairs_within
 from clusterscan.config.validation import Binning, ValidateSettings
 from clusterscan.core.errors import CatalogueError
 from clusterscan.detect.peaks import ra_dec
+from clusterscan.measure.intervals import wilson
 from clusterscan.validate.recovery import (
     Curve,
     Recovery,
@@ -23,7 +24,6 @@ from clusterscan.validate.recovery import (
     completeness_at_purity,
     fraction,
     recovery,
-    wilson,
 )
 
 DIGITS = 6  # of floats in JSON

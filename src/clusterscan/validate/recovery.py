@@ -13,47 +13,23 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from clusterscan.catalogs.matching import match_by_score, passes
 from clusterscan.config.validation import ValidateSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import CatalogueError
-
-
-def wilson(
-    successes: np.ndarray, trials: np.ndarray, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Wilson score interval of a fraction; NaN without trials.
-
-    References
-    ----------
-    Wilson 1927, J. Am. Stat. Assoc. 22, 209; Brown, Cai & DasGupta 2001, Stat. Sci. 16, 101.
-    """
-    k = np.asarray(successes, dtype=np.float64)
-    n = np.asarray(trials, dtype=np.float64)
-    z = ndtri(0.5 + confidence / 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # The textbook error sqrt(p (1 - p) / n) is 0 at p = 0 and 1, just where samples of a few
-        # clusters end up; Wilson's interval is not.
-        p = k / n
-        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
-    return np.where(k == 0, np.where(n > 0, 0.0, np.nan), low), np.where(
-        k == n, np.where(n > 0, 1.0, np.nan), high
-    )
+from clusterscan.measure.intervals import wilson
 
 
 def fraction(successes: int, trials: int, confidence: float) -> dict[str, float | int]:
     """Return a fraction with its counts and interval."""
-    low, high = wilson(np.array(successes), np.array(trials), confidence)
+    low, high = wilson(successes, trials, confidence)
     return {
         "n": int(trials),
         "k": int(successes),
         "value": successes / trials if trials else float("nan"),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
     }
 
 
