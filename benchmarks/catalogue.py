@@ -1,8 +1,8 @@
-"""Known catalogues: all real ones united, and ten million candidates matched with a million.
+"""Unite all real known catalogues, and match ten million candidates with a million clusters.
 
-Prints one JSON object a line. Needs no arguments and about five minutes on two cores; `--quick`
-runs the matching a hundred times smaller. `unite_real` needs the reference data. LSDB is measured
-too where it is installed, or where LSDB_PYTHON names an interpreter that has it.
+Prints one JSON object per line. Needs no arguments and about five minutes on two cores; `--quick`
+makes the matching a hundred times smaller. `unite_real` needs the reference data. LSDB is measured
+too if it is installed, or if LSDB_PYTHON names an interpreter that has it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the workflow engine costs at full-sky scale: the dry run, and the sync before it.
+"""Measure the cost of the workflow engine at full-sky scale: the dry run, and the sync before it.
 
-Prints one JSON object a line. Needs no arguments and about two minutes; `--full` adds a case with
-four times as many blocks.
+Prints one JSON object per line. Needs no arguments and about two minutes; `--full` adds a case
+with four times as many blocks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast many tiles come down, beside `curl --parallel` from the same server.
+"""Measure the speed of downloading many tiles, beside `curl --parallel` from the same server.
 
 Prints one JSON object a line. Needs no arguments and about four minutes; `--full` takes 20,000
 tiles. Both sides use as many connections, and both write files; ours also checks each as FITS,

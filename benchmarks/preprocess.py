@@ -1,8 +1,8 @@
-"""How fast raw images become tile images, beside bare calls of `reproject` on the same images.
+"""Measure the speed of making tile images, beside bare calls of `reproject` on the same images.
 
-Both sides of a comparison run in one process, in turn, on one thread, and the best of each counts,
-in seconds of processor time (an idle machine's clock shows the same). A pixel is one of one band of
-the raw image. Cases:
+Both sides of a comparison run in one process, in turn, on one thread. The best time of each
+counts, in seconds of processor time (equal to wall time on an idle machine). Rates are per pixel
+and band of the raw image. Cases:
 
 - stage: `preprocess_file`, from the raw file to the tile's file (check, bin 2 × 2, median, masks,
   write), beside `reproject_interp` and `reproject_exact` of the arrays to the binned frame, which
@@ -13,9 +13,9 @@ the raw image. Cases:
   gzip as there (`fetch_tile`, from disk to disk), beside `reproject_and_coadd` of the same images,
   already in memory and without its round trips; both make the same image. `peak_mib` is ours.
 - masks: the stage with stars, beside the stage without.
-- workers: tiles a second with two Dask workers beside one, by the wall's clock.
+- workers: tiles per second of wall time with two Dask workers, beside one.
 
-Prints one JSON object a line. Needs no arguments and about three minutes.
+Prints one JSON object per line. Needs no arguments and about three minutes.
 """
 
 from __future__ import annotations

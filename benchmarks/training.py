@@ -1,9 +1,9 @@
-"""What the data pipeline and the loop cost: training against the same steps on ready tensors.
+"""Measure the cost of data pipeline and loop: training against the same steps on ready tensors.
 
-The other side is a bare loop over batches that lie in memory, already augmented, and does the
-same work in each step: forward, loss, backward, clipping, optimiser, running mean. Both take
-turns within one training, a few steps at a time, so that a noisy machine slows both. Prints one
-JSON object a line. Needs no arguments and about two minutes; `--full` adds heavier networks, and
+The comparison is a bare loop over batches that lie in memory, already augmented, with the same
+work in each step: forward, loss, backward, clipping, optimiser, running mean. Both take turns
+within one training, a few steps at a time, so that a noisy machine slows both. Prints one JSON
+object per line. Needs no arguments and about two minutes; `--full` adds heavier networks, and
 `--device cuda` measures on a GPU.
 """
 

@@ -20,7 +20,7 @@ from clusterscan_studies.config.study import RunDataset
 
 
 def concatenate(first: Examples, second: Examples) -> Examples:
-    """Return the rows of both; classes, bands, size and scale must be the same.
+    """Concatenate two sets of examples with equal classes, bands, size and scale.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def concatenate(first: Examples, second: Examples) -> Examples:
 def with_test_of(own: Examples, other: Examples) -> Examples:
     """Replace the test part of the examples by another data set's test part.
 
-    An object that is tested on is not learnt from, whichever data set shows it.
+    Test objects are removed from the training and validation parts, whichever data set they are in.
     """
     test = take(other, np.flatnonzero(other.split == "test"))
     # The same object may be an example of both, with other labels: ids must stay apart.
@@ -60,7 +60,7 @@ def with_test_of(own: Examples, other: Examples) -> Examples:
 
 
 def reclassed(examples: Examples, classes: Mapping[str, Sequence[str]]) -> Examples:
-    """Return examples whose classes are unions of the old ones; other examples are dropped.
+    """Merge classes into new ones; examples of all other classes are dropped.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ def reclassed(examples: Examples, classes: Mapping[str, Sequence[str]]) -> Examp
     ProductError
         If the data set has no such class.
     """
+    # A table from old label to new label; -1 marks classes that no new class contains.
     new = np.full(len(examples.classes), -1)
     for label, names in enumerate(classes.values()):
         for name in names:
@@ -97,14 +98,14 @@ def fold_parts(
     order: int | None,
     seed: int,
 ) -> np.ndarray:
-    """Return the part of each example: its fold is for the test, the next for validation.
+    """Assign parts for one fold of a cross-validation: this fold tests, the next one validates.
 
     Parameters
     ----------
     examples : Examples
-        What is divided; entries of one object, and what lies together, share a fold.
+        Examples to divide; entries of one object, and neighbours on the sky, share a fold.
     folds, fold : int
-        How many there are, and which one tests.
+        Number of folds, and the number of the one for the test.
     radius_arcmin : float
         Objects this near to each other are one [arcmin].
     order : int or None
@@ -155,7 +156,7 @@ def write_dataset(
     name : str
         The data set.
     settings : StampDataset or RunDataset
-        What it is.
+        The data set's settings.
     source : mapping
         Its source manifest.
 
@@ -215,6 +216,8 @@ def read_dataset(root: Path, manifest: Path) -> Examples:
     content = read_manifest(manifest)
     for view in content["views"]:
         for path, sha256 in view["files"].items():
+            # The manifest names the hash of each file. A run that has since made other examples
+            # must not slip into an experiment that claims the old ones.
             _refuse_other_bytes(_place(root, content, path), sha256, manifest)
     return _read(root, content)
 
@@ -222,7 +225,7 @@ def read_dataset(root: Path, manifest: Path) -> Examples:
 def read_for_experiment(
     root: Path, own: Path, test: Path | None, experiment: Mapping[str, Any]
 ) -> Examples:
-    """Return the examples that an experiment sees.
+    """Read the examples of an experiment, with its classes, bands and test part.
 
     Parameters
     ----------
@@ -231,10 +234,12 @@ def read_for_experiment(
     own : Path
         Manifest of the data set that it is trained on.
     test : Path or None
-        Manifest of the one whose test part it is tested on, where that is another.
+        Manifest of the data set whose test part is used instead, if that is another.
     experiment : mapping
-        Its settings: ``classes``, ``bands`` and ``grey`` count.
+        Its settings; ``classes``, ``bands`` and ``grey`` are used.
     """
+    # The order matters: the test part is exchanged first, because both data sets must still have
+    # the same classes and bands; then all are relabelled together.
     examples = read_dataset(root, own)
     if test is not None:
         examples = with_test_of(examples, read_dataset(root, test))
@@ -264,7 +269,7 @@ def _read(root: Path, content: Mapping[str, Any]) -> Examples:
 
 
 def _place(root: Path, content: Mapping[str, Any], path: str) -> Path:
-    """Return where a file lies: a run's files are named from the working folder."""
+    """Return a file's path; a run's files are named from the working folder."""
     return Path(path) if content["kind"] == "run" else root / path
 
 

@@ -1,4 +1,4 @@
-"""All trainings of one experiment, each in a folder of its own; finished ones are skipped."""
+"""Run all trainings of one experiment, each in its own folder; finished ones are skipped."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def repeat_fingerprint(settings: dict[str, Any], repeat: Repeat, inputs: dict[st
     Parameters
     ----------
     settings : dict
-        The experiment's settings; how many repeats there are does not count.
+        The experiment's settings; the number of repeats does not enter the hash.
     repeat : Repeat
-        Which of them it is.
+        The training.
     inputs : dict
         Hashes of the examples, of the test examples and of the weights that it starts from.
     """
@@ -128,7 +128,7 @@ class Job:
 
     @property
     def stage(self) -> dict[str, Any]:
-        """What determines the result, besides its data."""
+        """Settings that determine the result, besides the data."""
         return self.settings["stage"]
 
     @property
@@ -139,8 +139,8 @@ class Job:
     def start_of(self, repeat: Repeat) -> Path | None:
         """Return the model folder that a repeat starts from.
 
-        The same number of repeat and the same fold, unless it has none; an experiment with fewer
-        repeats gives them in turn.
+        It is the one with the same repeat number and the same fold (any, if the other experiment
+        has no folds). If that experiment has fewer repeats, they are used in turn.
         """
         if self.start_from is None:
             return None
@@ -154,6 +154,8 @@ class Job:
         inputs = dict(self.inputs)
         start = self.start_of(repeat)
         if start is not None:
+            # The weights' hash, not the other experiment's settings: a retraining that gives the
+            # same bytes costs nothing here.
             inputs["start_from"] = file_sha256(start / "weights.safetensors")
         return repeat_fingerprint(self.settings, repeat, inputs)
 
@@ -164,11 +166,11 @@ def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progres
     Parameters
     ----------
     job : Job
-        What to train.
+        The experiment.
     examples : callable
         Reads the examples; called only where there is something to train.
     progress : callable
-        Told (done, total, text).
+        Called with (done, total, text).
     """
     marks = {repeat: job.fingerprint(repeat) for repeat in job.repeats}
     todo = [repeat for repeat, mark in marks.items() if not is_done(job.folder / repeat.name, mark)]
@@ -185,6 +187,8 @@ def run_experiment(job: Job, examples: Callable[[], Examples], progress: Progres
 def is_done(folder: Path, mark: str) -> bool:
     """Return True if a folder holds the complete training with this fingerprint."""
     try:
+        # Sizes instead of hashes: they catch truncated and missing files without reading gigabytes
+        # of weights at every start.
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return record["fingerprint"] == mark and all(
             (folder / name).stat().st_size == size for name, size in record["sizes"].items()
@@ -201,6 +205,8 @@ def train_repeat(
     from clusterscan.train.products import write_model
 
     folder = job.folder / repeat.name
+    # The record is removed first and written last: a training that is killed in between has none,
+    # so it counts as unfinished.
     (folder / RECORD).unlink(missing_ok=True)
     checkpoint = _checkpoint(job.folder, repeat, mark)
     started = time.monotonic()
@@ -225,7 +231,7 @@ def train_repeat(
 
 
 def parted(examples: Examples, stage: dict[str, Any], repeat: Repeat) -> Examples:
-    """Return the examples in the parts that a repeat trains, validates and tests on."""
+    """Assign the examples to the parts of a repeat: training, validation and test."""
     if repeat.fold is None:
         return examples
     parts = fold_parts(
@@ -249,7 +255,7 @@ def network_settings(stage: dict[str, Any]) -> NetworkSettings | FusionSettings:
 
 
 def _checkpoint(folder: Path, repeat: Repeat, mark: str) -> Path:
-    """Return where a training's checkpoints lie; those of other settings are removed."""
+    """Return the folder of a training's checkpoints; remove those of other settings."""
     mine = folder / ".checkpoints" / f"{repeat.name}-{mark[:16]}"
     for other in folder.glob(f".checkpoints/{repeat.name}-*"):
         if other != mine and other.name.rpartition("-")[0] == repeat.name:
@@ -268,7 +274,7 @@ def _done(folder: Path, repeat: Repeat, mark: str) -> dict[str, Any]:
 
 
 class _Step:
-    """Progress of one training as a part of the job's."""
+    """Reports the progress of one training as a share of the job's progress."""
 
     def __init__(self, tell: Progress, number: int, total: int, name: str):
         self._tell, self._number, self._total, self._name = tell, number, total, name

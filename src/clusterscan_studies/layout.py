@@ -80,7 +80,7 @@ class StudyPaths:
         return [f"{self._root}/{name}" for name in PRODUCTS]
 
     def everything(self) -> list[str]:
-        """Return all declared files of a finished study, so that a removed file is made again."""
+        """Return all declared files of a finished study; Snakemake rebuilds any that is missing."""
         made = [*self.all_examples(), *self.all_experiments(), *self.all_extras()]
         return [*made, *self.products()]
 

@@ -24,7 +24,7 @@ ENSEMBLES = "All seeds of an experiment together: the mean of their probabilitie
 
 
 def measured(outcome: Outcome, bootstrap: int) -> Metrics:
-    """Return the measures of each seed of an experiment, from calibrated probabilities."""
+    """Compute the measures of each seed of an experiment, from calibrated probabilities."""
     return {
         seed: prediction_metrics(table, outcome.classes, bootstrap=bootstrap, seed=0)
         for seed, table in outcome.tested.items()
@@ -49,7 +49,7 @@ def runs_of(outcome: Outcome, metrics: Metrics) -> list[Run]:
 
 
 def together(outcome: Outcome, bootstrap: int) -> list[tuple[int, Run]]:
-    """Return (number of seeds, row of the seeds' mean); empty for one seed."""
+    """Measure the mean of all seeds: (number of seeds, row); empty for one seed."""
     if outcome.together is None:
         return []
     values = prediction_metrics(outcome.together, outcome.classes, bootstrap=bootstrap, seed=0)
@@ -65,9 +65,9 @@ class Tables:
     experiments : DataFrame
         The study's experiments, each training by itself.
     ensembles : DataFrame
-        The same, by the mean probability of the seeds; ``seeds`` says of how many.
+        The same for the mean probability of the seeds; ``seeds`` is their number.
     others : DataFrame
-        Networks that others only start from.
+        Networks that only provide starting weights.
     """
 
     experiments: pd.DataFrame
@@ -91,13 +91,13 @@ def write_tables(
         Gets table.parquet, .csv, .md, table_ensembles.csv where there are any,
         table_runs.parquet and .csv.
     runs, others : sequence of Run
-        The study's experiments, and those that others only start from.
+        The study's experiments, and those that only provide starting weights.
     ensembles : sequence of (int, Run)
         From `together`.
     measures : sequence of str
         The columns.
     caption : str
-        What the table is, above it in Markdown.
+        Text above the table in Markdown.
     """
     table, rest = (combined_table(part, measures) for part in (runs, others))
     means = combined_table([run for _, run in ensembles], measures)
@@ -126,7 +126,7 @@ class Difference:
     Attributes
     ----------
     measure : str
-        Which.
+        Name of the measure.
     value, published : float
         Ours (mean over seeds) and theirs.
     sigma : float
@@ -146,6 +146,8 @@ class Difference:
     @property
     def is_large(self) -> bool:
         """True if the difference exceeds two sigma (0.02 if sigma is unknown)."""
+        # Papers seldom give an error with a figure; without any, two per cent is taken as a
+        # difference that a reader would notice.
         limit = 2 * self.sigma if math.isfinite(self.sigma) and self.sigma > 0 else 0.02
         return abs(self.difference) > limit
 
@@ -157,6 +159,8 @@ def differences(row: Mapping[str, Any], measures: Sequence[str]) -> list[Differe
         value, published = row.get(name, math.nan), row.get(f"{name}_published", math.nan)
         if math.isfinite(value) and math.isfinite(published):
             half = (row[f"{name}_high"] - row[f"{name}_low"]) / 2
+            # Three independent errors: the finite test sample (half the bootstrap interval), the
+            # scatter of our seeds, and the scatter that the paper gives.
             spreads = (half, row[f"{name}_std"], row[f"{name}_published_std"])
             known = [s for s in spreads if math.isfinite(s)]
             sigma = math.sqrt(sum(s**2 for s in known)) if known else math.nan

@@ -25,9 +25,9 @@ class Training:
     Attributes
     ----------
     folder : Path
-        Where it lies.
+        The model folder.
     seed : int
-        Its seed.
+        Seed of the training.
     fold : int or None
         The fold that it was tested on.
     """
@@ -79,9 +79,9 @@ class Outcome:
     settings : mapping
         Its settings, as plain values.
     survey : str
-        Its data set's title, empty where the study has one alone.
+        Title of its data set; empty if the study has only one data set.
     trainings : tuple of Training
-        In order; of each seed one, or one a fold.
+        In order: one for each seed, or one for each seed and fold.
     """
 
     key: str
@@ -91,12 +91,12 @@ class Outcome:
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """Title for display."""
         return str(self.settings["title"])
 
     @property
     def label(self) -> str:
-        """Name for people, with the data set."""
+        """Title for display, with the data set."""
         return ", ".join(part for part in (self.title, self.survey) if part)
 
     @property
@@ -120,6 +120,8 @@ class Outcome:
         """Each seed's predictions of the test part, over all its folds."""
         found: dict[int, list[pd.DataFrame]] = {}
         for training in self.trainings:
+            # Every example is tested in exactly one fold, by a network that did not see it, so the
+            # folds' tables together cover the whole data set once.
             found.setdefault(training.seed, []).append(training.predictions("test"))
         return {seed: pd.concat(parts, ignore_index=True) for seed, parts in found.items()}
 
@@ -130,6 +132,7 @@ class Outcome:
         if len(tables) < 2:
             return None
         columns = probability_columns(self.classes)
+        # Matched by example: with folds, seeds test the examples in different order.
         mean = pd.concat(tables).groupby("example_id", sort=True)[columns].mean()
         first = tables[0].sort_values("example_id", ignore_index=True)
         return first.assign(**{name: mean[name].to_numpy() for name in columns})

@@ -43,7 +43,7 @@ def base_config(settings: RunDataset) -> Config:
 
 
 def base_runs(form: StudyForm) -> dict[str, Config]:
-    """Return the runs that a study needs, by output folder: data sets may share one."""
+    """Collect the runs that a study needs, by output folder; data sets may share a run."""
     found: dict[str, Config] = {}
     for name, settings in form.study.datasets.items():
         if not isinstance(settings, RunDataset):
@@ -67,6 +67,8 @@ def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
     """
     for output, config in base_runs(form).items():
         file = form.root / "base" / f"{output.replace('/', '-')}.yaml"
+        # Only what was set is written: defaults stay defaults, so the file reads like one written
+        # by hand.
         values = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for survey in values["surveys"].values():
             survey["training_set"] = "follow"  # a study takes the examples, not a network
@@ -101,7 +103,7 @@ def sync_study(form: StudyForm) -> tuple[int, int]:
 
 
 def source_of(form: StudyForm, dataset: str) -> dict[str, Any]:
-    """Return the input tokens of a data set."""
+    """Compute the input tokens of a data set."""
     settings = form.study.datasets[dataset]
     if isinstance(settings, RunDataset):
         config = base_config(settings)

@@ -47,7 +47,7 @@ def make_dataset(
     path : Path
         The Parquet file; written in one step.
     progress : callable, optional
-        Told how many of how many stamps are done.
+        Called with the numbers of finished stamps and of all stamps.
 
     Returns
     -------
@@ -67,6 +67,8 @@ def make_dataset(
     table, missing = _with_images(labels, stamps, settings)
     table, tinted = _without_tint(table, stamps, settings)
     sha256 = _checksums(table, labels, stamps, settings)
+    # All checks come before the images are cut: a fault in the labels should cost seconds, not an
+    # hour.
     _refuse_one_image_of_two_classes(table, sha256, labels.classes, stamps)
     table, guarded = give_parts(table, labels.everything, sha256, settings)
     counts = labels.counts | {"without_image": missing, "tinted": tinted, "guarded": guarded}
@@ -95,7 +97,7 @@ def make_dataset(
 def _with_images(
     labels: LabelTable, stamps: Stamps, settings: StampDataset
 ) -> tuple[pd.DataFrame, int]:
-    """Return the rows that have an image, and how many have none."""
+    """Return the rows that have an image, and the number of rows without one."""
     members = set(stamps.members())
     unlabelled = sorted(members - labels.members)
     if unlabelled and settings.unlabelled_images == "error":
@@ -138,6 +140,9 @@ def background_tint(planes: np.ndarray) -> float:
 
     The background is the median of a band's finite pixels; planes is (bands, y, x).
     """
+    # Colour composites of web viewers are sometimes tinted as a whole, where one plate or band is
+    # bright. A network would learn the tint, which goes with the survey field rather than the
+    # class.
     background = np.sort(np.nanmedian(planes.reshape(len(planes), -1), axis=1))
     return float(background[-1] - background[-2])
 
@@ -200,6 +205,8 @@ def _chunks(
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[np.ndarray]:
     shape = (len(settings.example_bands), settings.size_px, settings.size_px)
+    # Two bytes for each pixel of a half-precision image; a chunk is about 32 MB whatever the size
+    # of the stamps.
     step = max(1, _CHUNK_BYTES // (2 * int(np.prod(shape))))
     for start in range(0, len(members), step):
         yield np.stack([_example(m, stamps, settings) for m in members[start : start + step]])
@@ -236,7 +243,7 @@ def give_parts(
     sha256: Mapping[str, str],
     settings: StampDataset,
 ) -> tuple[pd.DataFrame, int]:
-    """Return a table of examples, and the number of rows that the guard dropped.
+    """Assign labelled stamps to training, validation and test.
 
     Parameters
     ----------
@@ -264,6 +271,9 @@ def give_parts(
     """
     table = table.sort_values(["object_id", "member"], ignore_index=True)
     split = settings.split
+    # A split by strata is made on the whole file. So experiments with other cuts or classes share
+    # one test part, and a network started from another's weights is not tested on its training
+    # examples.
     if isinstance(split, ObjectSplit) and split.strata is not None:
         table = table.merge(_by_strata(everything, sha256, split, settings), on="member")
     else:
@@ -285,6 +295,8 @@ def _groups(table: pd.DataFrame, settings: StampDataset, sha256: Mapping[str, st
         np.where(table[column].isna(), "", column_text(table, column, where))
         for column in settings.join_columns
     ]
+    # Two names for the same image count as one object: otherwise a copy in the training would give
+    # away the answer in the test.
     equal.append(table["member"].map(sha256).to_numpy(dtype=object))
     if settings.join_sdss_fields:
         equal.append(sdss_field(table["object_id"].to_numpy(), where))
@@ -303,7 +315,7 @@ def _by_strata(
     split: ObjectSplit,
     settings: StampDataset,
 ) -> pd.DataFrame:
-    """Return each stamp's group and part; cuts and classes do not change them."""
+    """Split all stamps of the file by strata; cuts and classes do not change a stamp's part."""
     assert split.strata is not None
     group = _groups(everything, settings, sha256)
     stratum, _ = pd.factorize(
@@ -352,7 +364,7 @@ def _given(table: pd.DataFrame, split: GivenSplit, where: str) -> np.ndarray:
 
 
 def _example_ids(table: pd.DataFrame) -> list[str]:
-    """Return ids: the object's, plus the stamp's number if an object has several."""
+    """Build example ids from the object's id, plus the stamp's number if an object has several."""
     number = table.groupby("object_id").cumcount()
     several = table["object_id"].duplicated(keep=False)
     return [
@@ -365,7 +377,7 @@ _FILE_KEYS = ("path", "export")
 
 
 def stamp_sources(settings: StampDataset) -> dict[str, Any]:
-    """Return the token of the stamps and the sha256 of each table that labels them.
+    """Compute the token of the stamps and the sha256 of each table that labels them.
 
     Raises
     ------

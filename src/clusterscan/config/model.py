@@ -33,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 FUSION = "fusion"
-"""Takes the place of the survey, in paths and pairs, for networks of several surveys."""
+"""Stands in place of the survey, in paths and pairs, for networks of several surveys."""
 
 _NOT_FOR_RUNS = frozenset(
     (".git", "benchmarks", "docs", "envs", "profiles", "resources", "src", "tests", "workflow")

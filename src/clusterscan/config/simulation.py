@@ -237,7 +237,7 @@ _SECTIONS = {
     "sz": _CATALOGUE,
     "richness": _CATALOGUE,
 }
-"""What a simulated survey or catalogue depends on; what is not listed depends on everything."""
+"""Sections that a simulated survey or catalogue depends on; unlisted ones depend on all."""
 
 
 class SimulationSettings(Settings):
@@ -265,9 +265,9 @@ class SimulationSettings(Settings):
     )
 
     def parts_of(self, product: str) -> dict[str, Any]:
-        """Return the settings that a survey's sky, or a catalogue's selection, depends on.
+        """Return the settings that determine a survey's sky or a catalogue's selection.
 
-        A setting of another survey then makes none of its images anew.
+        Only these enter the fingerprint, so another survey's setting does not rebuild its images.
         """
         sections = _SECTIONS.get(product)
         return self.model_dump(mode="json", include=None if sections is None else set(sections))

@@ -111,6 +111,8 @@ def clean_text(value: object) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return ""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    # NFKD splits a letter from its accent, which is then dropped: Chéreau becomes Chereau, not
+    # Ch?reau.
     text = unicodedata.normalize("NFKD", text)
     text = "".join(c for c in text if not unicodedata.combining(c))
     text = re.sub(r"[\x00-\x20\x7f-\x9f]+", " ", text).strip()
@@ -174,6 +176,8 @@ def _integers(raw: np.ndarray, column: Column) -> np.ndarray:
     if missing.any() and not column.null:
         row = int(np.flatnonzero(missing)[0])
         raise CatalogueError(f"column {column.name!r} has no value at row {row}; it must have one")
+    # Pandas turns integers with gaps into floats; they are turned back, and a fraction is an error
+    # rather than rounded.
     whole = np.where(missing, NULL_INTEGER, number)
     if (whole != np.trunc(whole)).any():
         raise ValueError("it holds fractions")
@@ -196,6 +200,7 @@ def _nulls(column: Column, rows: int) -> np.ndarray:
 def _row_order(catalogue: Arrays) -> np.ndarray:
     if "prob" not in catalogue:
         return np.arange(len(catalogue["name"]))
+    # Names are unique, so the order is the same for equal probabilities too.
     return np.lexsort((catalogue["name"].astype(str), -catalogue["prob"]))
 
 
@@ -335,6 +340,7 @@ def _separations(
     places = [known[f"{name}_{c}"].to_numpy(dtype=np.float64) for c in ("ra_deg", "dec_deg")]
     listed = np.isfinite(places[0])
     separation, chance = np.full(row.size, np.nan), np.full(row.size, np.nan)
+    # The appended False is what index -1 (no known cluster) reads.
     at = np.flatnonzero((row >= 0) & np.append(listed, False)[row])
     if at.size:
         ra, dec = (objects[c].to_numpy()[at] for c in ("ra_deg", "dec_deg"))

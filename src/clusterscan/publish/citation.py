@@ -143,6 +143,7 @@ def datacite(citation: Citation) -> dict[str, Any]:
         **({"doi": citation.doi} if citation.doi else {}),
         "creators": creators,
         "titles": [{"title": citation.full_title, "lang": "en"}],
+        # DataCite requires a publisher. Until an archive takes the data, that is the first creator.
         "publisher": {"name": citation.creators[0]},
         "publicationYear": citation.date[:4],
         "types": {"resourceTypeGeneral": "Dataset", "resourceType": "Astronomical catalogue"},

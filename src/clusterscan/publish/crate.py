@@ -93,6 +93,7 @@ def crate_json(
         )
         for s in sources
     ]  # fmt: skip
+    # The configuration is an input of the run, although it is published beside the results.
     config = [entity for entity in made if entity.id == "config.yaml"]
     root["mentions"] = _about(
         crate, "#run", "CreateAction", name=f"Run of clusterscan: {citation.title}",

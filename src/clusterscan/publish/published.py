@@ -109,6 +109,8 @@ def write_published(root: Path, contents: Contents, *, maps_max_gib: float) -> N
     ]
     size_gib = sum(path.stat().st_size for path in maps) / GIB
     note = ""
+    # Full-sky maps take hundreds of GiB, more than archives accept in one deposit. The catalogue
+    # and everything else is published without them.
     if size_gib > maps_max_gib:
         note = (
             f"The maps take {size_gib:.1f} GiB, more than the {maps_max_gib:g} GiB allowed by "
@@ -141,6 +143,8 @@ def product_files(root: Path) -> Iterator[Path]:
 
 def _current_products(root: Path, models: Iterable[tuple[str, str]]) -> Iterator[Path]:
     """Yield the products without those of networks that are no longer in the configuration."""
+    # A run's folder keeps the networks of earlier configurations, so that going back costs nothing;
+    # they do not belong to this catalogue.
     trained = {f"{survey}-{model}" for survey, model in models}
     for path in product_files(root):
         parts = path.relative_to(root).parts
@@ -155,6 +159,7 @@ def file_facts(folder: Path) -> Iterator[FileFact]:
 
 
 def _write_texts(folder: Path, contents: Contents, maps_note: str) -> None:
+    # The round trip through JSON leaves plain types only, which YAML writes without Python tags.
     plain = json.loads(json.dumps(dict(contents.config), sort_keys=True))
     texts = {
         "report.html": contents.report,

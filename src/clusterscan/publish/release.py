@@ -1,4 +1,4 @@
-"""What every product's header says: version, configuration, area, and whether it is simulated."""
+"""Facts in the header of every product: version, configuration, area, simulated or observed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clusterscan.publish.catalogue import clean_text
 
 @dataclass(frozen=True)
 class Release:
-    """The facts that every product's header carries.
+    """Facts in the header of every product.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Release:
     area_deg2 : float
         Sky that at least one model searched, without masked pixels [deg2].
     simulated : bool
-        Whether the sky is simulated.
+        True if the sky is simulated.
     tile_order, map_order : int
         HEALPix orders of tiles and map pixels.
     release_date : str
@@ -40,7 +40,7 @@ class Release:
 
     @property
     def area_text(self) -> str:
-        """The area for people: small ones need more digits."""
+        """The area as text for display; small areas get more digits."""
         return f"{self.area_deg2:.1f}" if self.area_deg2 >= 1 else f"{self.area_deg2:.2g}"
 
     @property
@@ -52,6 +52,8 @@ class Release:
         """Return the header cards: keyword -> (value, meaning); keywords fit FITS."""
         return {
             "CREATOR": ("clusterscan", "software that made this file"),
+            # FITS keywords have at most eight characters; the prefix CS keeps ours apart from
+            # standard ones.
             "CSVERS": (self.version, "version of clusterscan"),
             "CSCONFIG": (self.plain_name, "configuration of the run"),
             "CSSEED": (int(self.seed), "seed of the run"),

@@ -131,6 +131,7 @@ def _draw_fractions(axes, middle: np.ndarray, fractions: list[Fraction], finder:
         np.array([getattr(f, key) for f in fractions]) for key in ("value", "low", "high")
     )
     axes.plot(middle, value, marker="o", markersize=4, label=finder.label, **style)
+    # Bands of all finders would cover one another; only the two that are compared have one.
     if finder.name in ("networks", "filters"):
         axes.fill_between(middle, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
@@ -138,6 +139,7 @@ def _draw_fractions(axes, middle: np.ndarray, fractions: list[Fraction], finder:
 def _points(binned: Binned, logarithmic: bool) -> tuple[np.ndarray, list[Fraction]]:
     edges = binned.edges / SCALES.get(binned.column, 1.0)
     low, high = edges[:-1], edges[1:]
+    # The geometric mean is the middle of a bin on a logarithmic axis.
     middle = np.sqrt(low * high) if logarithmic else (low + high) / 2
     good = [n for n, f in enumerate(binned.fractions) if np.isfinite(f.value) and n < middle.size]
     return middle[good], [binned.fractions[n] for n in good]
@@ -191,6 +193,7 @@ def _comparison_table(scores: Scores) -> Table:
             f"{c.p_better:.1%}" if np.isfinite(c.p_better) else "–",
         ]
         for c in scores.comparisons
+        # All purities for the combination, the reference purity alone for single networks.
         if c.first == "networks" or abs(c.purity - scores.reference_purity) < 1e-6
     ]
     header = (

@@ -126,6 +126,7 @@ def publish_run(job: Job[PublishStage]) -> None:
         sources=run_sources(config, products),
         versions=inputs.versions,
         report=timeless_report,
+        # Without times and memory of the jobs, which differ between equal runs.
         summary=build_summary(replace(inputs, costs=())),
     )
     write_published(job.root, contents, maps_max_gib=publish.maps_max_gib)
@@ -145,13 +146,15 @@ def publish_maps(
         title = MapTitle(survey, model, model == FILTER)
         folder = run.shards("maps", f"{survey}/{model}")
         cells = finish_hips(folder, tiles, title, release, config.publish.publisher_did)
+        # Filters see pixels that networks do not (their windows are smaller), but an object needs a
+        # network's value: only networks define the searched sky.
         if model != FILTER:
             searched.append(cells)
     return np.unique(np.concatenate(searched))
 
 
 def release_of(config: Config, area_deg2: float) -> Release:
-    """Return the facts that every product's header carries."""
+    """Collect the facts for the headers of all products."""
     return Release(
         version=__version__,
         config_name=config.title,

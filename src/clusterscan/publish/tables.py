@@ -103,6 +103,8 @@ def _fits_column(column: Column, values: np.ndarray):
     from astropy.io import fits
 
     if column.dtype == "str":
+        # FITS text columns have a fixed width: that of the longest value. A width of 0 would be no
+        # column for some readers, hence at least 1.
         array = np.char.encode(values.astype(str), "ascii") if values.size else np.zeros(0, "S1")
         width = max(1, array.dtype.itemsize)
         return fits.Column(column.name, f"{width}A", array=array)
@@ -210,6 +212,7 @@ def write_parquet(
 
     table = arrow_table(catalogue, columns, release)
     with atomic_path(path) as temporary:
+        # Unit and UCD lie in the schema, so they survive a conversion by any Arrow tool.
         pq.write_table(table, temporary, compression="zstd")
 
 

@@ -32,7 +32,7 @@ Page = Callable[[Path, Mapping[str, Any], Progress], dict[str, Any]]
 
 
 def maps_part(root: Path, stage: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Return small probability maps around clusters, random fields and stars."""
+    """Build the section with small probability maps around clusters, random fields and stars."""
     pictures = []
     for name, values in stage["settings"].items():
         settings = ProbabilityMapSettings(**values)
@@ -56,7 +56,7 @@ def maps_part(root: Path, stage: Mapping[str, Any], progress: Progress) -> dict[
 
 
 def rosat_part(root: Path, stage: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Return the map of a real field by a network trained on simulated X-ray images."""
+    """Build the section on a real field, mapped by a network trained on simulated X-ray images."""
     settings = RosatFieldSettings.model_validate(stage["settings"])
     field = rosat_field.read_field(settings)
     progress(1, 4, "mapping the field")

@@ -1,7 +1,7 @@
-"""Small probability maps of each network around clusters, random fields and bright stars.
+"""Make small probability maps of each network around clusters, random fields and bright stars.
 
 Every cell of a map is one crop of the run's tile image, as in training (the windowed engine), so
-networks of any kind are mapped alike.
+the maps of all kinds of networks can be compared.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from clusterscan.train.examples import Examples
 from clusterscan_studies.config.extras import ProbabilityMapSettings
 
 KINDS = {"known": "clusters", "random": "random", "star": "stars"}
-"""Kind of example -> the setting with how many maps it gets."""
+"""Kind of example -> the setting that gives the number of its maps."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,17 @@ class Field:
 def choose_fields(
     examples: Examples, settings: ProbabilityMapSettings, tile_order: int
 ) -> list[Field]:
-    """Return the places to map: examples that no network has learnt from, of the test part first.
+    """Choose the positions to map: examples outside the training, those of the test part first.
 
-    Of these, places whose whole map lies in one tile come first: images end a little outside.
+    Among them, positions whose whole map lies in one tile come first, because a tile's image ends
+    a little outside the tile.
 
     Parameters
     ----------
     examples : Examples
         The data set.
     settings : ProbabilityMapSettings
-        How many of each kind.
+        The number of maps of each kind.
     tile_order : int
         HEALPix order of the tiles.
     """
@@ -64,6 +65,8 @@ def choose_fields(
     for which, (kind, number) in enumerate(KINDS.items()):
         rows = np.flatnonzero((examples.kind == kind) & (examples.split != "train"))
         rng = np.random.default_rng([settings.seed, which])
+        # Sorted by id before the shuffle, so that the choice depends on the examples and the seed,
+        # not on the order in which shards were read.
         rows = rows[np.argsort(examples.example_id[rows], kind="stable")]
         rows = rows[rng.permutation(len(rows))]
         inside = _lie_in_one_tile(examples, rows, settings.side_arcmin, tile_order)
@@ -116,7 +119,7 @@ Scanner = Callable[[TileImage, np.ndarray, np.ndarray], np.ndarray]
 
 
 def scanner(folder: Path) -> Scanner:
-    """Return a function that gives a trained network's probability at positions in a tile image."""
+    """Load a network and return a function that gives its probability at pixels of a tile image."""
     from clusterscan.networks.card import load_model
     from clusterscan.scan.tile_scan import scan_tile
 
@@ -176,7 +179,7 @@ def map_fields(
     settings: ProbabilityMapSettings,
     progress: Callable[[float, float, str], None],
 ) -> dict[str, Any]:
-    """Return the maps of all fields by all networks.
+    """Map all fields with all networks.
 
     Parameters
     ----------
@@ -189,7 +192,7 @@ def map_fields(
     settings : ProbabilityMapSettings
         Size of the maps.
     progress : callable
-        Told (done, total, text).
+        Called with (done, total, text).
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""A real ROSAT field: a network trained on simulated X-ray images scans it.
+"""Scan a real ROSAT field with a network that was trained on simulated X-ray images.
 
-The network knows the PSPC as it is simulated (docs/simulation.md). What differs in the real field
-is left as it is: the band is 0.42-2.01 keV, the window's ribs and the detector's background are
-the real ones, and no simulated cluster is as near as Abell 3158.
+The network has seen the simulated PSPC only (docs/simulation.md). The differences of the real
+field are left as they are: the band is 0.42-2.01 keV, the ribs of the window and the detector's
+background are the real ones, and no simulated cluster is as near as Abell 3158.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RosatField:
     Attributes
     ----------
     image : TileImage
-        Smoothed photons [ct/arcmin2] and where the detector looked.
+        Smoothed photons [ct/arcmin2], and the mask of the detector's field.
     counts : float ndarray, shape (ny, nx)
         Photons.
     centre : (x, y)
@@ -56,7 +56,7 @@ class RosatField:
 
 
 def read_field(settings: RosatFieldSettings) -> RosatField:
-    """Return the field's image on the scale and in the unit of the simulated survey.
+    """Read the field and smooth it, in the unit of the simulated survey.
 
     Raises
     ------
@@ -82,6 +82,7 @@ def read_field(settings: RosatFieldSettings) -> RosatField:
     smooth = np.maximum(wide[pad : pad + plane.shape[0], pad : pad + plane.shape[1]], 0.0)
     image = np.where(seen, smooth * (60.0 / scale) ** 2, 0.0).astype(np.float32)[None]
     mask = np.where(seen, 0, NO_COVERAGE).astype(np.uint8)
+    # PSPC images have their reference pixel on the optical axis; FITS counts pixels from 1.
     x, y = wcs.wcs.crpix - 1
     return RosatField(TileImage(image, mask, wcs, UNIT, (BAND,)), counts, (float(x), float(y)))
 
@@ -101,7 +102,7 @@ def _read(path: Path) -> tuple[np.ndarray, WCS]:
 
 
 def probability_map(field: RosatField, folder: Path, step_px: int) -> np.ndarray:
-    """Return a network's probability over the field.
+    """Map a network's probability over the field.
 
     Parameters
     ----------
@@ -130,6 +131,8 @@ def probability_map(field: RosatField, folder: Path, step_px: int) -> np.ndarray
     ny, nx = field.shape
     rows, columns = np.arange(0, ny, step_px), np.arange(0, nx, step_px)
     y, x = (side.ravel().astype(float) for side in np.meshgrid(rows, columns, indexing="ij"))
+    # Padding by a whole crop lets windows at the edge be cut; the mask then decides which of them
+    # hold enough data.
     half = network.sizes_px[0]
     image = np.pad(field.image.image, ((0, 0), (half, half), (half, half)))
     mask = np.pad(field.image.mask, half, constant_values=NO_COVERAGE)
@@ -164,20 +167,22 @@ def known_clusters(field: RosatField, settings: RosatFieldSettings) -> pd.DataFr
 def judged_clusters(
     field: RosatField, values: np.ndarray, clusters: pd.DataFrame, settings: RosatFieldSettings
 ) -> pd.DataFrame:
-    """Return the map's probability at each cluster and the nearest peak.
+    """Look up the map's probability at each cluster, and rank it among random positions.
 
     Returns
     -------
     DataFrame
         The clusters with off_axis_arcmin; counts, photons within 1.5 arcmin; probability, the
-        highest within `match_arcmin` (NaN: no data there); rank, the part of random places in the
-        field whose highest probability so near is at least that: small is good, and above 0.05
-        or so the network does not tell the cluster from any other place.
+        highest within `match_arcmin` (NaN: no data there); rank, the fraction of random positions
+        in the field with at least this probability within the same radius. Small ranks are good;
+        above about 0.05 the cluster does not stand out from random positions.
     """
     pixel = field.image.pixel_scale_arcsec / 60.0
     highest = _highest(values, settings.match_arcmin / pixel)
     inside = np.flatnonzero(np.isfinite(values).ravel())
     rng = np.random.default_rng(0)
+    # The chance level is measured, not assumed: the highest value within a radius is large at many
+    # places of a noisy map, so a high probability near a cluster alone proves little.
     random = np.sort(highest.ravel()[rng.choice(inside, min(_RANDOM_PLACES, inside.size))])
     x, y = (clusters[c].round().astype(int).to_numpy() for c in ("x", "y"))
     probability = np.where(np.isfinite(values[y, x]), highest[y, x], np.nan)

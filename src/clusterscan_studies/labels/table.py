@@ -30,8 +30,8 @@ class LabelTable:
     Attributes
     ----------
     table : DataFrame
-        One row a stamp: object_id, member, ra_deg, dec_deg (NaN: not known), label (int64),
-        then whatever else the table, the cuts' catalogues and the rule bring.
+        One row per stamp: object_id, member, ra_deg, dec_deg (NaN: not known), label (int64),
+        then the other columns of the table, of the attached catalogues and of the rule.
     classes : tuple of str
         Names of labels 0 to K - 1.
     members : frozenset of str
@@ -61,6 +61,7 @@ def read_label_table(settings: LabelSettings) -> LabelTable:
     where = str(expand_path(settings.path))
     table, members, counts = _read(settings, where)
     everything = table
+    # Catalogues are attached before the cuts, so that a cut can use their columns.
     for extra in settings.attach:
         table, matched = attach(table, extra, where)
         counts[f"attached_{extra.catalogue.name}"] = matched
@@ -75,7 +76,7 @@ def read_label_table(settings: LabelSettings) -> LabelTable:
 
 
 def label_token(settings: LabelSettings) -> str:
-    """Return a hash that changes with any file that the labels are read from."""
+    """Compute a hash of all files that the labels are read from."""
     rule = settings.rule
     paths = [settings.path, *(extra.catalogue.path for extra in settings.attach)]
     if rule.kind == "match":
@@ -113,6 +114,8 @@ def _read(
 
 def _names(column: pd.Series, theirs: str, where: str) -> np.ndarray:
     if column.dtype.kind == "f":
+        # SDSS ids have 18 or 19 digits, and a float64 holds 15: read as decimal numbers, different
+        # objects would become one.
         if column.isna().any() or not (column % 1 == 0).all() or (column.abs() >= 2**53).any():
             raise CatalogueError(
                 f"{where}: column {theirs} is read as decimal numbers, which long identifiers do "
@@ -140,7 +143,7 @@ def _refuse_repeated_members(table: pd.DataFrame, settings: LabelSettings, where
 
 
 def attach(table: pd.DataFrame, extra: Attached, where: str) -> tuple[pd.DataFrame, int]:
-    """Add columns of a catalogue to the objects by position; return how many matched.
+    """Add columns of a catalogue to the objects by position; also return the number of matches.
 
     Raises
     ------
