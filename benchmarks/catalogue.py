@@ -52,7 +52,7 @@ MEMORY_GIB = 8.0
 
 
 def conditions(**more: object) -> dict[str, object]:
-    """Return what the figures were measured under."""
+    """Return the conditions of the measurement."""
     return {"cores": len(os.sched_getaffinity(0)), **more}
 
 

@@ -1,14 +1,14 @@
 """Measure the speed of downloading many tiles, beside `curl --parallel` from the same server.
 
-Prints one JSON object a line. Needs no arguments and about four minutes; `--full` takes 20,000
-tiles. Both sides use as many connections, and both write files; ours also checks each as FITS,
-sums it and writes its record. `jobs` is in how many processes ours runs, the tiles and the
-connections shared out among them: two are what the workflow runs on two cores. Starting them is
-not timed. The server is a process of its own on this machine, so it takes its share of the cores
-from both; runs alternate, and the best of each side counts. Tiles of 512 px (1 MiB) are what HiPS
-servers hold; those of 64 px show the cost of a file apart from that of its bytes. Without any delay
-the case shows the processor's cost; a delay of 20 ms before each answer is that of a server on the
-same continent. `cpu_s` is the processor time of each client alone, without the server's.
+Prints one JSON object per line. Needs no arguments and about four minutes; `--full` takes 20,000
+tiles. Both sides use the same number of connections, and both write files; ours also checks each
+as FITS, computes its checksum and writes its record. `jobs` is the number of our processes, which
+share the tiles and the connections; the workflow runs two on two cores. Starting them is not
+timed. The server is a separate process on the same machine, so it takes its share of the cores
+from both; runs alternate, and the best of each side counts. HiPS servers hold tiles of 512 px
+(1 MiB); tiles of 64 px show the cost per file, apart from that of its bytes. Without a delay the
+case shows the processor's cost; a delay of 20 ms before each response is typical of a server on
+the same continent. `cpu_s` is the processor time of each client alone, without the server's.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def tile_at(order: int) -> int:
 
 
 def spec_of(order: int, bands: tuple[str, ...] = BANDS) -> ImageSpec:
-    """Return what a tile's image must be."""
+    """Return the expected tile image."""
     return ImageSpec("unwise", bands, UNIT, SCALE_ARCSEC, order, 4.3, 0.0, BINNING)
 
 
@@ -116,7 +116,7 @@ def raw_file(path: Path, order: int, tile: int | None = None) -> tuple[np.ndarra
 
 
 def conditions(pixels: int, **values: object) -> dict[str, object]:
-    """Return what a line says of its circumstances."""
+    """Return the conditions of a measurement, for each line."""
     return {"mpx": round(pixels / 1e6, 2), "machine": platform.machine(), "threads": 1, **values}
 
 

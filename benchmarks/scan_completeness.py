@@ -166,7 +166,7 @@ def compared(run: Run, tables: Mapping[str, pd.DataFrame]) -> list[dict[str, obj
 
 
 def changed(one: pd.DataFrame, other: pd.DataFrame, radius_arcmin: float) -> dict[str, float]:
-    """Return how many candidates of one list the other lacks nearby, and how far others moved."""
+    """Count the candidates of one list that the other lacks, and measure the shifts of the rest."""
     vectors = [checked_vectors(t["ra_deg"], t["dec_deg"], "candidates") for t in (one, other)]
     i, j, separation = pairs_within(*vectors, radius_arcmin)
     kept = one_to_one(i, j, separation)
@@ -183,7 +183,7 @@ def changed(one: pd.DataFrame, other: pd.DataFrame, radius_arcmin: float) -> dic
 
 
 def of_formats(run: Run, maps: Maps, table: pd.DataFrame) -> dict[str, object]:
-    """Return what other number formats on disk would do to the maps and the candidates."""
+    """Measure the effect of other number formats on disk on the maps and the candidates."""
     report: dict[str, object] = {}
     values = np.concatenate(list(maps.values()))
     for name, (size, form) in FORMATS.items():

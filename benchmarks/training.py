@@ -49,7 +49,7 @@ class Case:
 
 
 def cases(full: bool, device: str) -> list[Case]:
-    """Return what is measured."""
+    """Return the cases to measure."""
     surveys = load_config([PROJECT_ROOT / "config.yaml"]).surveys
     shared = {"device": device, "learning_rate": 1e-3, "epochs": 1, "patience": 0}
     small = surveys["act"].models["baseline"]

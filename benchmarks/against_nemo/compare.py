@@ -1,4 +1,4 @@
-"""What nemo, the plain matched filter, the networks and the merged catalogue find at equal purity.
+"""Compare nemo, the plain matched filter, the networks and the merged catalogue at equal purity.
 
     python benchmarks/against_nemo/compare.py RESULTS nemo.json --output compare.json
 
@@ -101,7 +101,7 @@ def measured(
     settings: ValidateSettings,
     in_region: Region,
 ) -> dict[str, Any]:
-    """Return what each method finds at each purity, with intervals and ratios to the merged one."""
+    """Compute each method's completeness at each purity, with intervals and ratios to the merge."""
     recoveries = {
         name: recovery(table, truth, settings=settings, in_region=in_region)
         for name, table in methods.items()

@@ -1,4 +1,4 @@
-"""The command ``clusterscan study``: base runs, then the study's own workflow."""
+"""Run ``clusterscan study``: first the base runs, then the study's own workflow."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _act(args: argparse.Namespace) -> None:
 
 
 def run_study(name_or_file: str, *, quick: bool, cores: int, extra: Sequence[str] = ()) -> None:
-    """Bring a study up to date and print where its products are.
+    """Bring a study up to date and print the paths of its products.
 
     Parameters
     ----------
     name_or_file : str
         A shipped study's name, or a file.
     quick : bool
-        The reduced form.
+        Run the reduced form.
     cores : int
         Cores for local jobs.
     extra : sequence of str

@@ -148,6 +148,7 @@ def gallery_figure(outcome: Outcome, examples: Examples, count: int, file: Path)
     data = to_labelled(table, outcome.classes)
     chosen = most_confident(data, count)
     rows = np.concatenate([*chosen.values()]).astype(int)
+    # Predictions are stored by example id, in an order of their own.
     row_of = {name: row for row, name in enumerate(examples.example_id.tolist())}
     places = np.array([row_of[name] for name in table["example_id"].iloc[rows]], dtype=int)
     shown = _stamps(training.folder, examples, places, data.positive)
@@ -177,6 +178,8 @@ def _stamps(
         centre(view.images[rows].astype(np.float32), size)
         for view, size in zip(examples.views, network.sizes_px, strict=True)
     ]
+    # The same crop and normalisation as in training: an attribution map of other inputs would
+    # explain another network.
     inputs = [
         torch.from_numpy(apply(image, Normalisation.from_json(seen["normalisation"])))
         for image, seen in zip(images, card["views"], strict=True)

@@ -1,7 +1,8 @@
 """Split listed objects: fractions of each class, k folds by sky region, guards between parts.
 
-Arrays in, arrays out. Rows of one group (`joins.join_objects`) are never separated, and neither
-the order of the rows nor the names of other objects changes where an object goes.
+All functions take and return arrays. Rows of one group (`clusterscan.sample.leakage.join_objects`)
+are never separated. The part of an object depends neither on the order of the rows nor on the
+names of other objects.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of a study: measures of all experiments, tables, figures, and the page's sections."""
+"""Write the report of a study: measures of all experiments, tables, figures, and sections."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def write_results(root: Path, stage: Mapping[str, Any], progress: Progress) -> N
     for number, outcome in enumerate(outcomes):
         progress(number, 2 * len(outcomes), f"measuring {outcome.label}")
         metrics[outcome.key] = measured(outcome, study.bootstrap)
+    # Auxiliary experiments only train weights for others; they have no row among the results.
     shown = [outcome for outcome in outcomes if not outcome.settings["auxiliary"]]
     others = [outcome for outcome in outcomes if outcome.settings["auxiliary"]]
     tables = write_tables(
@@ -239,6 +240,7 @@ def in_gallery(study: Study, outcomes: list[Outcome], metrics: dict[str, Metrics
     best: dict[str, Outcome] = {}
     for outcome in outcomes:
         dataset = outcome.settings["dataset"]
+        # Strictly better: of equals the first in the study's order stays.
         if dataset not in best or accuracy(outcome) > accuracy(best[dataset]):
             best[dataset] = outcome
     return list(best.values())
@@ -282,6 +284,8 @@ def gap_section(
             sigma = f", {abs(one.difference) / one.sigma:.1f} σ" if one.sigma > 0 else ""
             name = TITLES.get(one.measure, one.measure).lower()
             texts.append(f"{name} {one.difference:+.3f}{sigma}".replace("-", "−"))
+        # A difference above 2 sigma without an explanation in the study's file is listed, so that
+        # it cannot be overlooked.
         if any(one.is_large for one in found) and not (own or general):
             unexplained.append(row["title"])
         rows.append([_named(row), "; ".join(texts), " ".join(own) or ("–" if general else "")])

@@ -1,4 +1,4 @@
-"""How tables with positions are laid out: what one declaration of a catalogue may say.
+"""Declarations of tables with positions: format, columns, units and pitfalls of a catalogue.
 
 The declarations themselves are in `clusterscan.catalogs.published`.
 """
@@ -16,7 +16,7 @@ Column = str | int | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Remote:
-    """Where a catalogue is published.
+    """The place where a catalogue is published.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of table is read.
+    """Declaration of one kind of table for the reader.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Layout:
     comment : str, optional
         Lines of a csv that begin with it are skipped.
     header : bool
-        Whether a csv's first line names the columns.
+        True if the first line of a csv names the columns.
     position_unit : {"deg", "rad", "hourangle", "sexagesimal"}
         Unit of the positions; hourangle: RA in hours, Dec in degrees; sexagesimal: text, RA in
         hours.
@@ -90,7 +90,7 @@ class Layout:
         "file": tested on the published file; "columns": place and columns were seen in public
         code or documentation; "declared": neither.
     traps : str
-        Pitfalls, for people.
+        Pitfalls, for the documentation.
     """
 
     format: FileFormat

@@ -52,6 +52,7 @@ _PSZ2 = Layout(
     },
     "Planck Collaboration XXVII 2016, A&A 594, A27",
     z_unknown=(-1.0,),
+    # PSZ2 gives the radius of 95 % confidence in arcmin; ours is 1 sigma along an axis in arcsec.
     scale=MASS_1E14 | {"pos_err_arcsec": 60.0 / _SIGMA_OF_95},
     acronym="PSZ2",
     traps="z = -1 and mass 0: unknown; POS_ERR is a 95 % radius",

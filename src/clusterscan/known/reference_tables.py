@@ -66,7 +66,7 @@ class Sky:
 
 
 def reference_files(table: ReferenceTable, where: Sky, settings: DownloadSettings) -> list[Path]:
-    """Return a table's files; download those that are missing.
+    """Return the paths of a table's files; download missing ones.
 
     Parameters
     ----------
@@ -139,6 +139,7 @@ def _folder(table: UrlTable | VizierTable | GaiaTable) -> Path:
         asked = [table.server, table.catalogue, table.version, dict(table.constraints)]
     else:
         asked = [table.url, table.version]
+    # Another request is another folder, so a changed limit never mixes with an earlier download.
     return Path(TABLES).expanduser() / f"{table.kind}-{fingerprint(asked)[:16]}"
 
 
@@ -245,7 +246,7 @@ _GAIA_TIMEOUT_S = 300.0
 
 
 def gaia_cell(table: GaiaTable, cell: int, order: int, path: Path) -> str:
-    """Write the sources of a cell as Parquet; return where they came from.
+    """Write the sources of a cell as Parquet; return their origin as text.
 
     Raises
     ------
@@ -259,6 +260,8 @@ def gaia_cell(table: GaiaTable, cell: int, order: int, path: Path) -> str:
 
 def query(table: GaiaTable, cell: int, order: int) -> str:
     """Return the ADQL query for a cell."""
+    # A range of identifiers is a cell: `source_id >> 35` is the NESTED pixel of order 12, and each
+    # coarser order takes two bits more.
     width = _CELL_BITS - 2 * order
     columns = "source_id, ra, dec, phot_g_mean_mag"
     # Safe to format: all parts are numbers, and a name that the settings validated.
@@ -310,6 +313,8 @@ def _ask(table: GaiaTable, text: str) -> tuple[Any, bool]:
 class _Session(requests.Session):
     """A session whose requests have a timeout."""
 
+    # pyvo sets no timeout of its own: a service that stops in the middle would block the run for
+    # ever.
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Send a request, with a timeout."""
         options.setdefault("timeout", _GAIA_TIMEOUT_S)

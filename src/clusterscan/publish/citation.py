@@ -1,4 +1,4 @@
-"""How to cite the published data: CITATION.cff and DataCite metadata."""
+"""Citation of the published data: CITATION.cff and DataCite metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.html of a run: its sections in order, its headline, and the short sections."""
+"""Build report.html of a run: the order of its sections, its headline, and the short sections."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def render_reports(inputs: ReportInputs, *, gallery_count: int = 8) -> tuple[str
 
 
 def report_document(inputs: ReportInputs, gallery_count: int) -> Document:
-    """Return the whole report of a run."""
+    """Build the whole report of a run."""
     release, validation = inputs.release, inputs.validation
     scores = read_scores(validation)
     views = SkyViews(inputs, scores)
@@ -93,6 +93,8 @@ def report_document(inputs: ReportInputs, gallery_count: int) -> Document:
         banners=[banner],
         headline=headline_figures(inputs, scores),
         sections=[
+            # Warnings come first, then the quality of the catalogue, then the sky, the objects, and
+            # last the networks and the run itself: in the order of a reader's questions.
             problems_section(inputs),
             finding_section(scores, simulated=release.simulated),
             probability_section(validation.get("probability") or {}, simulated=release.simulated),
@@ -143,7 +145,7 @@ def headline_figures(inputs: ReportInputs, scores: Scores) -> list[HeadlineFigur
 
 
 def reference_text(inputs: ReportInputs) -> str:
-    """Return the names of the catalogues that the validation took as the truth."""
+    """Name the catalogues that the validation used as the truth."""
     listed = [c for c in inputs.config.get("catalogs", ()) if isinstance(c, Mapping)]
     truths = [c for c in listed if c.get("role") == "truth"]
     names = [str(c.get("name")) for c in truths or listed if c.get("role") != "reference"]

@@ -226,6 +226,7 @@ def _sampled(plane: np.ndarray, x: np.ndarray, y: np.ndarray, *, order: int) -> 
     from scipy.ndimage import map_coordinates
 
     outside = np.nan if order else 0.0
+    # Positions off the projection are moved far outside, where `cval` applies.
     at = np.array([np.nan_to_num(y, nan=-1e9), np.nan_to_num(x, nan=-1e9)])
     return map_coordinates(plane, at, order=order, cval=outside, prefilter=False)
 
@@ -243,6 +244,7 @@ def marked_picture(rgb: np.ndarray, title: str, width_arcmin: float, name: str) 
         (slice(middle - gap - arm, middle - gap), slice(middle - 1, middle + 1)),
     ):
         rgb[rows, columns] = (238, 130, 0)
+    # The longest round length that fits in 40 % of the picture.
     bar = max((b for b in BAR_ARCMIN if b <= 0.4 * width_arcmin), default=BAR_ARCMIN[0])
     bar_px = max(round(bar / width_arcmin * SIDE_PX), 2)
     rgb[SIDE_PX - 10 : SIDE_PX - 5, 5 : bar_px + 7] = (20, 20, 20)

@@ -230,6 +230,8 @@ def read_scores(validation: Mapping[str, Any], region: str = "test") -> Scores:
     reference = _number(validation.get("reference_purity"), 0.8)
     methods = _mapping(validation.get("methods"))
     finders = [_finder(str(k), _mapping(v)) for k, v in sorted(methods.items())]
+    # The combination first, then networks, then filters with their combination first: the order of
+    # all legends and tables.
     finders.sort(key=lambda f: (_ORDER[f.kind], f.name != FILTERS, f.name))
     combined = next((f for f in finders if f.name == COMBINED), None)
     threshold = combined.threshold if combined else np.nan
@@ -251,6 +253,7 @@ def _finder(name: str, raw: Mapping[str, Any]) -> Finder:
     size = min(completeness.size, purity.size)
     bins = _mapping(raw.get("bins"))
     survey, _, model = name.partition("/")
+    # "survey/filter" is one survey's plain filter, "filters" their combination.
     kind: Kind = "filter" if FILTER in (model, name.removesuffix("s")) else "network"
     labels = {COMBINED: "all networks", FILTERS: "all filters"}
     return Finder(

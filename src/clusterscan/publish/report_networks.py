@@ -1,4 +1,4 @@
-"""The report's sections on the networks: training, and test examples told apart."""
+"""The report's sections on the networks: training, and classification of the test examples."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ def _training_row(
     parameters = card.get("weights", {}).get("parameters")
     examples = training.get("examples", {})
     count = examples.get("train") if isinstance(examples, Mapping) else None
+    # A card counts the examples of each class, or all of them together.
     if isinstance(count, Mapping):
         count = sum(v for v in count.values() if isinstance(v, int))
     return [

@@ -117,6 +117,7 @@ def _null_picture(nulls: Measured) -> Picture | None:
             # Null skies have different tiles, so each has its own real sky to compare with.
             axes.plot(at, counts["real_per_deg2"], color=colour, linestyle="--", linewidth=1.2,
                       label="real sky, the same tiles")  # fmt: skip
+        # Null skies may have no candidate at all, which a logarithmic axis cannot show.
         axes.set_yscale("symlog", linthresh=0.3)
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.set(xlabel="Threshold of prob", ylabel="Candidates per deg² at or above it")

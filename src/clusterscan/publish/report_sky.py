@@ -43,6 +43,7 @@ class SkyViews:
         self.frames = sky_frames(*self._seen_cells())
         self.truth = select_truth(inputs)
         self.known = None if inputs.known is None else inputs.in_footprint(inputs.known)
+        # Each map is drawn twice, in the coverage picture and by itself, but read once.
         self._values: dict[tuple[int, str, str], np.ndarray] = {}
 
     def _map_values(self, frame: SkyFrame, survey: str, model: str) -> np.ndarray | None:
@@ -59,6 +60,8 @@ class SkyViews:
     def _seen_cells(self) -> tuple[np.ndarray, int]:
         """Return the cells with a map value and their order, or the footprint without maps."""
         inputs = self.inputs
+        # On a large footprint the tiles themselves are fine enough for a frame; reading every map
+        # would take long.
         if len(inputs.tiles) > 300:
             return np.asarray(inputs.tiles), self.order
         found: list[np.ndarray] = []
@@ -227,6 +230,8 @@ def select_truth(inputs: ReportInputs) -> pd.DataFrame | None:
 def filter_top(values: np.ndarray) -> float:
     """Return the S/N at the upper end of a filter map's colours."""
     good = values[np.isfinite(values)]
+    # At least 5, so that a map of pure noise looks like noise; at most 12, so that one bright
+    # cluster does not hide the others.
     return float(np.clip(np.percentile(good, 99.9), 5.0, 12.0)) if good.size else 5.0
 
 

@@ -55,6 +55,7 @@ def draw_precision_recall(axes: Axes, named: Sequence[tuple[str, Mapping[str, An
         # A precision holds from its recall down to the next lower one: a step, not a slope.
         axes.step(curve["recall"], curve["precision"], where="post", label=label, **_line(n))
         if values.get("positives") and values.get("examples"):
+            # The dotted line is the precision of guessing: the share of positives.
             share = values["positives"] / values["examples"]
             axes.axhline(share, color=_line(n)["color"], linewidth=0.8, linestyle=":")
     _square(axes, "Recall (completeness)", "Precision (purity)")
@@ -79,6 +80,7 @@ def plot_reliability(named: Mapping[str, Mapping[str, Any]], path: Path) -> None
         for n, values in enumerate(named.values()):
             rows = values.get("reliability") or []
             if rows:
+                # Empty bins are not in the list; they are put back with a count of 0.
                 width = rows[0]["high"] - rows[0]["low"]
                 count = np.zeros(round(1 / width))
                 count[[round(r["low"] / width) for r in rows]] = [r["examples"] for r in rows]

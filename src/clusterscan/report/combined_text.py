@@ -1,7 +1,7 @@
 """The combined table as text and as files: Markdown for documents, HTML for reports.
 
-A measure is written as mean ± standard deviation over seeds, with the 68 % bootstrap interval in
-brackets; beside it the published value and the difference (ours − published).
+Each measure is the mean ± standard deviation over seeds, with the 68 % bootstrap interval in
+brackets. The published value and the difference (ours − published) follow.
 """
 
 from __future__ import annotations

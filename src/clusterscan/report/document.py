@@ -173,6 +173,7 @@ def pipe_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left_col
         escaped = (c.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for c in cells)
         return f"| {' | '.join(escaped)} |"
 
+    # In Markdown a colon after the dashes aligns a column right.
     marks = ["---" if k < left_columns else "---:" for k in range(len(header))]
     return "\n".join(line(cells) for cells in (header, marks, *rows))
 

@@ -58,12 +58,14 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def style():
-    """Return the context in which all figures are drawn and saved."""
+    """Return the matplotlib context for drawing and saving all figures."""
     return mpl.rc_context(STYLE)
 
 
 def new_figure(width: float = 4.6, height: float = 3.4) -> Figure:
     """Return an empty figure [inches] that pyplot does not keep."""
+    # Without pyplot: no global list of figures that would keep them in memory, and no window
+    # system.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -94,6 +96,7 @@ def png_picture(
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata=METADATA["png"])
+    # Dithering would turn flat areas into noise, which PNG compresses badly.
     image = Image.open(buffer).convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE)
     return Picture(_png_uri(image), alt, caption, wide)
 

@@ -1,4 +1,4 @@
-"""Flat frames of the sky: the patches to draw, maps on their pixels, and axes in degrees.
+"""Flat frames of the sky: patches to draw, map values on their pixels, and axes in degrees.
 
 NESTED ordering, ICRS. Patches are zenithal equal-area (ZEA), whole skies Aitoff (AIT); east is
 to the left, north up at the centre.
@@ -31,7 +31,7 @@ FINE = 2  # samples along a side of each drawn pixel; the largest is shown
 
 @dataclass(frozen=True)
 class SkyFrame:
-    """A flat frame: its projection and its shape (ny, nx); ``all_sky``: it shows the whole sky."""
+    """A flat frame: its projection and shape (ny, nx), and True for ``all_sky`` if it is whole."""
 
     wcs: WCS
     shape: tuple[int, int]
@@ -53,6 +53,8 @@ class SkyFrame:
         if self.all_sky or not len(ra_deg):
             return np.ones(len(ra_deg), dtype=bool)
         centre = self.wcs.wcs.crval
+        # A zenithal projection also places the far side of the sky in the image; only positions in
+        # front count.
         near = sky.separation_deg(ra_deg, dec_deg, centre[0], centre[1]) < 89
         x, y = self.wcs.world_to_pixel_values(ra_deg, dec_deg)
         inside = (x > -0.5) & (x < self.shape[1] - 0.5) & (y > -0.5) & (y < self.shape[0] - 0.5)
@@ -60,7 +62,7 @@ class SkyFrame:
 
 
 def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFrame]:
-    """Return the frames that together show all given cells.
+    """Choose frames that together show all given cells.
 
     Parameters
     ----------
@@ -84,12 +86,13 @@ def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFram
 def frame_values(
     frame: SkyFrame, folder: Path, tiles: Collection[int], tile_order: int
 ) -> np.ndarray:
-    """Return a map on a frame, shape (ny, nx): the largest value in each pixel, NaN if none.
+    """Draw a map on a frame, shape (ny, nx): the largest value in each pixel, NaN if none.
 
     Only the given tiles are drawn: the folder may hold others, of a larger footprint. Large maps
     are read from the coarser orders of their HiPS.
     """
     order, present = tile_order, set(tiles)
+    # Each step up means a quarter of the tiles; the HiPS tree was made for this.
     while order > 0 and len(present) > MOST_TILES_READ:
         order, present = order - 1, {tile // 4 for tile in present}
     ra, dec = frame.samples
@@ -105,10 +108,13 @@ def frame_values(
         path = tile_path(folder, int(number), order)
         if int(number) in present and path.is_file():
             values = read_map_tile(path)
+            # A tile of W x W pixels is log2(W) orders coarser than its pixels.
             map_order = order + (values.size.bit_length() - 1) // 2
             offset = sky.ancestor(cell[rows], sky.MAX_ORDER, map_order) - number * values.size
             flat[rows] = values[offset]
     found[good] = flat
+    # The largest of the samples, not their mean: a candidate is a few map pixels wide, and would
+    # fade away in a picture of many square degrees.
     return np.fmax.reduce(found, axis=-1)
 
 
@@ -173,6 +179,7 @@ def _patches(cells: np.ndarray, order: int) -> list[np.ndarray]:
     while left:
         todo = [min(left)]
         left.remove(todo[0])
+        # Flood fill: cells that touch a cell of the patch join it until none is left.
         patch = []
         while todo:
             cell = todo.pop()
@@ -188,6 +195,7 @@ def _patch_frame(cells: np.ndarray, order: int, pixels: int) -> SkyFrame | None:
     corners = np.concatenate([sky.outline_vectors(cell, order, step=4) for cell in cells])
     centre = corners.mean(axis=0)
     length = np.linalg.norm(centre)
+    # The cells surround the sky so evenly that their mean has no direction.
     if length < 0.1:
         return None
     centre /= length

@@ -56,7 +56,7 @@ class Entry:
 def most_confident(
     data: Labelled, count: int, *, positive: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Return the rows of the most confident correct and wrong predictions.
+    """Choose the rows of the most confident correct and wrong predictions.
 
     Parameters
     ----------
@@ -84,6 +84,8 @@ def most_confident(
     for kind, (mask, order) in kinds.items():
         rows = np.flatnonzero(mask)
         rows = rows[np.argsort(order[rows], kind="stable")]
+        # The rows are sorted by confidence, so the first row of each object is its most confident
+        # view.
         _, first = np.unique(data.object[rows], return_index=True)
         found[kind] = rows[np.sort(first)[:count]]
     return found
@@ -98,7 +100,7 @@ def stamp(
     attribution: np.ndarray | None = None,
     rgb: tuple[int, int, int] | None = None,
 ) -> Stamp:
-    """Return an image of an example, ready to draw.
+    """Convert an example's image to a `Stamp`.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ def stamp(
 
 
 def caption(data: Labelled, row: int, *, positive: int | None = None) -> str:
-    """Return the probability of a row and, if it is not the positive class, its true class."""
+    """Write the probability of a row and, if it is not the positive class, its true class."""
     c = data.positive if positive is None else positive
     text = f"p {_probability(data.probability[row, c])}"
     if len(data.classes) > 2 and data.label[row] != c:

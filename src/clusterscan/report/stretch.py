@@ -1,4 +1,4 @@
-"""Display images: any number of bands in any unit as red, green and blue bytes.
+"""Convert images for display: any number of bands in any unit to red, green and blue bytes.
 
 Arrays are (bands, y, x) with the first row at the bottom; the result has its first row on top.
 """
@@ -22,7 +22,7 @@ def as_rgb(
     rgb: tuple[int, int, int] | None = None,
     backgrounds: Sequence[tuple[float, float]] | None = None,
 ) -> np.ndarray:
-    """Return the colours that show an image.
+    """Convert an image to colours.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def background(plane: np.ndarray) -> tuple[float, float]:
 
 
 def coloured(scaled: np.ndarray, colours: str) -> np.ndarray:
-    """Return values from 0 to 1 in a matplotlib colour map as bytes, NaN grey."""
+    """Colour values from 0 to 1 by a matplotlib colour map, as bytes; NaN is grey."""
     from matplotlib import colormaps
 
     rgb = colormaps[colours](np.clip(np.nan_to_num(scaled), 0, 1), bytes=True)[..., :3].copy()
@@ -88,7 +88,7 @@ def coloured(scaled: np.ndarray, colours: str) -> np.ndarray:
 
 
 def overlaid(rgb: np.ndarray, attribution: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """Return an image in grey with an attribution map in colour on top.
+    """Draw an attribution map in colour over an image in grey.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def overlaid(rgb: np.ndarray, attribution: np.ndarray, strength: float = 0.5) ->
 
 
 def on_image(attribution: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return an attribution map at the pixels of an image.
+    """Resample an attribution map to the pixels of an image.
 
     Parameters
     ----------
@@ -151,8 +151,11 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     ----------
     Lupton et al. 2004, PASP 116, 133.
     """
+    # The stretch acts on the mean of the channels and multiplies all three by one factor.
+    # Stretching each channel by itself would turn bright objects white and lose their colour.
     light = np.nan_to_num(np.clip(values - _FAINTEST, 0, None))
     mean = light.mean(axis=-1, keepdims=True)
+    # A high percentile instead of the maximum: one bright star would make all else black.
     top = max(float(np.percentile(mean, 99.7)), _BRIGHTEST) if mean.size else _BRIGHTEST
     knee = 3.0  # in units of the noise; the scale is linear below it
     scale = np.arcsinh(mean / knee) / np.arcsinh(top / knee)
@@ -162,4 +165,6 @@ def _stretched(values: np.ndarray) -> np.ndarray:
 
 
 def _diverging(values: np.ndarray) -> np.ndarray:
+    # Saturated at 5 sigma: arcsinh(5 / 2) / arcsinh(2.5) = 1. RdBu_r is white at 0, so blank sky is
+    # white, and decrements of clusters are blue.
     return coloured((np.arcsinh(np.nan_to_num(values) / 2) / np.arcsinh(2.5) + 1) / 2, "RdBu_r")

@@ -120,6 +120,7 @@ def draw_range_test(axes: Axes, test: Mapping[str, Any], *, used: float | None =
     if rate[0] <= chosen <= rate[-1]:
         at = np.interp(np.log(chosen), np.log(rate), loss)
         axes.plot(chosen, at, "o", color=look.COLOURS[1])
+    # The settings may fix a rate; then the test is shown beside the rate that was really used.
     if used is not None and not np.isclose(used, chosen, rtol=1e-6):
         axes.axvline(used, color=look.INK, linestyle=":", label=f"used: {used:.2g}")
     # The divergence at the end would flatten the rest of the curve.

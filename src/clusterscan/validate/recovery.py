@@ -1,4 +1,4 @@
-"""Which objects are real, which clusters are found, and the curves that follow.
+"""Decide which objects are real and which clusters are found, and derive the curves.
 
 Objects and clusters are matched in the order of the objects' scores
 (`clusterscan.catalogs.matching`). A second object on the same cluster counts as false. Errors come

@@ -14,7 +14,7 @@ Value = int | float | str
 Catalogue = Annotated[PublishedCatalogue | GenericCatalogue, Field(discriminator="kind")]
 
 RESERVED = ("example_id", "label", "split", "kind", "image", "fold", "group", "class_name")
-"""Columns that examples give themselves; a label table's columns are called otherwise."""
+"""Columns of the examples' own; a label table must not use these names."""
 
 
 class ClassMap(Settings):
@@ -65,6 +65,7 @@ class RedshiftWindows(Settings):
 
     @model_validator(mode="after")
     def _windows_are_disjoint_and_mapped(self) -> RedshiftWindows:
+        # Sorted by their lower end, windows overlap only if neighbours do.
         edges = sorted(
             (float("-inf") if low is None else low, float("inf") if high is None else high, name)
             for name, (low, high) in self.windows.items()

@@ -31,7 +31,7 @@ class StudyForm:
     study : Study
         Its settings in this form.
     quick : bool
-        Whether this is the reduced form.
+        True for the reduced form.
     reduced : tuple of (str, str, str)
         Each setting that the reduced form changes: its key, its full and its reduced value.
     """
@@ -43,7 +43,7 @@ class StudyForm:
 
     @property
     def root(self) -> Path:
-        """The folder that it writes to."""
+        """Folder of the study's products."""
         return Path("studies") / (f"{self.name}-quick" if self.quick else self.name)
 
 
@@ -73,6 +73,7 @@ def find_study(name_or_file: str | Path) -> Path:
 def shipped_studies() -> list[str]:
     """Return the names of the shipped studies; the files beside them are ordinary runs."""
     files = sorted(STUDIES.glob("*.yaml"))
+    # Only a study has experiments; parsing all files would be slow for a list of names.
     return [f.stem for f in files if "\nexperiments:" in f.read_text(encoding="utf-8")]
 
 
@@ -106,6 +107,8 @@ def load_study(file: str | Path, *, quick: bool = False) -> StudyForm:
     small = copy.deepcopy(full)
     removed = _lay_over(small, changes)
     for key in list(places):
+        # A fault in a value of the `quick` section must name the line in that section, not the line
+        # that it overrides.
         if key[:1] == (_QUICK,) and len(key) > 1 and key[1:] not in removed:
             places[key[1:]] = places[key]
     study = validated(Study, small, places)

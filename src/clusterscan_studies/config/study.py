@@ -1,6 +1,7 @@
 """Settings of a study: data sets, networks, experiments, and the figures of the paper.
 
-The file's `quick` section is laid over the rest for the reduced form; see `study_load`.
+The file's `quick` section overrides the rest in the reduced form; see
+`clusterscan_studies.config.load`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MEASURES = (
     *_OF_A_CLASS,
     *(f"macro_{name}" for name in _OF_A_CLASS),
 )
-"""What the table can show of an experiment; docs/measures.md says what each is."""
+"""Measures for the columns of the table; docs/measures.md defines them."""
 _MEASURES_TEXT = ", ".join(MEASURES)
 
 
@@ -262,6 +263,8 @@ class Study(Settings):
     def _starts_lead_nowhere_back(self) -> Study:
         for key in self.experiments:
             seen, at = [key], self.experiments[key].start_from
+            # Follow each chain of starting weights to its end; meeting an experiment again means a
+            # circle, for which Snakemake's message would be hard to read.
             while at is not None:
                 if at in seen:
                     raise ValueError(
@@ -287,6 +290,8 @@ class Study(Settings):
         """Return an experiment's training settings: the study's, with the experiment's changes."""
         from clusterscan.config.load import merge
 
+        # Only what is set is merged: a default of the experiment must not override a value of the
+        # study.
         values = self.train.model_dump(exclude_unset=True)
         merge(values, self.experiments[key].train.model_dump(exclude_unset=True))
         return TrainSettings.model_validate(values)
@@ -313,11 +318,11 @@ class Study(Settings):
         return getattr(self.datasets[experiment.dataset], "title", experiment.dataset)
 
     def folds_of(self, key: str) -> FoldSettings | None:
-        """Return how an experiment is cross-validated, if it is."""
+        """Return the cross-validation of an experiment, or None."""
         return self.folds if self.experiments[key].folded else None
 
     def repeats_of(self, key: str) -> int:
-        """Return how often an experiment is trained (in each fold)."""
+        """Return the number of trainings of an experiment (in each fold)."""
         return self.experiments[key].repeats or self.repeats
 
 
