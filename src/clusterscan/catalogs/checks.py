@@ -320,6 +320,8 @@ def _names_that_disagree(
 
 def _masses(mass: pd.Series, layout: Layout, where: str) -> None:
     known = pd.to_numeric(mass, errors="coerce").dropna()
+    # The commonest slip is a column in units of 1e14 solar masses, which gives clusters of three
+    # solar masses.
     if len(known) >= _FEWEST_NAMES and not _MASS_RANGE[0] < known.median() < _MASS_RANGE[1]:
         row = known.index[0]
         raise CatalogueError(
@@ -333,6 +335,7 @@ def _repeated_redshift(z: pd.Series, layout: Layout, where: str) -> None:
     number = pd.to_numeric(z, errors="coerce")
     high = number[(number >= 5) & ~number.isin(layout.z_unknown)]
     times = high.value_counts()
+    # Real redshifts above 5 do not repeat to all digits; 9.99 or 99 in many rows is a sentinel.
     if len(times) and times.iloc[0] >= 3:
         value = times.index[0]
         row = int(high.index[high == value][0])

@@ -227,6 +227,8 @@ CatalogueSettings = Annotated[
 ]
 
 
+# A server may change a table under the same name. The version belongs to the request; number of
+# rows and checksum detect the change.
 class _Fetched(TableFile):
     version: str = Field(
         min_length=1,

@@ -58,9 +58,12 @@ def _sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
 
     def walk(model: type[BaseModel], place: str) -> None:
         for key, field in fields_by_key(model).items():
+            # A section such as `surveys` holds entries under names of the user's choice, shown as
+            # NAME.
             named = get_origin(field.annotation) is dict
             here = ".".join(part for part in (place, key, "NAME" if named else "") if part)
             for inner in models_in(field.annotation):
+                # A model may occur at several places; its table is written once, with all of them.
                 is_new = inner not in found
                 found.setdefault(inner, []).append(here)
                 if is_new:

@@ -208,6 +208,7 @@ class ArchiveBand(Settings):
         None, description="Background on the grid of the image; it is subtracted first."
     )
     mask: str | None = Field(None, description="Integer image whose bits mark bad pixels.")
+    # Surveys number their mask bits in their own ways; this maps them to the planes of a tile.
     mask_bits: dict[Literal["saturated", "bright_star", "survey_mask"], list[int]] = Field(
         default_factory=dict,
         description="Plane of the tile's mask -> numbers of the bits that set it, counted from 0.",
@@ -262,6 +263,7 @@ class ArchiveBand(Settings):
     def _places_are_sound(self) -> ArchiveBand:
         for part, text in self.files().items():
             unknown = [p for p in re.findall(r"\{[^}]*\}", text) if p not in _PLACES]
+            # ${CLUSTERSCAN_DATA} has braces too, but is no placeholder.
             unknown = [p for p in unknown if not text.startswith("$" + p)]
             if unknown:
                 raise ValueError(
@@ -335,6 +337,7 @@ class ArchiveSource(Settings):
         return self
 
 
+# The viewer's headers do not tell whether it has resampled, so known layers are listed here.
 NATIVE_SCALES_ARCSEC = {
     "ls-dr8": 0.262,
     "ls-dr9": 0.262,

@@ -36,6 +36,7 @@ def load_config(files: Iterable[str | Path], overrides: Mapping[str, Any] | None
     ConfigError
         With one line for each fault: ``file:line: key: what is wrong; how to fix it``.
     """
+    # Files are merged before validation, so one file alone need not be complete.
     merged: dict[str, Any] = {}
     places: Places = {}
     for file in files:

@@ -45,6 +45,8 @@ class CalibrationSettings(Settings):
         description="HEALPix order of the sky cells that stay together in cross-validation and "
         "bootstrap.",
     )
+    # Cells, not objects, are left out: neighbours share noise and depth, and would make every fit
+    # look better than it is.
     folds: int = Field(
         8, ge=2, le=100, description="Number of cross-validation folds of these cells."
     )

@@ -31,6 +31,8 @@ from clusterscan.config.catalogs import ReferenceTable, columns_of
 Use = Literal["exclude", "flag"]
 
 
+# A wrong mask does harm both ways: too small, and halos of stars become candidates; too large, and
+# clusters are lost.
 class LegacySurveysRadius(Settings):
     """1630" × 1.396^-mag, the rule of the DESI Legacy Surveys for Gaia G and Tycho-2 VT.
 
@@ -219,6 +221,7 @@ class MapMask(Settings):
 
     @model_validator(mode="after")
     def _words_fit(self) -> MapMask:
+        # A map has values to compare with a threshold, a MOC only an inside and an outside.
         moc = self.format == "moc"
         if moc != (self.bad in ("inside", "outside")):
             right = "inside or outside" if moc else "below or above"
@@ -288,6 +291,8 @@ class PreprocessSettings(Settings):
         le=1,
         description="A tile with at most this fraction of covered pixels counts as not covered.",
     )
+    # A tuple, because a frozen model must be hashable; the order of masks does not matter, for bits
+    # are joined.
     masks: tuple[MaskSettings, ...] = Field((), description="Masks besides the sky without data.")
     inverse_variance: bool = Field(
         False,
@@ -316,6 +321,8 @@ class PreprocessSettings(Settings):
         for mask in self.masks:
             if isinstance(mask, SaturationMask):
                 for band, level in mask.levels.items():
+                    # Two saturation masks may name the same band: the lower level excludes whatever
+                    # the higher one does.
                     levels[band] = min(level, levels.get(band, level))
         return levels
 

@@ -238,6 +238,7 @@ class DetectSettings(Settings):
     noise_outer_arcmin: PositiveFloat = Field(
         20.0, description="Outer radius of this annulus [arcmin]."
     )
+    # The formula for the error goes to 0 with the S/N, but pixels and centring limit any position.
     position_error_floor_arcmin: PositiveFloat = Field(
         0.1, description="Smallest position error along one axis [arcmin]."
     )

@@ -178,6 +178,8 @@ class CellSplit(Settings):
         return self
 
 
+# A hash rather than a random draw: a cell keeps its region when the footprint grows, so a test
+# region never becomes training sky.
 class FractionSplit(Settings):
     """A hash of its number assigns each cell to a region; added sky does not change it."""
 
@@ -233,6 +235,8 @@ class SkySettings(Settings):
                 f"block_order = {self.block_order} is finer than tile_order = {self.tile_order}; "
                 "a block holds whole tiles, so lower it"
             )
+        # A map tile is a HiPS tile of 2^width_order pixels a side; viewers expect 512, and small
+        # footprints need smaller ones.
         width_order = self.map_order - self.tile_order
         if not 5 <= width_order <= 10:
             raise ValueError(
@@ -248,6 +252,8 @@ class SkySettings(Settings):
         # Validation of a configuration must not read files.
         if not isinstance(self.regions, CellSplit) or reads_files(self.footprint):
             return self
+        # Compared at the coarser of both orders: a region's cell may be smaller or larger than a
+        # tile.
         order = min(self.regions.order, self.tile_order)
         whole = self.footprint
         parts = whole.of if isinstance(whole, Overlap) else (whole,)

@@ -49,6 +49,8 @@ class HaloSettings(Settings):
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> "HaloSettings":
+        # Groups below the catalogue's limit are drawn too: unlisted, they are the background and
+        # the confusion that a survey faces.
         if self.group_m500c_min_msun > self.m500c_min_msun:
             raise ValueError(
                 f"group_m500c_min_msun = {self.group_m500c_min_msun:g} is above m500c_min_msun = "

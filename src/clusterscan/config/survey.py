@@ -49,6 +49,7 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _shift_stays_in_the_crop(self) -> ModelSettings:
+        # A shift of half a crop moves the labelled object out of the image.
         if fault := shift_fault(self.train, self.network.size_px):
             raise ValueError(fault)
         return self

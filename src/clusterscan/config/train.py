@@ -211,6 +211,7 @@ class TrainSettings(Settings):
         ge=1,
         description="Number of epochs between two steps of `step`, `exponential` or `plateau`.",
     )
+    # Labels of known catalogues are not certain: negatives contain unlisted clusters.
     label_smoothing: float = Field(
         0.02,
         ge=0,
@@ -236,6 +237,7 @@ class TrainSettings(Settings):
         description="Smallest number of examples in an epoch; examples repeat, with different "
         "augmentation, to reach it. 0: no repetition.",
     )
+    # A single example with a saturated star can give a gradient that undoes an epoch.
     clip_norm: float = Field(
         5.0,
         ge=0,

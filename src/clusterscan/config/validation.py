@@ -55,6 +55,7 @@ class ValidateSettings(Settings):
     reference_purity: float = Field(
         0.8, gt=0, lt=1, description="Purity of the sample for bins and comparisons."
     )
+    # The purity of three objects is 1 by luck in many lists; a threshold must rest on a sample.
     min_objects: PositiveInt = Field(
         10, description="A purity that is measured on fewer objects counts as not reached."
     )
@@ -69,6 +70,8 @@ class ValidateSettings(Settings):
     n_bootstrap: NonNegativeInt = Field(
         1000, description="Number of bootstrap samples of the sky cells."
     )
+    # Cells of about a degree: larger than the correlation of noise and structure, but numerous
+    # enough to be resampled.
     bootstrap_order: int = Field(
         6, ge=0, le=12, description="HEALPix order of the cells that are resampled."
     )

@@ -287,6 +287,8 @@ def survey_means(rows: pd.DataFrame, models: Sequence[tuple[str, str]]) -> dict[
             f"{column_part(s)}_{column_part(m)}" for s, m in models if s == survey and m != FILTER
         ]
         for kind in ("prob", "pcal"):
+            # `mean` skips NaN: a network that is masked at an object does not lower the survey's
+            # mean.
             columns = [f"{kind}_{tail}" for tail in tails if f"{kind}_{tail}" in rows]
             if columns:
                 means[f"{kind}_{column_part(survey)}"] = rows[columns].mean(axis=1).to_numpy()
@@ -375,6 +377,8 @@ def forced_rows(measured: pd.DataFrame, catalogue: Mapping[str, np.ndarray]) -> 
         for c in measured
         if str(c).startswith(("forced_", "single_"))
     }
+    # The object id of the merge is the cell of order 29, which the catalogue publishes as
+    # healpix29.
     names = pd.Series(np.asarray(catalogue["name"], dtype=object), catalogue["healpix29"])
     rows = measured.rename(columns=renamed | {"name": "listed_name"})
     return rows.assign(

@@ -135,6 +135,7 @@ def _products(
     """Add the individually listed files, and the folders with many files."""
     from rocrate.model import Dataset, File
 
+    # A HiPS has thousands of tiles: its folder is one entity, and SHA256SUMS lists the files.
     single = [f for f in files if not any(f.path.startswith(folder) for folder in folders)]
     made = [crate.add(File(crate, dest_path=f.path, properties=_about_file(f))) for f in single]
     for path, text in sorted(folders.items()):

@@ -135,6 +135,7 @@ def _ra_text(ra_deg: float, digits: _Digits, guard: int) -> str:
 
 def _dec_text(dec_deg: float, digits: _Digits, guard: int) -> str:
     pico = round(dec_deg * PICO)
+    # The sign is that of the position, not of the truncated number: -00:00:36 is named -0000.
     sign = "-" if pico < -guard else "+"
     # Truncation is towards zero on both sides of the equator: -0.019 deg is -0001, not -0002.
     steps = (abs(pico) + guard) * digits.per_whole // PICO

@@ -51,6 +51,7 @@ def training_section(inputs: ReportInputs) -> Section:
             notes.append(f"There is no training history of {title}.")
             continue
         pictures.append(_losses(epochs, title))
+        # A training in stages has one range test for each stage.
         tests = as_range_tests(history.get("range_tests") or history.get("range_test"))
         for number, test in enumerate(tests, start=1):
             stage = f", stage {number}" if len(tests) > 1 else ""
@@ -215,6 +216,7 @@ def network_runs(inputs: ReportInputs) -> list[Run]:
     for survey, model in inputs.networks:
         folder = inputs.model_folder(survey, model)
         test = read_json(folder / "metrics.json").get("test") or {}
+        # A region may hold no example of a survey, for instance on a small footprint.
         if not test.get("examples"):
             continue
         card = read_json(folder / "model.json")

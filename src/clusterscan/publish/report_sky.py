@@ -70,6 +70,8 @@ class SkyViews:
             folder = inputs.map_folder(survey, model)
             for tile in inputs.map_tiles(survey, model):
                 valid = np.isfinite(read_map_tile(tile_path(folder, tile, self.order)))
+                # In nested order the pixels of each finer cell are consecutive, so a reshape groups
+                # them.
                 cells = np.flatnonzero(valid.reshape(fine, -1).any(axis=1))
                 found.append(tile * fine + cells)
         if not found or not any(cells.size for cells in found):

@@ -65,6 +65,7 @@ def stage_costs(costs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
         stage["jobs"] += 1
         stage["wall_s"] = round(stage["wall_s"] + float(cost.get("wall_s", 0)), 2)
         stage["cpu_s"] = round(stage["cpu_s"] + float(cost.get("cpu_s", 0)), 2)
+        # Times of jobs add up, memory does not: the largest job decides what machine is needed.
         stage["peak_mib"] = max(stage["peak_mib"], float(cost.get("peak_mib", 0)))
     return stages
 

@@ -105,6 +105,8 @@ def overlaid(rgb: np.ndarray, attribution: np.ndarray, strength: float = 0.5) ->
     luma = rgb @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     grey = 255 * np.sqrt(luma / 255)[..., None]  # lifts faint parts, which the colour would hide
     colour = 255 * colormaps["plasma"](weight)[..., :3]
+    # The square root makes weak attributions visible at all, while the strongest stay below
+    # `strength`.
     cover = strength * np.sqrt(weight)[..., None]
     return np.clip(np.rint(grey * (1 - cover) + colour * cover), 0, 255).astype(np.uint8)
 
@@ -129,6 +131,8 @@ def on_image(attribution: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     weight = np.nan_to_num(np.asarray(attribution, dtype=np.float32)[::-1])
     size = (shape[1], shape[0])
+    # A map of the last layer has a dozen cells a side; enlarged smoothly, it does not suggest edges
+    # that are only its grid.
     larger = Image.fromarray(np.clip(weight, 0, 1)).resize(size, Image.Resampling.BICUBIC)
     return np.clip(np.asarray(larger), 0, 1)
 

@@ -269,6 +269,8 @@ def chance_rate(
         return float("nan")
     hits = 0
     for angle in 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS:
+        # Eight directions average over structure near the objects; the shifted sample keeps their
+        # number and clustering.
         ra, dec = shifted(chosen["ra_deg"], chosen["dec_deg"], settings.chance_shift_arcmin, angle)
         moved = chosen.assign(ra_deg=ra, dec_deg=dec)
         match, _ = match_by_score(moved, real, settings.radius_arcmin)

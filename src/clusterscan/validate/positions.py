@@ -105,6 +105,7 @@ def offsets_by(
     parts = min(PARTS, values.size // FEWEST)
     if parts < 1 or values.min() == values.max():
         return []
+    # Bins of equal numbers: their errors are alike, and no bin is empty.
     order = np.lexsort((separation, values))
     return [
         {
@@ -130,6 +131,8 @@ def edge_distance_arcmin(ra_deg: np.ndarray, dec_deg: np.ndarray, tile_order: in
     for number in np.unique(tile):
         rows = tile == number
         border = sky.outline_vectors(int(number), tile_order, _STEPS)
+        # The largest cosine belongs to the nearest point of the border; clipped, because rounding
+        # may exceed 1.
         cosine = np.clip(vectors[rows] @ border.T, -1.0, 1.0)
         distance[rows] = np.degrees(np.arccos(cosine.max(axis=1))) * 60.0
     return distance
@@ -211,6 +214,7 @@ def pixel_noise(image: np.ndarray, covered: np.ndarray) -> float:
     step = (image[:, 1:] - image[:, :-1])[covered[:, 1:] & covered[:, :-1]]
     if not step.size:
         return float("nan")
+    # A difference of two pixels has sqrt(2) times the noise of one.
     return float(np.median(np.abs(step - np.median(step))) / (_MAD_OF_NORMAL * np.sqrt(2)))
 
 

@@ -105,6 +105,8 @@ class Recovery:
         n_true = np.cumsum(self.is_true[order])[last]
         n = last + 1
         found = np.sort(self.truth_score)
+        # Number of clusters whose object has at least this score; clusters without an object have
+        # -inf and never count.
         n_found = found.size - np.searchsorted(found, score[last], side="left")
         return Curve(
             threshold=score[last],
@@ -166,6 +168,8 @@ def recovery(
     truth_ra, truth_dec = (
         truth[c].to_numpy(dtype=np.float64)[wanted] for c in ("ra_deg", "dec_deg")
     )
+    # Matched first, counted afterwards: an object just outside the region may be the detection of a
+    # cluster just inside.
     looked_up = in_region(truth_ra, truth_dec).astype(bool)
     return Recovery(
         rows=np.flatnonzero(inside),

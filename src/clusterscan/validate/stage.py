@@ -37,6 +37,8 @@ def validate_run(job: Job[ValidateStage]) -> None:
     truth = pd.concat([products.catalogue(n) for n in stage.truth or stage.known])
 
     def in_test(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
+        # Truth on sky that was not searched, because of masks or missing images, is no loss of the
+        # networks.
         return (split.part_of(ra_deg, dec_deg) == "test") & searched(
             products, models, ra_deg, dec_deg
         )
@@ -141,5 +143,7 @@ def searched(
             products.tile_order,
             products.map_order,
         )
+        # One network with a value is enough: a cluster seen by one survey alone can still be found,
+        # so it counts for the completeness.
         found |= np.isfinite(values)
     return found
