@@ -24,27 +24,30 @@ class HaloSettings(Settings):
     """Halos and the gas in them."""
 
     m500c_min_msun: float = Field(
-        3e13, ge=1e13, le=1e15, description="lightest halo in the truth catalogue [Msun]"
+        3e13,
+        ge=1e13,
+        le=1e15,
+        description="Mass of the lightest halo in the truth catalogue [Msun].",
     )
     group_m500c_min_msun: float = Field(
         5e12,
         ge=3e12,
         le=1e15,
-        description="lightest halo that holds gas and galaxies in the images [Msun]",
+        description="Mass of the lightest halo with gas and galaxies in the images [Msun].",
     )
-    z_min: float = Field(0.05, ge=0.03, le=1.0, description="lowest halo redshift")
-    z_max: float = Field(2.0, ge=0.2, le=3.0, description="highest halo redshift")
+    z_min: float = Field(0.05, ge=0.03, le=1.0, description="Lowest halo redshift.")
+    z_max: float = Field(2.0, ge=0.2, le=3.0, description="Highest halo redshift.")
     hydrostatic_one_minus_b: float = Field(
         0.62,
         ge=0.4,
         le=1.2,
-        description="pressure-profile mass over true mass, 1 - b (Planck 2018, for this cosmology)",
+        description="Ratio of pressure-profile mass to true mass, 1 - b (Planck 2018 cosmology).",
     )
     y_scatter_ln: float = Field(
-        0.20, ge=0.0, le=1.0, description="scatter of the SZ signal at fixed mass [ln]"
+        0.20, ge=0.0, le=1.0, description="Scatter of the SZ signal at fixed mass [ln]."
     )
     richness_scatter_ln: float = Field(
-        0.23, ge=0.0, le=1.0, description="scatter of the richness at fixed mass [ln]"
+        0.23, ge=0.0, le=1.0, description="Scatter of the richness at fixed mass [ln]."
     )
 
     @model_validator(mode="after")
@@ -66,39 +69,40 @@ class InfraredSettings(Settings):
     """The unWISE-like survey."""
 
     depth_5sigma_vega_mag: tuple[float, float] = Field(
-        (17.9, 16.7), description="5 sigma depth of an isolated point source, W1 and W2 [Vega mag]"
+        (17.9, 16.7),
+        description="5 sigma depth of an isolated point source in W1 and W2 [Vega mag].",
     )
-    galaxies: bool = Field(True, description="draw field galaxies and members of halos")
+    galaxies: bool = Field(True, description="Draw field galaxies and members of halos.")
     galaxy_limit_w1_mag: float = Field(
-        19.5, ge=16.0, le=21.0, description="faintest galaxy drawn, in W1 [Vega mag]"
+        19.5, ge=16.0, le=21.0, description="W1 magnitude of the faintest galaxy drawn [Vega mag]."
     )
-    stars: bool = Field(True, description="draw the stars of the Galaxy")
+    stars: bool = Field(True, description="Draw the stars of the Galaxy.")
     star_density: float = Field(
-        1.0, ge=0.0, le=10.0, description="star counts relative to the Galaxy model"
+        1.0, ge=0.0, le=10.0, description="Star counts relative to the Galaxy model."
     )
     star_limit_w1_mag: float = Field(
-        19.0, ge=12.0, le=21.0, description="faintest star drawn, in W1 [Vega mag]"
+        19.0, ge=12.0, le=21.0, description="W1 magnitude of the faintest star drawn [Vega mag]."
     )
     stars_max_per_deg2: float = Field(
         2e5,
         ge=1e3,
         le=1e6,
-        description="cap on faint stars near the Galactic plane, for time and memory [deg-2]",
+        description="Limit on the density of faint stars, to save time and memory [deg-2].",
     )
     bright_star_w1_mag: float = Field(
         9.5,
         ge=4.0,
         le=12.0,
-        description="stars brighter than this have wings, spikes and a mask [Vega mag]",
+        description="Stars brighter than this have wings, spikes and a mask [Vega mag].",
     )
     mask_level_sigma: float = Field(
         1.0,
         gt=0.0,
         le=100.0,
-        description="a bright star is masked out to where its light is this many pixel sigma",
+        description="Masks of bright stars end where their light falls to this many pixel sigma.",
     )
     saturation_vega_mag: tuple[float, float] = Field(
-        (8.1, 6.7), description="stars brighter than this saturate, W1 and W2 [Vega mag]"
+        (8.1, 6.7), description="Stars brighter than this saturate in W1 and W2 [Vega mag]."
     )
 
 
@@ -106,33 +110,34 @@ class MicrowaveSettings(Settings):
     """The ACT-like survey; bands f090, f150, f220."""
 
     frequency_sz_ghz: tuple[float, float, float] = Field(
-        (97.8, 149.6, 216.0), description="effective frequencies for the SZ spectrum [GHz]"
+        (97.8, 149.6, 216.0), description="Effective frequencies for the SZ spectrum [GHz]."
     )
     beam_fwhm_arcmin: tuple[float, float, float] = Field(
-        (2.0, 1.4, 1.0), description="Gaussian beam widths [arcmin]"
+        (2.0, 1.4, 1.0), description="Full widths at half maximum of the Gaussian beams [arcmin]."
     )
     white_noise_uk_arcmin: tuple[float, float, float] = Field(
-        (30.0, 28.0, 90.0), description="white noise of the maps [uK_CMB arcmin]"
+        (30.0, 28.0, 90.0), description="White noise of the maps [uK_CMB arcmin]."
     )
     noise_knee_ell: tuple[float, float, float] = Field(
-        (2000.0, 3000.0, 3800.0), description="multipole where atmosphere equals white noise"
+        (2000.0, 3000.0, 3800.0),
+        description="Multipole at which the atmospheric noise equals the white noise.",
     )
     noise_slope: float = Field(
-        -3.0, ge=-5.0, le=0.0, description="slope of the atmosphere's power spectrum"
+        -3.0, ge=-5.0, le=0.0, description="Slope of the power spectrum of the atmospheric noise."
     )
-    cmb: bool = Field(True, description="draw the primary CMB")
-    sz: bool = Field(True, description="draw the thermal SZ effect of halos")
+    cmb: bool = Field(True, description="Draw the primary CMB.")
+    sz: bool = Field(True, description="Draw the thermal SZ effect of halos.")
     radio_counts: float = Field(
-        1.0, ge=0.0, le=10.0, description="radio source counts relative to the model"
+        1.0, ge=0.0, le=10.0, description="Radio source counts relative to the model."
     )
     dusty_counts: float = Field(
-        1.0, ge=0.0, le=10.0, description="dusty source counts relative to the model"
+        1.0, ge=0.0, le=10.0, description="Dusty source counts relative to the model."
     )
     clustered_cib_uk2: float = Field(
         4.9,
         ge=0.0,
         le=50.0,
-        description="clustered infrared background at 150 GHz, D_l at l = 3000 [uK2]",
+        description="Power D_l of the clustered infrared background at 150 GHz and l = 3000 [uK2].",
     )
 
     @model_validator(mode="after")
@@ -150,25 +155,28 @@ class OpticalSettings(Settings):
     """The optical survey, as deep as photographic sky surveys; bands g, r, i."""
 
     depth_5sigma_ab_mag: tuple[float, float, float] = Field(
-        (21.8, 20.8, 19.8), description="5 sigma depth of a point source in g, r, i [AB mag]"
+        (21.8, 20.8, 19.8), description="5 sigma depth of a point source in g, r, i [AB mag]."
     )
     seeing_fwhm_arcsec: tuple[float, float, float] = Field(
-        (2.6, 2.4, 2.3), description="seeing in g, r, i, full width at half maximum [arcsec]"
+        (2.6, 2.4, 2.3), description="Seeing in g, r, i, full width at half maximum [arcsec]."
     )
-    galaxies: bool = Field(True, description="draw field galaxies and members of halos")
-    agn: bool = Field(True, description="draw the counterparts of X-ray sources")
-    stars: bool = Field(True, description="draw the stars of the Galaxy")
+    galaxies: bool = Field(True, description="Draw field galaxies and members of halos.")
+    agn: bool = Field(True, description="Draw the counterparts of X-ray sources.")
+    stars: bool = Field(True, description="Draw the stars of the Galaxy.")
     limit_below_depth_mag: float = Field(
-        1.0, ge=0.0, le=4.0, description="faintest object drawn, so much below the depth [mag]"
+        1.0,
+        ge=0.0,
+        le=4.0,
+        description="Objects up to this much fainter than the depth are drawn [mag].",
     )
     saturation_ab_mag: float = Field(
-        12.0, ge=5.0, le=18.0, description="stars brighter than this saturate [AB mag]"
+        12.0, ge=5.0, le=18.0, description="Stars brighter than this saturate [AB mag]."
     )
     red_scatter_mag: float = Field(
-        0.04, ge=0.0, le=1.0, description="scatter of red galaxies' colours [mag]"
+        0.04, ge=0.0, le=1.0, description="Scatter of the colours of red galaxies [mag]."
     )
     blue_scatter_mag: float = Field(
-        0.12, ge=0.0, le=1.0, description="scatter of the other galaxies' colours [mag]"
+        0.12, ge=0.0, le=1.0, description="Scatter of the colours of all other galaxies [mag]."
     )
 
     @model_validator(mode="after")
@@ -184,48 +192,58 @@ class KnownSettings(Settings):
     """How the simulated known-cluster catalogues select from the truth."""
 
     sz_snr_min: float = Field(
-        4.5, ge=3.0, le=20.0, description="signal-to-noise limit of the SZ catalogue"
+        4.5, ge=3.0, le=20.0, description="Signal-to-noise limit of the SZ catalogue."
     )
     sz_completeness: float = Field(
         0.92,
         ge=0.0,
         le=1.0,
-        description="part of the detections that is confirmed (masks, missing follow-up)",
+        description="Fraction of the detections that are confirmed (masks, missing follow-up).",
     )
     sz_false_per_deg2: float = Field(
-        0.01, ge=0.0, le=5.0, description="false entries of the SZ catalogue [deg-2]"
+        0.01, ge=0.0, le=5.0, description="Density of false entries in the SZ catalogue [deg-2]."
     )
     richness_min: float = Field(
-        15.0, ge=5.0, le=100.0, description="observed richness limit of the richness catalogue"
+        15.0,
+        ge=5.0,
+        le=100.0,
+        description="Limit on the observed richness of the richness catalogue.",
     )
-    richness_z_min: float = Field(0.1, ge=0.0, le=3.0, description="its lowest redshift")
-    richness_z_max: float = Field(1.1, ge=0.0, le=3.0, description="its highest redshift")
+    richness_z_min: float = Field(
+        0.1, ge=0.0, le=3.0, description="Lowest redshift of the richness catalogue."
+    )
+    richness_z_max: float = Field(
+        1.1, ge=0.0, le=3.0, description="Highest redshift of the richness catalogue."
+    )
     richness_completeness: float = Field(
-        0.88, ge=0.0, le=1.0, description="part of the rich clusters outside its masks"
+        0.88, ge=0.0, le=1.0, description="Fraction of the rich clusters outside its masks."
     )
     richness_noise_ln: float = Field(
         0.15,
         ge=0.0,
         le=1.0,
-        description="scatter by background and projection, beside the Poisson noise [ln]",
+        description="Scatter by background and projection, besides the Poisson noise [ln].",
     )
     richness_false_per_deg2: float = Field(
         0.25,
         ge=0.0,
         le=20.0,
-        description="entries that are no cluster but projections [deg-2]",
+        description="Density of entries that are projections, not clusters [deg-2].",
     )
     miscentred_part: float = Field(
-        0.25, ge=0.0, le=1.0, description="part of optical centres that miss the brightest galaxy"
+        0.25,
+        ge=0.0,
+        le=1.0,
+        description="Fraction of optical centres that miss the brightest galaxy.",
     )
     miscentring_r500: float = Field(
-        0.4, ge=0.0, le=1.0, description="Rayleigh width of their offsets [R500]"
+        0.4, ge=0.0, le=1.0, description="Rayleigh width of the offsets of these centres [R500]."
     )
     photo_z_scatter: float = Field(
-        0.008, ge=0.0, le=0.2, description="photometric redshift error over (1 + z)"
+        0.008, ge=0.0, le=0.2, description="Error of photometric redshifts, divided by (1 + z)."
     )
     spectroscopic_part: float = Field(
-        0.4, ge=0.0, le=1.0, description="part of the redshifts that are spectroscopic"
+        0.4, ge=0.0, le=1.0, description="Fraction of the redshifts that are spectroscopic."
     )
 
 
@@ -245,25 +263,25 @@ _SECTIONS = {
 class SimulationSettings(Settings):
     """The simulated sky."""
 
-    halos: HaloSettings = Field(default_factory=HaloSettings, description="halos and their gas")
+    halos: HaloSettings = Field(default_factory=HaloSettings, description="Halos and their gas.")
     infrared: InfraredSettings = Field(
-        default_factory=InfraredSettings, description="the unWISE-like survey"
+        default_factory=InfraredSettings, description="The unWISE-like survey."
     )
     microwave: MicrowaveSettings = Field(
-        default_factory=MicrowaveSettings, description="the ACT-like survey"
+        default_factory=MicrowaveSettings, description="The ACT-like survey."
     )
-    xray: XraySettings = Field(default_factory=XraySettings, description="the X-ray survey")
+    xray: XraySettings = Field(default_factory=XraySettings, description="The X-ray survey.")
     optical: OpticalSettings = Field(
-        default_factory=OpticalSettings, description="the optical survey"
+        default_factory=OpticalSettings, description="The optical survey."
     )
     known: KnownSettings = Field(
-        default_factory=KnownSettings, description="the catalogues that label training"
+        default_factory=KnownSettings, description="The catalogues that label the training."
     )
     candidates: CandidateSettings = Field(
-        default_factory=CandidateSettings, description="the X-ray survey's cluster candidates"
+        default_factory=CandidateSettings, description="Cluster candidates of the X-ray survey."
     )
     volunteers: VolunteerSettings = Field(
-        default_factory=VolunteerSettings, description="volunteers who judge the candidates"
+        default_factory=VolunteerSettings, description="Volunteers who judge the candidates."
     )
 
     def parts_of(self, product: str) -> dict[str, Any]:
