@@ -18,7 +18,7 @@ from clusterscan.core.errors import ClusterscanError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit with 1 and a clear message after a mendable error."""
+    """Run a command; after an error that a user can fix, exit with 1 and its message."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["release"]:  # the command's old name
         print("clusterscan unpin is now called clusterscan unpin", file=sys.stderr)
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ClusterscanError as error:
         sys.exit(f"\nclusterscan {args.command}: {error}")
     except OSError as error:  # a file that a user named, a folder without rights, a full disk
+        # Not about a file of the user's, so it is a bug and keeps its traceback.
         if error.filename is None:
             raise
         sys.exit(
@@ -105,6 +106,7 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    # Each command imports its own parts, so that `--help` and the quick commands start at once.
     from clusterscan.commands.run.closing import closing_text
     from clusterscan.commands.run.runner import freeze, run_workflow
     from clusterscan.commands.sync.sources import sync_sources

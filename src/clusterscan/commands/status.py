@@ -14,6 +14,8 @@ def status_text(root: Path) -> str:
     """Return a table of tiles by stage and status, and the last run's failures."""
     counts: dict[str, Counter[str]] = {}
     reasons: list[str] = []
+    # Records, not manifests: a block that failed has no manifest, but records of what it did
+    # compute.
     bases = (root / "records", root / SELECTION / "records")
     for base, path in ((b, p) for b in bases for p in sorted(b.rglob("*.json"))):
         record = read_record(path)

@@ -56,9 +56,9 @@ class Fault:
     path : str
         The file, relative to the run's folder.
     owner : str
-        What it belongs to, in words.
+        Description of the product that the file belongs to.
     forget : tuple of Path
-        The files to remove so that the next run makes the bad one anew. All lie in the run's
+        The files to remove so that the next run makes the bad one again. All lie in the run's
         folder.
     """
 
@@ -69,12 +69,7 @@ class Fault:
 
 
 def verify(root: Path) -> tuple[int, list[Fault]]:
-    """Compare every file of a run with the manifest or list that names it.
-
-    Parameters
-    ----------
-    root : Path
-        The run's folder.
+    """Compare every file in a run's folder with the manifest or list that names it.
 
     Returns
     -------
@@ -83,6 +78,7 @@ def verify(root: Path) -> tuple[int, list[Fault]]:
     bad : list of Fault
         Those that are missing or differ.
     """
+    # Each generator goes on after a fault, so that one call finds all of them.
     found = [
         *_block_jobs(root, root),
         *_block_jobs(root, root / SELECTION),
@@ -136,8 +132,8 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
 def _shards_of_records(root: Path, base: Path, manifest: Path) -> Iterator[Fault | None]:
     """Compare shards with their records alone.
 
-    The next run makes a bad manifest anew from records and keeps every shard of the right size, so
-    that a damaged shard behind a bad manifest has to be found now.
+    The next run makes a bad manifest again from records and keeps every shard of the right size. A
+    damaged shard behind a bad manifest must therefore be found now.
     """
     key = manifest.parent.relative_to(base / "manifests")
     for note in sorted((base / "records" / key).rglob("*.json")):

@@ -20,7 +20,7 @@ JOB_LISTS = "checksums"
 """The folder of a run that holds the jobs' lists."""
 
 UNLISTED = ("logs", "costs", "failures", ".progress")
-"""Folders whose files tell how a job went. They are no results, and no list names them."""
+"""Folders of files about jobs, such as logs. They are no results, so no list names them."""
 
 
 def checksums_text(sha256s: Mapping[str, str]) -> str:

@@ -87,16 +87,9 @@ def neighbours(ipix: int, order: int) -> np.ndarray:
 
 
 def neighbours_around(ipix: np.ndarray, order: int) -> np.ndarray:
-    """Return the neighbours of cells in the order SW, W, NW, N, NE, E, SE, S; -1: there is none.
+    """Return the neighbours of n cells, int64 ndarray, shape (8, n); -1: there is none.
 
-    Parameters
-    ----------
-    ipix : int ndarray, shape (n,)
-        NESTED cells.
-
-    Returns
-    -------
-    int64 ndarray, shape (8, n)
+    Their order is SW, W, NW, N, NE, E, SE, S.
     """
     return hp.get_all_neighbours(2**order, np.asarray(ipix), nest=True).astype(np.int64)
 

@@ -57,7 +57,7 @@ class BlockJob:
     tile_order, block_order, block : int
         The sky.
     manifest : Path
-        The block's manifest. It is written last, so that it stands only for a finished block.
+        The block's manifest. It is written last, so that it exists only for a finished block.
     workers : int
         Dask worker processes.
     max_failed_fraction : float
@@ -193,6 +193,7 @@ def _records(job: BlockJob, todo: dict[int, str], compute: Compute) -> Iterator[
     from dask.distributed import Client, LocalCluster, as_completed
 
     with (
+        # One thread per worker, no dashboard, and reachable from this machine alone.
         LocalCluster(
             n_workers=min(job.workers, len(todo)),
             threads_per_worker=1,

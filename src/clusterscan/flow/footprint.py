@@ -126,6 +126,7 @@ def moc_tiles(path: Path, order: int, min_fraction: float) -> np.ndarray:
     # edge and differencing gives areas as whole numbers, without testing any point.
     edges = np.arange(12 * 4**order + 1, dtype=np.int64) << (2 * (_MOC_ORDER - order))
     before = _covered_before(ranges, edges)
+    # edges[1] is the number of finest cells in one tile.
     fraction = np.diff(before) / float(edges[1])
     return np.flatnonzero((fraction > 0) & (fraction >= min_fraction))
 
@@ -165,6 +166,7 @@ def mask_tiles(mask: MaskFile, path: Path, order: int) -> np.ndarray:
     if first <= REACH_ORDER:
         some = np.unique(sky.ancestor(reach, REACH_ORDER, first))
     else:
+        # Only cells that the mask's image can touch; outside of it every point is known to be off.
         some = np.concatenate([sky.descendants(int(c), REACH_ORDER, first) for c in reach])
     if order <= _FIRST_ORDER:
         return np.sort(some[_fractions(inside, some, first) >= least])
@@ -178,6 +180,7 @@ def _fractions(inside, cells: np.ndarray, order: int) -> np.ndarray:
     parts = []
     count = 4**_POINT_ORDERS
     for some in np.array_split(cells, max(1, cells.size // _CELLS_AT_ONCE)):
+        # Centres of the cells four orders finer, which lie evenly in a cell of any shape.
         points = (some[:, None] * count + np.arange(count)).ravel()
         ra, dec = sky.cell_centres(points, order + _POINT_ORDERS)
         parts.append(inside(ra, dec).reshape(-1, count).mean(axis=1))

@@ -152,6 +152,7 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
     stage = parser.prog.removesuffix(".py")
     _log_to(args.log)
     name = "-".join(str(x) for x in (stage, args.key.replace("/", "-"), getattr(args, "block", "")))
+    # The name tells jobs that run side by side apart, in progress, cost and failure files.
     progress = Progress(RunFolder(args.root).progress(name), _title(stage, args))
     started = time.monotonic()
     progress(0, 1)
@@ -175,7 +176,7 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
         raise
     finally:
         progress.close()
-    _failure_path(args, name).unlink(missing_ok=True)  # a retry mended it
+    _failure_path(args, name).unlink(missing_ok=True)  # a retry succeeded
     _note_cost(args, stage, name, time.monotonic() - started)
 
 
@@ -187,6 +188,7 @@ def _title(stage: str, args: argparse.Namespace) -> str:
 
 def _log_to(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # ``force``: libraries may have set up handlers of their own while they were imported.
     logging.basicConfig(
         filename=path,
         filemode="w",

@@ -38,6 +38,7 @@ def hold_lock(root: Path) -> Iterator[int]:
         If another process holds the lock.
     """
     root.mkdir(parents=True, exist_ok=True)
+    # The file stays when the lock is dropped: removing it would let two processes lock two files.
     descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -50,6 +50,7 @@ def _healpix_mask(mask: MaskFile, path: Path) -> Inside:
 
     def inside(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
         """Return True where the pixel at a position is above the threshold; False for NaN."""
+        # The pixel itself: interpolation would widen or erode a mask by part of a pixel.
         values, _ = healpix.at(SkyCoord(ra_deg, dec_deg, unit="deg"), nearest=True)
         with np.errstate(invalid="ignore"):
             return values > mask.above

@@ -16,6 +16,7 @@ from clusterscan.core.data_paths import expand_path
 from clusterscan.flow.footprint import run_blocks
 from clusterscan.flow.stage_settings import probe_surveys, probe_tiles, probes
 
+# Declared one by one, so that Snakemake makes any of them again that is removed.
 PRODUCTS = (
     "catalogue/clusters.fits",
     "catalogue/clusters.vot",
@@ -391,6 +392,7 @@ class Paths:
 
     def all_probes(self) -> list[str]:
         """Return the manifests of all probes: of blocks that hold tiles of theirs."""
+        # Probes scan a sample of tiles, so most blocks have none and need no manifest.
         order = self._config.sky.tile_order
         found = []
         for probe in probes(self._config):
@@ -419,10 +421,10 @@ class Paths:
     def everything(self, pinned: Collection[str] = ()) -> list[str]:
         """Return all that a finished run declares.
 
-        Surveys whose training sets are ``pinned`` need no examples: nobody would read them.
+        Surveys whose training sets are ``pinned`` need no examples, because no job reads them.
 
         Snakemake does not miss a file in the middle while what comes after it is there, so a
-        run asks for all of them: a manifest that was forgotten or removed is made anew.
+        run asks for all of them: a manifest that was removed is made again.
         """
         by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]
         for survey in sorted(set(self._config.surveys) - set(pinned)):

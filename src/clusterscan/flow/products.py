@@ -77,6 +77,7 @@ class Products:
 
         records = self.records("scan", key)
 
+        # Tiles are large, so only a few are kept in memory.
         @lru_cache(maxsize=4)
         def values(tile: int) -> np.ndarray | None:
             record = records.get(tile)

@@ -53,6 +53,8 @@ class SkySplit:
         if own.size == 0 or radius_arcmin == 0:
             return clear
         angles = np.arange(_CIRCLE_POINTS) * 2 * np.pi / _CIRCLE_POINTS
+        # Points on a circle instead of exact distances to cell borders, which HEALPix does not
+        # offer.
         for angle in angles:
             ra, dec = offset_position(ra_deg, dec_deg, _CIRCLE_EXCESS * radius_arcmin, angle)
             clear &= self._codes(ra, dec) == own

@@ -43,7 +43,7 @@ from clusterscan.flow.versions import STAGE_VERSIONS
 from clusterscan.formats.image_spec import ImageSpec
 
 Model = tuple[str, str]
-"""A map's survey and model; `FUSION` stands in the survey's place for several surveys."""
+"""A map's survey and model; `FUSION` takes the survey's place for several surveys."""
 
 
 class StageModel(Settings):
@@ -258,6 +258,7 @@ class JobSettings(Settings, Generic[Stage]):
     @property
     def fingerprint(self) -> str:
         """Return the hash of all settings that determine the result."""
+        # The cut of the sky is left out: a tile's fingerprint holds its own order and number.
         return fingerprint([self.version, self.stage.plain()])
 
 
@@ -351,6 +352,7 @@ class StageSettings:
         stage = TrainingSetStage(
             survey=survey,
             tile_order=self._config.sky.tile_order,
+            # The stages that make examples: a new version of any of them unpins the training set.
             versions={name: STAGE_VERSIONS[name] for name in ("fetch", "preprocess", "sample")},
             fetch=self.fetch(survey).stage,
             preprocess=self.preprocess(survey).stage,

@@ -224,7 +224,7 @@ TRUTH = (
 
 
 def column_part(name: str) -> str:
-    """Return a survey's, model's or catalogue's name as it enters a column name."""
+    """Return a survey's, model's or catalogue's name in the form used in column names."""
     return _NOT_IN_NAMES.sub("_", name).lower()
 
 
@@ -256,7 +256,7 @@ def model_columns(survey: str, model: str) -> tuple[Column, ...]:
 
 
 def survey_columns(survey: str) -> tuple[Column, ...]:
-    """Return the columns of one survey: what its networks say together."""
+    """Return the columns of one survey: means over its networks."""
     tail = column_part(survey)
     return (
         Column(
@@ -304,7 +304,7 @@ def catalogue_columns(
     known_catalogues : sequence of str
         Names of the known catalogues that candidates were matched with.
     simulated : bool
-        Whether the sky is simulated, so that the truth is known.
+        True if the sky is simulated, so that the truth is known.
 
     Returns
     -------

@@ -70,6 +70,8 @@ class TileExamples:
 
 def _columns(table: pd.DataFrame) -> pa.Table:
     """Return all columns except the images: the common columns, then the extras."""
+    # Column by column with fixed types: Table.from_pandas would add its version to the metadata,
+    # and would guess the types, which then differ between tiles.
     arrays = [pa.array(table[name].to_numpy(), kind) for name, kind in _COLUMNS]
     names = [name for name, _ in _COLUMNS]
     for name in table.columns.difference(names, sort=False):
@@ -83,6 +85,7 @@ def _extra(column: pd.Series) -> pa.Array:
     if values.dtype.kind != "O":
         return pa.array(values)
     missing = column.isna().to_numpy()
+    # Numbers with gaps stay numbers; only columns that hold text become text.
     if not any(isinstance(v, str) for v in values):
         return pa.array(values, mask=missing)
     return pa.array([None if m else str(v) for v, m in zip(values, missing, strict=True)])
@@ -140,6 +143,7 @@ def write_example_chunks(
             rows = columns.slice(start, len(images)).append_column("image", _blobs(images))
             writer.write_table(rows.cast(schema))
             start += len(images)
+        # Fewer images than rows would leave the last rows out of the file without an error.
         assert start == len(table)
 
 

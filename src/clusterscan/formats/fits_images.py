@@ -63,6 +63,7 @@ def window_of(
     if period is not None:
         if x1 - x0 > 0.5 * period:  # the frame holds a pole: take all columns
             x0, x1 = -2, period + 2
+        # Ranges a whole turn apart are the same sky: start the window in the first turn.
         shift = period * int(np.floor((x0 + 2) / period))
         x0, x1 = x0 - shift, x1 - shift
         laps = (-period, 0, period)
@@ -140,6 +141,7 @@ def window_wcs(image: WCS, window: Window) -> WCS:
 
 def column_period(wcs: WCS) -> int | None:
     """Return the number of columns around the sky; None if the columns do not close."""
+    # Only then does a step of one column turn the sky about its poles by the same angle everywhere.
     if wcs.wcs.ctype[0][-3:] not in _CYLINDRICAL or wcs.wcs.crval[1] != 0:
         return None
     matrix = wcs.pixel_scale_matrix
@@ -163,6 +165,8 @@ def _positions(frame: WCS, shape: tuple[int, int]) -> SkyCoord:
 
 def _span(values: np.ndarray, seen: np.ndarray) -> tuple[int, int]:
     """Return a range that contains all values, and those that may lie between neighbours."""
+    # Positions are known on a coarse grid. Between two grid points they can lie outside of both by
+    # no more than about the largest step, so the range is widened by that.
     steps = [np.abs(np.diff(np.where(seen, values, np.nan), axis=axis)) for axis in (0, 1)]
     jump = max((float(np.nanmax(s)) for s in steps if np.isfinite(s).any()), default=0.0)
     reach = int(np.ceil(jump)) + 2
@@ -199,6 +203,7 @@ def celestial_wcs(header: fits.Header, where: str, remedy: str) -> WCS:
     if not wcs.has_celestial:
         raise SourceError(f"{where}: no celestial WCS; {remedy}")
     axes = [wcs.wcs.lng + 1, wcs.wcs.lat + 1]
+    # The header itself is asked, because WCS fills missing keywords with the FITS defaults.
     missing = [f"{key}{axis}" for key in ("CRVAL", "CRPIX") for axis in axes
                if not _is_number(header.get(f"{key}{axis}"))]  # fmt: skip
     for axis in axes:

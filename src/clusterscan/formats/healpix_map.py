@@ -153,6 +153,8 @@ class HealpixMap:
             pixels = sky.pixels_in_cone(
                 there.lon.deg, there.lat.deg, radius_deg, nside, nested=nested
             )
+            # Pixels are found by their place in the file, so every one of the whole sky has to be
+            # there.
             raw = _raw_column(hdu, column, self.path)
             if raw.size != 12 * nside**2:
                 raise SourceError(
@@ -238,14 +240,7 @@ def of_logical(values: np.ndarray, form: str) -> np.ndarray:
     """Convert the letters T and F of a logical column to 1 and 0, others to NaN.
 
     healpy writes boolean masks like this. Values of columns in other formats are returned
-    unchanged.
-
-    Parameters
-    ----------
-    values : float ndarray
-        As they are in the file.
-    form : str
-        The column's TFORM.
+    unchanged. ``form`` is the column's TFORM.
     """
     if not _LOGICAL.fullmatch(form.strip()):
         return values
@@ -259,6 +254,7 @@ def _gather(raw: np.ndarray, pixels: np.ndarray, path: Path) -> np.ndarray:
         raise SourceError(f"{path}: only {raw.shape[0] * wide} pixels, fewer than NSIDE requires")
     # Sorted pixels read the file forwards; neighbouring positions share most of their pixels.
     needed, place = np.unique(pixels, return_inverse=True)
+    # healpy writes 1024 pixels per row, others one: a pixel's number gives its row and its place.
     rows, offsets = np.divmod(needed, wide)
     values = raw[rows] if raw.ndim == 1 else raw.reshape(raw.shape[0], wide)[rows, offsets]
     return values.astype(np.float64)[place].reshape(pixels.shape)
@@ -329,6 +325,7 @@ def _raw_column(hdu: fits.BinTableHDU, column: str, path: Path) -> np.ndarray:
     start, count = hdu.fileinfo()["datLoc"], hdu.header["NAXIS2"]
     with path.open("rb") as handle:
         packed = handle.read(2) == b"\x1f\x8b"
+    # A gzip file cannot be mapped into memory.
     if packed:
         data = _unpacked(path, path.stat().st_mtime_ns, start, count * kind.itemsize)
         return np.frombuffer(data, kind)[column]

@@ -120,6 +120,7 @@ def read_map_flags(path: Path) -> np.ndarray | None:
 
 def tiles_on_disk(root: Path, order: int) -> list[int]:
     """Return the sorted tiles of one order in a map's folder, whatever the footprint is now."""
+    # By the files themselves: tiles of an earlier, larger footprint count too.
     matches = (_TILE_NAME.fullmatch(p.name) for p in Path(root).glob(f"Norder{order}/Dir*/*.fits"))
     return sorted(int(m.group(1)) for m in matches if m)
 

@@ -31,6 +31,7 @@ def read_moc(path: Path) -> MOC:
         raise SourceError(f"{path}: no such MOC file; correct the path")
     kind = "json" if path.suffix == ".json" else "fits"
     try:
+        # JSON needs no such check: a truncated text does not parse.
         if kind == "fits":
             _check_length(path)
         return MOC.load(str(path), format=kind)
@@ -44,6 +45,8 @@ def _check_length(path: Path) -> None:
         if handle.read(2) == b"\x1f\x8b":  # gzip has its own checksum
             return
     with fits.open(path, memmap=True) as hdus:
+        # astropy reads the headers of a truncated file without complaint; only its length gives it
+        # away.
         hdu = hdus[-1]
         begin, header = hdu.fileinfo()["datLoc"], hdu.header
         end = begin + header.get("NAXIS1", 0) * header.get("NAXIS2", 0)

@@ -53,6 +53,7 @@ def covered_raw(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     planes : float32 ndarray, shape (bands, ny, nx)
         NaN where there are no data.
     """
+    # Networks read all bands of a pixel, so a pixel that one band lacks is not covered.
     covered = np.isfinite(planes).all(axis=0)
     image = np.where(covered, planes, np.float32(0.0))
     return image, np.where(covered, np.uint8(0), NO_COVERAGE)
@@ -89,6 +90,8 @@ def read_raw(path: Path, bands: tuple[str, ...]) -> RawImage:
     """
     try:
         with warnings.catch_warnings():
+            # astropy only warns about a truncated file, and lazy loading would not even look at its
+            # end.
             warnings.simplefilter("error", fits.verify.VerifyWarning)
             warnings.filterwarnings("error", message="File may have been truncated")
             with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:

@@ -33,7 +33,9 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         writer.write_table(arrow)
         writer.add_key_value_metadata({_KEY: (_MARK + _BLANK).decode()})
     data = bytearray(buffer.getvalue())
+    # The last one: a cell of the table might hold the same text, but the footer comes last.
     at = data.rindex(_MARK) + len(_MARK)
+    # Same length as the blanks, so no offset in the footer changes.
     data[at : at + 64] = hashlib.sha256(data).hexdigest().encode()
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

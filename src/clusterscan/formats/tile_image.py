@@ -107,6 +107,7 @@ def _forget_times(path: Path) -> None:
     zlib writes the clock's time there, and the same image must always give the same bytes.
     """
     with fits.open(path, disable_image_compression=True) as hdus:
+        # Each piece of a compressed image is a gzip stream of its own, with its own header.
         places = []
         for hdu in hdus:
             if not isinstance(hdu, fits.BinTableHDU):
@@ -140,6 +141,7 @@ def read_tile(path: Path) -> TileImage:
                 ivar = np.asarray(hdus["IVAR"].data, np.float32) if "IVAR" in hdus else None
                 header = cube.header
                 bands = tuple(str(header[f"BAND{i + 1}"]) for i in range(image.shape[0]))
+                # The mask's header, because the image has a third axis, its bands.
                 wcs = WCS(mask.header)
     except (OSError, ValueError, TypeError, KeyError, UserWarning) as error:
         raise ImageError(

@@ -124,6 +124,7 @@ def write_training_set(
         survey,
         made_for,
         examples,
+        # Images and catalogues are only noted, to report later what has changed; they pin nothing.
         {str(tile): record.identity for tile, record in sorted(images.items())},
         {label_name(table): file_sha256(table) for table in sorted(catalogues)},
     )
@@ -150,6 +151,7 @@ def read_training_set(path: Path) -> TrainingSet:
             f"{path}: not a readable training set ({error}); delete the file and run again: it is "
             "made anew from the present images and catalogues"
         ) from error
+    # Training opens these files, so none may lie outside of the run's folder.
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise ProductError(f"{path}: names files outside of the run's folder; delete it")
     return training_set

@@ -98,6 +98,7 @@ def recall_rows(
     rows = []
     for name, inside in _members(np.asarray(values), edges, categories):
         count, hits = int(inside.sum()), int(found[inside].sum())
+        # Views of one object are found or missed together, so the interval counts objects.
         objects = count if groups is None else len(np.unique(np.asarray(groups)[inside]))
         row = {**name, "positives": count, "objects": objects, "found": hits}
         row |= {"recall": None, "recall_low": None, "recall_high": None}
@@ -155,6 +156,7 @@ def _members(
     bounds = _edges(number, edges)
     out = []
     for k, (low, high) in enumerate(pairwise(bounds)):
+        # Closed above, or the largest value would lie in no bin.
         last = k == len(bounds) - 2
         inside = (number >= low) & ((number <= high) if last else (number < high))
         out.append(({"low": float(low), "high": float(high)}, inside))
@@ -166,6 +168,7 @@ def _edges(values: np.ndarray, edges: int | Sequence[float] | np.ndarray) -> np.
         known = values[np.isfinite(values)]
         if not known.size:
             return np.empty(0)
+        # Quantiles of many equal values coincide; an empty bin between them is left out.
         return np.unique(np.quantile(known, np.linspace(0, 1, edges + 1)))
     bounds = np.asarray(edges, dtype=np.float64)
     if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():

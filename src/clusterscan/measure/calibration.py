@@ -206,6 +206,7 @@ def apply_to_logits(calibration: Mapping[str, Any] | None, logits: np.ndarray) -
     curves = {"beta": beta_logit, "isotonic": isotonic_logit}
     if calibration is not None and calibration.get("kind") in curves:
         curve = str(calibration["kind"])
+        # Both columns by expit: 1 - p would lose all digits of a small probability.
         score = curves[curve](calibration, _one_logit(values, curve))
         return np.column_stack([expit(-score), expit(score)])
     kind, first, offset = _parameters(calibration)
@@ -438,6 +439,7 @@ def fit_isotonic(
         return None
     from sklearn.isotonic import isotonic_regression
 
+    # In a fixed order whatever the order of the examples, so that sums round alike.
     order = np.lexsort((true, score))
     score, true = score[order], true[order]
     # Equal scores must get equal probabilities, so they become one point with a weight.
@@ -455,6 +457,7 @@ def fit_isotonic(
     # A small step moves further inwards than a large one, so neighbours could change places.
     height = np.maximum.accumulate(height)
     knots = logit(height)
+    # Steps that the clipping has brought to one height are one knot, since knots must rise.
     rising = np.concatenate([[True], np.diff(knots) > 1e-9])
     return {
         "kind": "isotonic",

@@ -111,6 +111,7 @@ def runs_table(runs: Sequence[Run], measures: Sequence[str] = tuple(TITLES)) -> 
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row | dict(run.facts))
     table = pd.DataFrame(rows, columns=None if rows else [*KEYS, "title", "seed"])
+    # A run that counts twice would make the scatter between seeds too small.
     twice = table.duplicated([*KEYS, "seed"])
     if twice.any():
         raise ProductError(
@@ -146,6 +147,7 @@ def combined_table(runs: Sequence[Run], measures: Sequence[str] = DEFAULT_MEASUR
     averaged in quadrature over seeds.
     """
     every = runs_table(runs, measures)
+    # Reversed, so that of several seeds the first run's values stay.
     published = {(r.experiment, r.survey, r.network): r.published for r in reversed(list(runs))}
     shown = [m for m in measures if any(m in p for p in published.values())]
     rows = []

@@ -62,6 +62,7 @@ def class_measures(counts: np.ndarray, beta: float) -> dict[str, np.ndarray]:
     true, said = counts.sum(axis=-1), counts.sum(axis=-2)
     total = counts.sum(axis=(-2, -1))[..., None]
     none = true <= 0
+    # Never predicted is a precision of 0, but a class that does not occur has none at all.
     precision = np.where(none, np.nan, _ratio(hits, said, empty=0.0))
     return {
         "precision": precision,
@@ -226,6 +227,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         for way in [np.append(0.0, step.cumsum())]
     ]
     ends = np.array([0, len(x) - 1])
+    # Both ends always stay, so that the curve's corners are those of the full curve.
     picked = np.unique(np.clip(np.concatenate([*kept, ends]), 0, len(x) - 1))
     return picked if len(picked) <= CURVE_POINTS else np.delete(picked, [1, -2])
 

@@ -34,6 +34,7 @@ def draws(
     ----------
     Efron 1979, Ann. Stat. 7, 1; Field & Welsh 2007, J. R. Stat. Soc. B 69, 369 (clusters).
     """
+    # Draws come in the same order for any size of the pieces, so memory does not change results.
     at_once = max(1, _MOST_NUMBERS // max(n_examples, 1))
     for start in range(0, count, at_once):
         size = min(at_once, count - start)

@@ -143,6 +143,7 @@ def _probability(values: np.ndarray, classes: int) -> np.ndarray:
             f"probability: shape {values.shape} does not fit {classes} classes; expected "
             "one column per class"
         )
+    # Softmax in float32 leaves [0, 1], and a sum of 1, by rounding.
     inside = (values >= -_SLACK) & (values <= 1 + _SLACK)  # False for NaN
     bad = ~(inside.all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= classes * _SLACK))
     if bad.any():

@@ -64,6 +64,7 @@ def core_and_tail(
     """Return the expected share of core and tail matches in each bin; the last edge is R."""
     edges = np.asarray(edges_arcsec, dtype=np.float64)
     inside = -np.expm1(-0.5 * (edges / sigma_arcsec) ** 2)
+    # Differences of the cumulative distribution: exact for bins of any width.
     core = (1 - tail) * np.diff(inside) / inside[-1]
     return core, tail * np.diff(edges**2) / edges[-1] ** 2
 

@@ -146,6 +146,7 @@ def expected_purity(probability: np.ndarray) -> np.ndarray:
         Equal for equal probabilities; never rises as the probability falls.
     """
     p = np.asarray(probability, dtype=np.float64)
+    # The sample above a threshold is a prefix of this order, its mean a cumulative sum.
     order = np.argsort(-p, kind="stable")
     ranked = p[order]
     # Objects of equal probability enter the sample together.

@@ -194,6 +194,7 @@ def _drawn_values(
 
 def _objects_counted(data: Labelled, key: str, c: int | None) -> int:
     """Return the number of objects in the denominator of a share, 0 for other measures."""
+    # Wilson's interval needs the number of independent objects in the denominator.
     counted = {
         "accuracy": np.ones(len(data), dtype=bool),
         "recall": data.label == c,
@@ -320,16 +321,9 @@ def prediction_metrics(
     seed: int = 0,
     threshold: float = THRESHOLD,
 ) -> dict[str, Any]:
-    """Return the measures of a table of predictions; see `metrics_of`.
+    """Return the measures of a table of predictions of one split.
 
-    Parameters
-    ----------
-    predictions : DataFrame
-        The rows of one split.
-    classes, positive, threshold
-        As for `clusterscan.measure.labelled.to_labelled`.
-    bootstrap, seed : int
-        As for `scores_of`.
+    See `metrics_of` for the result and `clusterscan.measure.labelled.to_labelled` for the columns.
 
     Raises
     ------

@@ -97,6 +97,7 @@ def attribute(
     }[method]
     n, size = len(views[view_index]), views[view_index].shape[-1]
     out = np.zeros((n, size, size), dtype=np.float32)
+    # Examples without this view are not explained: their pixels were never read.
     rows = torch.arange(n) if present is None else present[:, view_index].nonzero()[:, 0].cpu()
     with _evaluating(network):
         for chosen in rows.split(batch_size):
@@ -132,6 +133,7 @@ class _Question:
         """Return the class's logits for other images in this view; other views are fixed."""
         views = [*self.views[: self.view_index], x, *self.views[self.view_index + 1 :]]
         logits = self.network.of_views(views, self.present)
+        # A single logit speaks for class 1; what lowers it speaks for class 0.
         if logits.ndim == 1:
             return logits if self.target_class == 1 else -logits
         return logits[:, self.target_class]
@@ -181,6 +183,7 @@ def _rollout(question: _Question) -> torch.Tensor:
         rolled = mixed if rolled is None else mixed @ rolled
     assert rolled is not None
     prefix = model.num_prefix_tokens
+    # What the head reads: the class token, or the mean over the patches.
     token = model.global_pool == "token"
     read = rolled[:, 0] if token else rolled[:, prefix:].mean(dim=1)
     height, width = model.patch_embed.grid_size
@@ -216,10 +219,14 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module in training:
+            # One by one: network.train() would also wake modules that were in evaluation mode
+            # before.
             module.training = True
 
 
 def _from_0_to_1(maps: np.ndarray) -> np.ndarray:
+    # Only pixels that speak for the class; each image on its own scale, since gradients have no
+    # unit.
     maps = np.maximum(np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
     highest = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
     return np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)

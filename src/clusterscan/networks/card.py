@@ -70,6 +70,7 @@ def save_model(folder: Path, network: Network, card: Mapping[str, Any]) -> dict[
     _check_network(full, network, folder / CARD)
     text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
+    # A card without its weights would be believed, weights without a card are not looked at.
     for name, content in ((WEIGHTS, weights), (CARD, text.encode())):  # the card last
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)
@@ -93,6 +94,7 @@ def load_model(folder: Path) -> tuple[Network, dict[str, Any]]:
             f"{path} cannot be read ({error}); delete {folder / CARD} and run again to "
             "train the model again"
         ) from error
+    # The bytes that are compared are those that are loaded below, whatever happens to the file.
     sha, said = hashlib.sha256(data).hexdigest(), str(card["weights"]["sha256"])
     if sha != said:
         raise ModelError(
@@ -183,11 +185,14 @@ def check_fits(
 
 
 def _state(network: Network) -> dict[str, torch.Tensor]:
+    # Sorted by name, so that the bytes do not depend on the order in which layers were made.
     state = network.state_dict()
     return {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
 
 
 def _settings(card: Mapping[str, Any]) -> NetworkSettings | FusionSettings:
+    # ``pretrained`` is cleared: all weights come from the file beside the card, and the file that
+    # the training started from may be gone.
     if "fusion" not in card:
         return NetworkSettings.model_validate({**card["network"], "pretrained": False})
     branches = card["fusion"]["branches"]

@@ -43,6 +43,7 @@ def choose_device(name: str) -> torch.device:
 @cache
 def _own_gpu() -> int:
     """Return the GPU of this process."""
+    # Jobs of one machine run side by side and do not know of each other; a lock file tells them.
     names = gpu_names(torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     number, lock = take_free(names, Path(tempfile.gettempdir()))
     _HELD.append(lock)

@@ -48,6 +48,7 @@ class FusionNetwork(Network):
         self.branches = nn.ModuleList(branches.values())
         self.project = nn.ModuleList()
         for branch in branches.values():
+            # The common layers read features, not the decisions of single surveys.
             branch.head = nn.Identity()
             self.project.append(
                 nn.Sequential(nn.Linear(branch.width, hidden), nn.LayerNorm(hidden), nn.ReLU())
@@ -111,6 +112,8 @@ class FusionNetwork(Network):
         depth = max(len(groups) for groups in named)
         levels: Groups = [[] for _ in range(depth)]
         for groups in named:
+            # Branches of different depth are aligned at their ends, so that unfreezing the last
+            # groups trains the last layers of every branch.
             for level, group in zip(levels[depth - len(groups) :], groups, strict=True):
                 level += group
         common = [n for n, _ in self.named_parameters() if n.startswith(("project.", "stand_in."))]

@@ -138,6 +138,7 @@ def _chain_map(chain: nn.Sequential, x: torch.Tensor, cells: int, spacing: int) 
 
 
 def _spinal_map(head: SpinalHead, x: torch.Tensor, cells: int, spacing: int) -> torch.Tensor:
+    # Features are listed channel by channel, so half of the features are half of the channels.
     channels = head.part // cells**2
     parts = x[:, :channels], x[:, channels : 2 * channels]
     written: list[torch.Tensor] = []

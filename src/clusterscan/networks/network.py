@@ -176,8 +176,8 @@ class ScanNetwork(Network):
 
     def pool(self, features: torch.Tensor) -> torch.Tensor:
         """Return the window's means (B, C h h) of crops' feature maps (B, C, n, n)."""
-        # Only the central cells: those near the border of a crop see its mirrored edge, where a
-        # tile would show them more sky.
+        # Only the central cells: those near the border of a crop see beyond its edge, where a tile
+        # would show them more sky.
         p = self.settings.window_cells
         first = (features.shape[-1] - p) // 2
         window = features[..., first : first + p, first : first + p]

@@ -107,6 +107,7 @@ def timm_options(state: State, name: str, bands: int) -> dict[str, Any]:
         if weight is not None and weight.ndim == 4:
             state[f"{layer}.weight"] = adapt_bands(weight, bands)
     size = known.input_size or (3, 224, 224)
+    # Bands are adapted already; without ``first_conv`` timm leaves that layer alone.
     overlay = {"state_dict": state, "first_conv": None, "input_size": (bands, *size[1:])}
     return {"pretrained": True, "pretrained_cfg_overlay": overlay | {"custom_load": False}}
 
@@ -131,6 +132,8 @@ def check_loaded(model: nn.Module, state: State, path: str) -> None:
     by_shape: dict[torch.Size, list[torch.Tensor]] = {}
     for tensor in state.values():
         by_shape.setdefault(tensor.shape, []).append(tensor)
+    # timm skips weights that do not fit without an error. Compared by value, because a layer with
+    # fresh random weights has the right shape too; vectors (norms, biases) may agree by chance.
     kernels = [p.detach() for p in model.parameters() if p.ndim > 1 and not p.is_meta]
     found = sum(
         p.numel() for p in kernels if any(torch.equal(p, t) for t in by_shape.get(p.shape, ()))
@@ -182,6 +185,7 @@ def copy_weights(network: nn.Module, state: State) -> Copied:
             adapted.append(name)
         else:
             new[name] = f"shape {tuple(state[name].shape)} there, {tuple(weight.shape)} here"
+    # Vectors of equal length fit by chance; only kernels show that the networks are related.
     kernels = [name for name in copied if own[name].ndim > 1]
     if not kernels:
         raise ModelError(
@@ -223,12 +227,7 @@ Table = Mapping[str, tuple[int, list[int], list[int]]]
 
 
 def packaged_weights(name: str) -> dict[str, torch.Tensor]:
-    """Return a network's weights by timm's names.
-
-    Parameters
-    ----------
-    name : str
-        timm's name, one of `PACKAGES`.
+    """Return the weights of a network of `PACKAGES`, by timm's names.
 
     Raises
     ------

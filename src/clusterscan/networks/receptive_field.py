@@ -80,6 +80,7 @@ def offset_px(body: nn.Module, bands: int, probe_px: int) -> float:
             shift = (half - _first(layer.padding)) * jump
             moved[jump] = max(moved.get(jump, shift), shift, key=abs)
 
+    # Boxes of squeeze-and-excitation are symmetric and have no stride, so they shift nothing.
     layers = (m for m in body.modules() if _sees_a_window(m) and hasattr(m, "stride"))
     watch(body, layers, note, bands, probe_px)
     return sum(moved.values())

@@ -78,6 +78,8 @@ def build(
             f"the settings describe {views} view(s), but bands are given for {len(per_view)}; "
             "give the number of bands of each survey, in the settings' order"
         )
+    # First weights come from a stream of their own, so the caller's draws before do not change
+    # them.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(settings, NetworkSettings):
@@ -288,6 +290,7 @@ def _dense_timm(settings: NetworkSettings, bands: int) -> tuple[nn.Module, int]:
             f"{settings.name} takes images of one size only, so it cannot read whole tiles; "
             "set form: whole"
         )
+    # Made once without weights, only to ask for the strides of its feature maps.
     extractor = create(name, bands, False, features_only=True)
     levels = extractor.feature_info
     strides = levels.reduction()
@@ -296,6 +299,7 @@ def _dense_timm(settings: NetworkSettings, bands: int) -> tuple[nn.Module, int]:
             f"{settings.name} has feature maps with strides {strides}, not "
             f"{settings.output_stride}; set output_stride to one of them, or form: whole"
         )
+    # Of several maps with the same stride the deepest one.
     level = max(i for i, s in enumerate(strides) if s == settings.output_stride)
     # timm's own extractors of some families keep the layers behind the wanted level, which would
     # never learn; its general ones, modules by name, leave them out.

@@ -131,6 +131,7 @@ def probe(body: TimmBody, name: str, bands: int, size_px: int) -> tuple[int, Kin
             f"timm/{name} describes a crop by an array of {out.ndim - 1} dimensions, not by a "
             "list of features; take another network"
         )
+    # Channels first, as Grad-CAM needs; some timm networks have maps with the channels last.
     if maps and maps[0].ndim == 4 and maps[0].shape[1] == body.model.num_features:
         return out.shape[1], "conv"
     return out.shape[1], "vit" if _has_attention_maps(body) else "other"

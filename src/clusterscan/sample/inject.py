@@ -36,6 +36,7 @@ def draw_clusters(
     """
     rng = np.random.default_rng([seed, _KEY, tile_order, tile])
     low, high = settings.m500c_msun
+    # Uniform in ln M: drawn like the real mass function, nearly all would be too faint to see.
     mass = np.exp(rng.uniform(np.log(low), np.log(high), count))
     z = rng.uniform(*settings.z, count)
     return pd.DataFrame(
@@ -84,6 +85,8 @@ def decrement_uk(
     k = np.hypot(ky, kx)
     dy, dx = ((centre + o) * pixel_scale_arcmin for o in offset_px)
     compton = cluster["y0"] * template_window(k, cluster["theta500_arcmin"])
+    # A shift is a phase; dividing by the pixel's area turns the continuous transform of the profile
+    # into the discrete one of its pixels.
     compton = compton * np.exp(-1j * (ky * dy + kx * dx)) / pixel_scale_arcmin**2
     if settings.highpass_fwhm_arcmin is not None:
         compton = compton * (1 - beam_window(k, settings.highpass_fwhm_arcmin))

@@ -208,6 +208,7 @@ def _near_rows(ra: np.ndarray, dec: np.ndarray, radius: float) -> tuple[np.ndarr
     rows = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not rows.size:
         return rows, rows
+    # Unit vectors have no seam at RA 0 and no crowding at the poles.
     vectors = sky.unit_vectors(ra[rows], dec[rows])
     i, j, _ = pairs_within(vectors, vectors, radius)
     return rows[i], rows[j]

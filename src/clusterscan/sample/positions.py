@@ -20,6 +20,7 @@ from clusterscan.flow.sky_split import offset_position
 from clusterscan.formats.mask_planes import BRIGHT_STAR
 from clusterscan.formats.tile_image import TileImage
 
+# Part of each seed, so that the kinds draw independently; a new kind goes to the end.
 _RANDOM_KEY, _STAR_KEY, _OFFSET_KEY, _JITTER_KEY, _INJECTION_KEY = range(5)
 
 
@@ -177,6 +178,7 @@ def separation_arcmin(positions: pd.DataFrame, objects: pd.DataFrame) -> np.ndar
     """Return the distance of each position to the nearest object [arcmin], inf if there is none."""
     if positions.empty or objects.empty:
         return np.full(len(positions), np.inf)
+    # Straight distances between unit vectors sort like angles, at the poles and across RA 0 too.
     tree = cKDTree(sky.unit_vectors(*_radec(objects)))
     chords, _ = tree.query(sky.unit_vectors(*_radec(positions)))
     return 60.0 * np.degrees(2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0)))

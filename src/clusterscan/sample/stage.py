@@ -54,6 +54,8 @@ def sample_block(
     records = records_of([tiles])
     objects = known_objects(job.settings.sample, known)
     all_listed = listed_objects(listed)
+    # Whole files, not the rows near a tile: any changed row samples all tiles again, which is cheap
+    # (half a second a tile).
     hashes = [file_sha256(path) for path in (*known, *listed, *stamps)]
     run_block(
         BlockJob.of(job, "sample", "samples", ".parquet"),

@@ -113,6 +113,7 @@ def sample_stamps(
     sky_table = of_sky.table.assign(
         **{c: _missing(labels[c], len(of_sky.table)) for c in extras if c in labels}
     )
+    # Sky examples get the stamps' further columns, so that all rows have the same ones.
     table = pd.concat([of_stamps.table, sky_table[of_stamps.table.columns]], ignore_index=True)
     images = np.concatenate([of_stamps.images, of_sky.images])
     counts = {

@@ -212,6 +212,7 @@ def cut_examples(
     counts: dict[str, int],
 ) -> TileExamples:
     """Cut examples at the positions that the tile owns and that keep clear of other parts."""
+    # Images of neighbouring tiles overlap; without owners one sky would be sampled twice.
     own = owned(wanted, tile, tile_order)
     scale = image.pixel_scale_arcsec
     placed, dropped = place(own, split, settings.size_px * scale / 60.0)

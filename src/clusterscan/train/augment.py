@@ -42,6 +42,7 @@ class Changes:
 
     def moved(self, scale: float) -> Changes:
         """Return the changes for a view whose pixels are ``1 / scale`` of the first view's."""
+        # Whole pixels, so that moves stay a look-up; views may differ by half a pixel on the sky.
         moves = np.rint(self.move_px * scale).astype(np.int64)
         return replace(self, move_px=moves)
 

@@ -183,6 +183,7 @@ def with_margin(
         L has the parity of the crop, so the crop's centre is the image's centre. Examples of
         the other parity lie half a pixel off.
     """
+    # No more margin than the images have: what is missing is reflected when crops are cut.
     spare = max(0, (view.size_px - size_px) // 2)
     side = size_px + 2 * min(margin_px(size_px, augmentation, scale), spare)
     # float16, with the bands last: one look-up then fetches a pixel in all bands (`changed`), and

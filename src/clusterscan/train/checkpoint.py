@@ -32,7 +32,7 @@ def write(folder: Path, state: Any, fingerprint: str) -> None:
     folder : Path
         Made if missing.
     state : nested dicts, lists and tuples of tensors, numbers, strings and None
-        The state to keep.
+        The state of the training.
     fingerprint : str
         Of all that determines the training.
     """

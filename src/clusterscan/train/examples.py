@@ -118,6 +118,7 @@ class Examples:
 
     def sha256(self) -> str:
         """Return a checksum of all that training can see."""
+        # The layout counts too: equal bytes of another shape or scale are other images.
         layout = [[v.name, v.bands, v.pixel_scale_arcsec, v.images.shape] for v in self.views]
         digest = hashlib.sha256(json.dumps([layout, self.classes]).encode())
         for text in (self.example_id, self.object_id, self.split, self.kind):
@@ -182,6 +183,7 @@ def _refuse_leaks(examples: Examples) -> None:
     first_row: dict[str, int] = {}
     pairs = []
     for row, name in enumerate(examples.object_id.tolist()):
+        # Comparing with the first row of an object is enough: if all agree with it, all agree.
         first = first_row.setdefault(name, row) if name else row
         if examples.split[first] != examples.split[row]:
             pairs.append(
@@ -218,6 +220,7 @@ def read_examples(shards: Iterable[Path], *, name: str = "image") -> Examples:
         match = re.fullmatch(r"Npix(\d+)", Path(path).stem)
         return (int(match[1]) if match else -1, Path(path).name)
 
+    # By tile number: paths contain folders and would sort tile 10 before tile 9.
     tables = [(path, _read_shard(path)) for path in sorted(shards, key=by_tile)]
     filled = [(path, table) for path, table in tables if table.num_rows]
     if not filled:
@@ -285,6 +288,8 @@ def _in_memory(table: pa.Table, layout: dict[str, Any], name: str) -> Examples:
                 f"example {example!r} has an image of {0 if blob is None else len(blob)} bytes, "
                 f"not {expected} ({bands} bands, {size} px); run the sample stage again"
             )
+    # One array for all images instead of a copy per image; it is read-only, which training
+    # respects.
     images = np.frombuffer(b"".join(blobs), dtype="<f2").reshape(-1, bands, size, size)
     text = {n: np.array([str(v or "") for v in table[n].to_pylist()]) for n in _TEXT}
     has = {n: n in table.column_names for n in _OPTIONAL}

@@ -160,6 +160,8 @@ def hardware(
     on_gpu = device.type == "cuda"
     one: Any = [device.index or 0] if on_gpu else 1
     several = settings.devices > 1
+    # A step may lack all images of a survey. Its branch then gets no gradient, which plain ddp does
+    # not allow.
     shared = "ddp_find_unused_parameters_true" if unused_branches else "ddp"
     return {
         "accelerator": "gpu" if on_gpu else "cpu",
@@ -300,6 +302,7 @@ class Training(pl.LightningModule):
         logits = self.network.of_views(batch.views, batch.present)
         loss = cross_entropy(logits, batch.label, batch.weight, self.settings.label_smoothing)
         found = logits.detach()
+        # A single logit above 0 is a probability above 0.5.
         decided = (found > 0).long() if found.ndim == 1 else found.argmax(dim=1)
         # Kept as tensors: reading a number would make a GPU wait.
         self.epoch_so_far.loss.append(loss.detach())
@@ -479,7 +482,7 @@ class StageProgress(Callback):
 
 
 class Checkpoints(Callback):
-    """Write a checkpoint every so many steps.
+    """Write a checkpoint every ``every_steps`` steps.
 
     It writes between two steps of an epoch, or after the validation at the end of an epoch, where
     the state is whole. The end of a stage needs none: a training that is killed there repeats its
@@ -503,6 +506,8 @@ class Checkpoints(Callback):
         batch_idx: int,
     ) -> None:
         """Write if it is time and the epoch goes on."""
+        # The last step is left to `on_train_epoch_end`: a checkpoint between it and the validation
+        # would resume without the epoch's row of history.
         if batch_idx + 1 < trainer.num_training_batches:
             self._write_if_due(trainer)
 

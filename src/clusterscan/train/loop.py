@@ -101,6 +101,8 @@ def train_here(task: Task, progress: Progress, checkpoint: Path | None) -> Train
     """Train in this process; see `train`."""
     share = 1 - _PREPARATION - _PREDICTIONS
     device = device_of(task.settings)
+    # Threads come from the settings, not from the machine: sums over another number of parts round
+    # differently.
     with fixed_threads(task.settings.threads), deterministic(task.settings.seed, device):
         progress(0, 1, "preparing")
         prepared = prepare(task)
@@ -148,16 +150,8 @@ def run_stages(
 ) -> tuple[list[dict[str, float]], list[RangeCurve | None], list[float]]:
     """Run the stages one after the other; leave the last stage's best weights in the network.
 
-    Parameters
-    ----------
-    prepared : Prepared
-        The network and the examples.
-    progress : callable
-        Called with (share of all steps, text).
-    checkpoint : Path or None
-        Folder of checkpoints.
-    fingerprint : str
-        Of this training, for its checkpoints.
+    ``progress`` is called with (share of all steps, text). ``fingerprint`` is that of this
+    training, for the checkpoints in the folder ``checkpoint``.
 
     Returns
     -------

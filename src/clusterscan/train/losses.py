@@ -57,6 +57,8 @@ def cross_entropies(
         target = label.to(logits.dtype) * (1 - 2 * smoothing) + smoothing
         return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     classes = logits.shape[1]
+    # torch spreads its share over all classes, the true one included; ours goes to the others
+    # alone.
     epsilon = smoothing * classes / (classes - 1)
     return functional.cross_entropy(logits, label, reduction="none", label_smoothing=epsilon)
 
@@ -91,6 +93,8 @@ def example_weights(
         return weight.astype(np.float32)
     if wanted == "balanced":
         counts = np.bincount(label[learnt], minlength=classes)
+        # N / (K n_k): every class has the same total weight, and the mean weight of an example
+        # stays 1.
         of_class = learnt.sum() / (classes * counts)
     else:
         if len(wanted) != classes:
@@ -107,6 +111,7 @@ def class_probabilities(logits: np.ndarray) -> np.ndarray:
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim == 1:
         values = np.stack([np.zeros_like(values), values], axis=1)
+    # The highest logit becomes 0, so that no exponential overflows.
     values = np.exp(values - values.max(axis=1, keepdims=True))
     return values / values.sum(axis=1, keepdims=True)
 
@@ -144,6 +149,7 @@ def epoch_scores(
     from sklearn import metrics as sk
 
     each = cross_entropies(logits, torch.from_numpy(label)).double().numpy()
+    # In a pool with few positives a mean over examples would judge the negatives alone.
     balanced = settings.negatives_per_positive is not None or settings.class_weights == "balanced"
     parts = [label == k for k in range(classes)] if balanced else [np.full(label.shape, True)]
     losses = [_mean(each[part], weight[part]) for part in parts]

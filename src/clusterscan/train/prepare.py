@@ -137,6 +137,7 @@ def prepare(task: Task) -> Prepared:
         for view in examples.views
     )
     bands = [len(view.bands) for view in examples.views]
+    # Built on the CPU, so that all devices start from the same weights.
     network = build(task.network, bands if len(bands) > 1 else bands[0], settings.seed)
     copied = None
     if task.start_from is not None:
@@ -157,6 +158,7 @@ def fingerprint_of(task: Task, data_sha256: str, device: torch.device) -> str:
             "network": task.network.model_dump(mode="json"),
             "settings": task.settings.model_dump(mode="json", exclude={"checkpoint_every_steps"}),
             "data": data_sha256,
+            # CPUs and GPUs round differently, so neither continues what the other has begun.
             "device": device.type,
             "start_from": start_weights(task),
             "versions": versions(),

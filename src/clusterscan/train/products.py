@@ -73,13 +73,6 @@ def logits_of(network: Network, crops: Crops, rows: np.ndarray) -> np.ndarray:
 def predict(network: Network, crops: Crops) -> tuple[pd.DataFrame, dict[str, Any] | None]:
     """Predict the validation and test examples, and fit a calibration.
 
-    Parameters
-    ----------
-    network : Network
-        Trained.
-    crops : Crops
-        The examples.
-
     Returns
     -------
     predictions : DataFrame
@@ -90,22 +83,14 @@ def predict(network: Network, crops: Crops) -> tuple[pd.DataFrame, dict[str, Any
     examples = crops.examples
     rows = np.concatenate([examples.rows(split) for split in PREDICTED_SPLITS])
     logits = logits_of(network, crops, rows)
+    # Not fitted to test examples, which must show how calibrated probabilities do on unseen ones.
     known = examples.split[rows] == "validation"
     calibration = fit_temperature(logits[known], examples.label[rows][known])
     return prediction_table(examples, rows, logits), calibration
 
 
 def prediction_table(examples: Examples, rows: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
-    """Make a table of examples with their softmax probabilities.
-
-    Parameters
-    ----------
-    examples : Examples
-        All examples.
-    rows : int ndarray, shape (m,)
-        The predicted ones.
-    logits : float ndarray, shape (m,) or (m, K)
-        Their logits.
+    """Make a table of the examples in ``rows`` with the softmax probabilities of their logits.
 
     Returns
     -------
@@ -130,23 +115,7 @@ def card_of(
     calibration: dict[str, Any] | None,
     data_sha256: str,
 ) -> dict[str, Any]:
-    """Describe a training in a model card, to which `save_model` adds network and weights.
-
-    Parameters
-    ----------
-    prepared : Prepared
-        What was trained, on which examples.
-    rates : sequence of float
-        Peak learning rate of each stage.
-    history : sequence of dict
-        All epochs.
-    predictions : DataFrame
-        Of validation and test examples.
-    calibration : dict or None
-        Fitted on the validation examples.
-    data_sha256 : str
-        Checksum of the examples.
-    """
+    """Describe a training in a model card, to which `save_model` adds network and weights."""
     task = prepared.task
     examples, settings = task.examples, task.settings
     stage_rows = []

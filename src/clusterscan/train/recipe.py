@@ -92,16 +92,9 @@ _PLAIN: dict[str, type[torch.optim.Optimizer]] = {
 
 
 def make_optimiser(network: nn.Module, stage: Stage, rate: float) -> torch.optim.Optimizer:
-    """Make a fresh optimiser of the weights that learn; biases and norms (1-d) do not decay.
+    """Make a fresh optimiser of the weights that are not frozen.
 
-    Parameters
-    ----------
-    network : nn.Module
-        Frozen weights are left out.
-    stage : Stage
-        Its optimiser, momentum and weight decay.
-    rate : float
-        Learning rate.
+    Biases and the weights of norms (1-d) do not decay.
     """
     learning = [p for p in network.parameters() if p.requires_grad]
     groups = [

@@ -53,7 +53,10 @@ def train_on_several(
             if key not in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         }
         environment["OMP_NUM_THREADS"] = str(task.settings.threads)
+        # A file rather than a pipe: nobody reads it while the training runs, and a full pipe would
+        # stop it.
         with open(folder / "stderr", "w+", encoding="utf-8") as stderr:
+            # One process here; Lightning in it starts the others by repeating its command line.
             process = subprocess.Popen(
                 [sys.executable, "-m", "clusterscan.train.loop", name],
                 stdout=subprocess.PIPE,

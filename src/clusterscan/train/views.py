@@ -41,6 +41,7 @@ def join_views(surveys: Mapping[str, Examples]) -> Examples:
     first_part, first_row = _first_place(parts)
     for name, part in surveys.items():
         _refuse_disagreement(name, part, parts, first_part, first_row)
+    # From each survey those examples that no survey before it has.
     rows_of = [
         np.array([row for name, row in first_row.items() if first_part[name] == i], dtype=int)
         for i in range(len(parts))
@@ -86,15 +87,7 @@ def shown_by_all(examples: Examples) -> Examples:
 
 
 def take(examples: Examples, rows: np.ndarray) -> Examples:
-    """Return some examples, in the order of ``rows``.
-
-    Parameters
-    ----------
-    examples : Examples
-        All examples.
-    rows : int ndarray, shape (m,)
-        Row numbers.
-    """
+    """Return the examples in ``rows`` (row numbers), in this order."""
     views = tuple(
         replace(view, images=view.images[rows], present=view.present[rows])
         for view in examples.views
@@ -163,6 +156,7 @@ def _joined_columns(
     names = list(dict.fromkeys(name for part in parts for name in part.columns))
     out = {}
     for name in names:
+        # A column that is text in one survey is text in all, or numpy could not join the pieces.
         text = any(p.columns[name].dtype.kind == "U" for p in parts if name in p.columns)
         pieces = []
         for part, rows in zip(parts, rows_of, strict=True):
@@ -193,6 +187,7 @@ def stack_views(examples: Examples) -> Examples:
                 "with the same size_px and pixel scale, or train a fusion network on them"
             )
     bands = [(view.name, band) for view in examples.views for band in view.bands]
+    # Surveys may use the same names of bands; they then get the survey's name in front.
     unique = len({band for _, band in bands}) == len(bands)
     units = list(dict.fromkeys(view.unit for view in examples.views))
     stacked = View(

@@ -156,15 +156,7 @@ def plan_text(
 
 
 def downloads_text(downloads: Sequence[Download], download_mb_s: float) -> str:
-    """Return the downloads, one a line, and the hours that they take.
-
-    Parameters
-    ----------
-    downloads : sequence of Download
-        One for each survey that has any.
-    download_mb_s : float
-        The rate [10^6 bytes a second].
-    """
+    """Return the downloads, one a line, and their hours at a rate of 10^6 bytes a second."""
     hours = sum(d.gib for d in downloads) * 2**30 / 1e6 / download_mb_s / 3600
     first = f"Downloads take {hours:,.1f} h more at {download_mb_s:g} MB/s (--rates):"
     return "\n".join([first, *(f"  {download}" for download in downloads)])

@@ -1,4 +1,4 @@
-"""The size of a run's downloads, survey by survey, and how it is known."""
+"""Estimate the size of a run's downloads, survey by survey."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Download:
     files : int
         Files, or requests.
     gib : float
-        Their size; of files of unknown size nothing is counted.
+        Their size; files of unknown size count as 0.
     how : str
-        How this is known, for people.
+        Source of these numbers, as text for the table.
     """
 
     survey: str
@@ -84,6 +84,7 @@ def downloads(config: Config, megapixels: dict[str, float]) -> list[Download]:
 
 
 def _cutouts(name: str, survey: SurveySettings, source: CutoutsSource, gib: float) -> Download:
+    # Cutouts come at the pixel size of the server's layer, whatever size the tiles have.
     finer = (survey.pixel_scale_arcsec / source.scale_arcsec) ** 2
     size = gib * finer * _CUTOUT_EXCESS
     one = source.max_px**2 * len(survey.bands) * _FLOAT / 2**30

@@ -111,12 +111,12 @@ def calibrate(config: Config, rates: Rates, device: str = "auto") -> Rates:
 
 
 def training_s(rate: NetworkRate, examples: float) -> float:
-    """Return the seconds of training on so many crops (a crop counts once per epoch)."""
+    """Return the time of training on a number of crops [s]; a crop counts once per epoch."""
     return (rate.train_s or _TRAINING_PER_FORWARD * rate.crop_s) * examples
 
 
 def forward_s(rate: NetworkRate, examples: float) -> float:
-    """Return the seconds of judging so many crops in training."""
+    """Return the time of forward passes of a number of crops in training [s]."""
     return training_s(rate, examples) / _TRAINING_PER_FORWARD
 
 
@@ -139,7 +139,7 @@ def _timed(survey: SurveySettings, model: ModelSettings, device: str) -> Network
 
 
 def _sum_of_branches(config: Config, fusion: FusionModelSettings, device: str) -> NetworkRate:
-    """Return the rates of a network of several surveys: what joins its branches costs nothing."""
+    """Return the rates of a network of several surveys; its common layers count as free."""
     parts = [
         _timed(config.surveys[name], ModelSettings(network=branch), device)
         for name, branch in fusion.network.branches.items()
@@ -167,6 +167,7 @@ def _crop_s(network: Network, bands: int) -> float:
 def _training_step_s(network: Network, bands: int) -> float:
     size = network.sizes_px[0]
     images = np.zeros((_TRAINING_CROPS, bands, size, size), dtype=np.float32)
+    # At rate 0 a step costs the same and the weights stay finite, whatever the images.
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
 
     def step() -> None:

@@ -78,6 +78,7 @@ def image_megapixels(config: Config, survey: str, *, raw: bool) -> float:
     some = tiles[:: max(len(tiles) // _TILES_LOOKED_AT, 1)]
     scale = settings.pixel_scale_arcsec if raw else settings.tile_pixel_scale_arcsec
     halo = settings.halo_arcmin + (settings.preprocess.margin_arcmin if raw else 0.0)
+    # The frames themselves, as they are cut later: a tile's turn and outline change its size.
     shapes = [sky.tile_frame(tile, order, scale, halo)[1] for tile in some]
     return float(np.mean([ny * nx for ny, nx in shapes])) / 1e6
 
@@ -147,6 +148,7 @@ def _model_s(
     tested = settings.learning_rate == "range_test"
     tests = len(stages) * settings.range_test.steps * settings.batch_size if tested else 0
     shown = epochs * counts.of_an_epoch(model) + tests
+    # Validation after each epoch, and predictions of all examples (an upper bound) at the end.
     judged = epochs * counts.validation * counts.total + counts.total
     return training_s(rate, shown) + forward_s(rate, judged)
 
@@ -180,6 +182,7 @@ def _detect(config: Config, rates: Rates) -> StagePlan:
 
 def _at_the_end(config: Config, rates: Rates, stage: str) -> StagePlan:
     tiles = len(run_tiles(config.sky))
+    # The measured rate is that of the three last stages together.
     return StagePlan(stage, 1, 0, _hours(_tiles_s(rates.whole_sky, tiles, 0.0) / 3, 1, rates))
 
 
@@ -228,8 +231,12 @@ def estimate_examples(config: Config, survey: SurveySettings) -> ExampleEstimate
     train, validation = (float(np.mean(parts == part)) for part in ("train", "validation"))
     sample = survey.sample
     density = {name: _per_deg2(config, name, tiles) for name in config.catalogue_names("known")}
+    # None: all known catalogues label examples. Duplicates between them are counted twice, so the
+    # estimate is rather too high.
     names = getattr(sample, "catalogues", None)
     known = sum(density.values() if names is None else (density[n] for n in names))
+    # Random positions near a known object are dropped; of Poisson-distributed objects exp(-n A)
+    # leave an area A free.
     around = np.pi * (sample.exclusion_arcmin / 60.0) ** 2
     free = float(np.exp(-around * sum(density.values())))  # of Poisson-distributed objects
     drawn = sample.random_per_deg2 + sample.stars_per_deg2

@@ -35,6 +35,8 @@ class NothingToDo:
 
 Event = JobCounts | JobStarted | JobFinished | NothingToDo
 
+# Snakemake has no stable interface for following jobs, so its log is read. A line that is not
+# understood makes the progress line less exact and does no other harm.
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _JOBID = re.compile(r"^\s+jobid: (\d+)$")
 _FINISHED = re.compile(r"^Finished jobid: (\d+)")

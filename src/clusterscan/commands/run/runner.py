@@ -56,6 +56,8 @@ def freeze(config: Config) -> Path:
     Jobs may wait in a queue for days. All of them read this file, so an edit of the user's file
     in the meantime never mixes two configurations in one catalogue.
     """
+    # With all defaults filled in, so that the file describes the run by itself. Equal text keeps
+    # its time: a second run of the same configuration is no change.
     path = RunFolder(Path(config.output)).frozen_config
     text = yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
     write_text_if_changed(path, text)
@@ -107,6 +109,7 @@ def run_workflow(
 
 def _command(config_file: Path, cores: int, extra: Sequence[str]) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(find_snakefile())]
+    # Snakemake's own lock would outlive a killed run and have to be removed by hand.
     command += ["--cores", str(cores), "--nocolor", "--nolock"]  # the caller holds the run's lock
     return [*command, "--configfile", str(config_file), *extra]
 
@@ -131,6 +134,7 @@ def _follow(command: list[str], lock: int, follower: _Follower, log_file) -> int
     threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True).start()
     try:
         while (line := _next(lines)) is not None:
+            # Empty: no line came in time, and only the progress line has to move.
             if line:
                 log_file.write(line)
                 log_file.flush()
@@ -176,7 +180,7 @@ def _pump(stream, lines: queue.Queue) -> None:
 
 
 def _next(lines: queue.Queue) -> str | None:
-    """Return the next line, an empty text where none came in time, None at the end."""
+    """Return the next line, an empty text if none came in time, or None at the end."""
     try:
         return lines.get(timeout=_SECONDS_BETWEEN_LOOKS)
     except queue.Empty:
@@ -226,7 +230,7 @@ class _Follower:
         return self._forecast.seconds_left(running)
 
     def end(self) -> None:
-        """Draw the last count, whatever the time since the one before, and leave the line."""
+        """Draw the final count at once, and leave the progress line."""
         if self._total:
             self._display.show(self._done, self._total, None, now=True)
         self._display.clear()
@@ -246,6 +250,8 @@ def earlier_costs(root: Path) -> dict[str, float]:
 
 
 def _failure_text(root: Path, log_path: Path, code: int) -> str:
+    # Jobs leave their messages as files. If there are none, Snakemake itself failed, and the end of
+    # its log is all that is known.
     failures = [path.read_text(encoding="utf-8") for path in sorted(root.glob("failures/*.txt"))]
     if not failures:
         lines = [line for line in log_path.read_text(encoding="utf-8").splitlines() if line]

@@ -105,7 +105,10 @@ class WorkflowRun:
                 self._held.enter_context(hold_lock(root))  # until this process ends
             drop_other_orders(self.config)
             write_source_manifests(self.config, self._sources)
+            # Files with the same text keep their time, so only changed settings are newer than
+            # products.
             for (stage, *names), settings in self._settings.everything().items():
                 write_text_if_changed(self._settings_path(stage, *names), settings.text())
         except ClusterscanError as error:
+            # As an exception Snakemake would show it with a traceback through the Snakefile.
             sys.exit(f"\n{error}\n")

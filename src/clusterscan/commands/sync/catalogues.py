@@ -63,6 +63,7 @@ def _check_kept(kind: str, path: Path) -> None:
         noted = json.loads(record.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # the user put it there
+    # Kept catalogues are never fetched again, so an edit or damage would change results unnoticed.
     if file_sha256(path) != noted:
         raise SourceError(
             f"{path}: differs from the downloaded file (its hash is in {record.name}); delete "

@@ -183,6 +183,7 @@ def not_listed(config: Config, survey: str) -> list[str]:
     missing = []
     for name in paths.blocks:
         content = _read(Path(paths.sources(survey, name)))
+        # A manifest counts only for the source settings and the very tiles it was listed for.
         if content.get("listed_for") != wanted or set(content.get("tiles", ())) != tiles[name]:
             missing.append(name)
     return missing

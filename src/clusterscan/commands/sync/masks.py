@@ -96,6 +96,7 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
     regions, lines = _regions(config, survey)
     spec, widened = image_spec(config, survey), _widened_arcmin(config, survey)
     here: dict[int, dict[int, tuple[pd.DataFrame, dict[str, str]]]] = {}
+    # Also tiles without regions or masks: their empty entries show that they were looked at.
     for tile, rows in _by_tile(regions, run_tiles(config.sky), spec, widened):
         frame = listing_frame(tile, spec, widened)
         digests = {str(i): digest(mask, path, *frame) for i, (mask, path) in enumerate(maps)}
@@ -112,6 +113,7 @@ def sync_masks(config: Config, survey: str) -> MaskReport:
         path = Path(paths.masks(survey, paths.block_name(block)))
         rewritten += _write(path, tiles, maps, widened)
     content = {"listed_for": _listed_for(config, survey), "made_from": made_from, "lines": lines}
+    # Last: if listing is interrupted, the next sync finds no state and lists everything again.
     write_json(_state_path(config, survey), content)
     return MaskReport(survey, tuple(lines), len(paths.blocks), rewritten)
 

@@ -137,6 +137,7 @@ def _catalogue_token(config: Config, name: str) -> dict[str, str]:
     settings = config.catalogue(name)
     token = {"settings": fingerprint(catalogue_source(config, name).plain())}
     if settings.kind != "simulated":
+        # Settings and bytes: a catalogue is read again if either changes, whatever its file's time.
         token["sha256"] = file_sha256(_catalogue_file(settings))
     return token
 

@@ -13,12 +13,12 @@ from clusterscan.core.progress import Progress
 
 
 def sync_sources(config: Config) -> str:
-    """Bring all source manifests up to date; return what changed, for people.
+    """Bring all source manifests up to date, and return a text about the changes.
 
     Raises
     ------
     SourceError
-        If a source has nothing to go on with.
+        If a source cannot be listed and has not been listed before.
     ProductError
         If the output folder cannot be written to.
     """
@@ -31,5 +31,6 @@ def sync_sources(config: Config) -> str:
             progress.close()
     for survey in masked_surveys(config):
         lines.append(str(sync_masks(config, survey)))
+    # Last, because it refuses to go on unless all sources above are listed.
     report: SyncReport = sync_offline(config)
     return "\n".join([*lines, str(report)])

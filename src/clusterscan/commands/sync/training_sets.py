@@ -1,6 +1,6 @@
 """Find and unpin pinned training sets, and list the changes since they were pinned.
 
-A pinned training set is a source of the workflow like any other: while it stands and belongs to
+A pinned training set is a source of the workflow like any other: while it exists and was made for
 the present settings, no rule makes it, so new images and catalogues train nothing again.
 """
 
@@ -59,6 +59,7 @@ def changes_since(config: Config) -> list[str]:
 
 
 def _pinned(config: Config, survey: str) -> TrainingSet | None:
+    # This setting trains again after every change of images or catalogues.
     if config.surveys[survey].training_set == "follow":
         return None
     try:
