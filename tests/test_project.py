@@ -64,10 +64,22 @@ def test_local_links_of_a_document_lead_somewhere(document):
             assert (PROJECT / document.parent / target).exists(), target
 
 
-def test_the_example_configuration_of_the_readme_loads(tmp_path):
+def test_every_test_that_the_documents_name_exists():
+    tests = list((PROJECT / "tests").rglob("*.py"))
+    defined = {n for p in tests for n in re.findall(r"def (test_\w+)", p.read_text("utf-8"))}
+    for document in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")]:
+        text = document.read_text(encoding="utf-8")
+        assert set(re.findall(r"`(test_\w+_\w+_\w+)`", text)) <= defined, document
+        for path in re.findall(r"tests/[\w/]+\.py", text):
+            assert (PROJECT / path).exists(), f"{document}: {path}"
+
+
+def test_the_example_of_the_readme_loads_and_sync_can_download_its_catalogues(tmp_path):
+    from clusterscan.catalogs.published import LAYOUTS
     from clusterscan.config.load import load_config
 
     example = re.search(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)[1]
     (tmp_path / "my.yaml").write_text(example, encoding="utf-8")
     config = load_config([tmp_path / "my.yaml"])
     assert config.scanned() == [("unwise", "resnet18"), ("unwise", "filter")]
+    assert all(LAYOUTS[catalogue.kind].remote for catalogue in config.catalogs)

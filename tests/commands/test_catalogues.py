@@ -45,8 +45,8 @@ def vizier(monkeypatch, tmp_path):
 def config(mini_text, tmp_path):
     """Return a function that loads a configuration that names XXL without a file."""
 
-    def load(**execution):
-        catalogue = {"kind": "xxl", "name": "xxl"}
+    def load(catalogue=None, **execution):
+        catalogue = catalogue or {"kind": "xxl", "name": "xxl"}
         text = mini_text(catalogs=[catalogue], execution={"download": execution})
         (tmp_path / "config.yaml").write_text(text)
         return load_config([tmp_path / "config.yaml"])
@@ -75,6 +75,18 @@ def test_offline_a_missing_catalogue_is_named_with_the_command_and_a_kept_one_se
     assert vizier == []
     fetch_catalogues(config())
     assert fetch_catalogues(config(offline=True)) == []
+
+
+def test_a_missing_catalogue_that_cannot_be_downloaded_is_named_with_its_place(vizier, config):
+    with pytest.raises(SourceError, match=r"cannot download this kind; put the file at .*/abell"):
+        fetch_catalogues(config({"kind": "abell", "name": "abell"}))
+
+
+def test_a_missing_file_is_reported_before_any_download(vizier, config, tmp_path):
+    absent = str(tmp_path / "absent.csv")
+    with pytest.raises(SourceError, match=r"absent\.csv"):
+        fetch_catalogues(config({"kind": "xxl", "name": "xxl", "path": absent}))
+    assert vizier == []
 
 
 def test_a_kept_catalogue_of_other_bytes_is_refused(vizier, config, tmp_path):

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; after an error that a user can fix, exit with 1 and its message."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["release"]:  # the command's old name
-        print("clusterscan unpin is now called clusterscan unpin", file=sys.stderr)
+        print("clusterscan release is now called clusterscan unpin", file=sys.stderr)
         argv[0] = "unpin"
     parser = _parser()
     args, extra = parser.parse_known_args(argv)

@@ -44,14 +44,14 @@ def download(
     Raises
     ------
     SourceError
-        If no place to download it from is known, it cannot be reached, or its hash differs.
+        If clusterscan cannot download this kind, the server fails, or the hash differs.
     CatalogueError
         If the download is not such a table, or its number of rows differs from the declared one.
     """
     layout = LAYOUTS.get(kind)
     if layout is None or layout.remote is None:
         known = ", ".join(k for k, entry in LAYOUTS.items() if entry.remote is not None)
-        raise SourceError(f"{kind}: no place to download it from is known; known are {known}")
+        raise SourceError(f"{kind}: clusterscan cannot download this kind; it can download {known}")
     path = folder / kind
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

@@ -1,11 +1,16 @@
-"""Download the published catalogues that a run names and that are missing."""
+"""Download the published catalogues that a run names; check that all other files exist."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from clusterscan.config.catalogs import DOWNLOADS, PublishedCatalogue
+from clusterscan.config.catalogs import (
+    DOWNLOADS,
+    GenericCatalogue,
+    PublishedCatalogue,
+    SimulatedCatalogue,
+)
 from clusterscan.config.model import Config
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import SourceError
@@ -16,22 +21,31 @@ def fetch_catalogues(config: Config) -> list[str]:
     """Download the published catalogues that are missing; return one line for each.
 
     Only catalogues whose configuration names no file are downloaded, each once. A kept catalogue
-    stays at its version, and is compared with the hash that was noted when it arrived.
+    stays at its version, and is compared with the hash that was noted when it arrived. Missing
+    files are reported before anything is downloaded, because image servers may take hours.
 
     Raises
     ------
     SourceError
-        If one is missing and the run is offline, cannot be downloaded, or is damaged.
+        If a catalogue is damaged, or is missing and cannot be downloaded.
     """
     from clusterscan.catalogs.published import LAYOUTS  # slow to import
 
+    for catalogue in config.catalogs:
+        if not isinstance(catalogue, SimulatedCatalogue) and not _is_default(catalogue):
+            expand_path(catalogue.path)
     kept = {c.kind: expand_path(c.path, must_exist=False) for c in _by_kind(config)}
     missing = [kind for kind, path in kept.items() if not path.is_file()]
     for kind in sorted(set(kept) - set(missing)):
         _check_kept(kind, kept[kind])
-    missing = [kind for kind in missing if LAYOUTS[kind].remote is not None]
+    for kind in missing:
+        if LAYOUTS[kind].remote is None:
+            raise SourceError(
+                f"catalogue {kind}: clusterscan cannot download this kind; put the file at "
+                f"{kept[kind]} or give `path`"
+            )
     if not missing:
-        return []  # one without a known place is reported where it is read
+        return []
     settings = config.execution.download
     if settings.offline:
         raise SourceError(
@@ -49,12 +63,11 @@ def fetch_catalogues(config: Config) -> list[str]:
 
 
 def _by_kind(config: Config) -> list[PublishedCatalogue]:
-    return [
-        catalogue
-        for catalogue in config.catalogs
-        if isinstance(catalogue, PublishedCatalogue)
-        and catalogue.path == f"{DOWNLOADS}/{catalogue.kind}"
-    ]
+    return [c for c in config.catalogs if isinstance(c, PublishedCatalogue) and _is_default(c)]
+
+
+def _is_default(catalogue: PublishedCatalogue | GenericCatalogue) -> bool:
+    return catalogue.path == f"{DOWNLOADS}/{catalogue.kind}"
 
 
 def _check_kept(kind: str, path: Path) -> None:
