@@ -1,1 +1,1 @@
-"""What every room stands on: sky geometry, errors, atomic writes, fingerprints, records."""
+"""Foundations of all packages: sky geometry, errors, atomic writes, fingerprints, records."""

@@ -1,4 +1,4 @@
-"""The progress line: what runs, how far it is, how long it still takes."""
+"""The progress line: running jobs, their progress, and the expected time to the end."""
 
 from __future__ import annotations
 

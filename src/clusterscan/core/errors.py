@@ -4,7 +4,7 @@ ClusterscanError
 ├── ConfigError      a setting is wrong
 ├── SourceError      a survey's source cannot deliver the requested data
 ├── CatalogueError   a catalogue cannot be read or holds impossible rows
-├── ImageError       an image is not what it should be
+├── ImageError       an image is damaged or does not fit its description
 ├── ModelError       a network or its weights do not fit
 └── ProductError     an earlier stage's product is missing or damaged
 
@@ -30,7 +30,7 @@ class CatalogueError(ClusterscanError):
 
 
 class ImageError(ClusterscanError):
-    """An image is not what it should be."""
+    """An image is damaged or does not fit its description."""
 
 
 class ModelError(ClusterscanError):

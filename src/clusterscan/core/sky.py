@@ -204,7 +204,7 @@ def galactic_latitude_deg(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray
 
 
 def shard_path(ipix: int, order: int, suffix: str) -> PurePosixPath:
-    """Return a tile's place below a stage's folder (HiPS and HATS number cells alike)."""
+    """Return a tile's path below a stage's folder (the numbering of HiPS and HATS)."""
     return PurePosixPath(f"Norder{order}/Dir{ipix // 10000 * 10000}/Npix{ipix}{suffix}")
 
 

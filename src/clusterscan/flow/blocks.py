@@ -134,7 +134,7 @@ def run_block(job: BlockJob, inputs: dict[int, Any], compute: Compute) -> BlockM
     job : BlockJob
         What to compute.
     inputs : dict of int to JSON-able
-        For each tile of the block, what its shard is made from (hashes of earlier products).
+        For each tile of the block, the hashes of the earlier products that its shard is made from.
     compute : callable
         ``compute(tile, shard_path)``; must be picklable if ``job.workers > 1``.
 

@@ -54,7 +54,7 @@ def footprint_tiles(footprint: AnyFootprint, order: int) -> list[int]:
     Raises
     ------
     SourceError
-        If a file that it names is missing, or is not what it should be, or no tile is shared.
+        If a file that it names is missing or of another kind, or its parts share no tile.
     """
     if isinstance(footprint, Overlap):
         shared = set.intersection(*(set(footprint_tiles(part, order)) for part in footprint.of))
@@ -74,7 +74,7 @@ def tiles_of_file(footprint: MocFile | MaskFile | CatalogueCells, order: int) ->
     Raises
     ------
     SourceError
-        If the file is missing, or is not what it should be.
+        If the file is missing or of another kind, or leaves no tile.
     """
     path = expand_path(footprint.path)
     state = path.stat()

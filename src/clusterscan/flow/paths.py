@@ -423,7 +423,7 @@ class Paths:
 
         Surveys whose training sets are ``pinned`` need no examples, because no job reads them.
 
-        Snakemake does not miss a file in the middle while what comes after it is there, so a
+        Snakemake does not miss a file in the middle while the files made from it exist, so a
         run asks for all of them: a manifest that was removed is made again.
         """
         by_survey = [p for s in ("fetch", "preprocess") for p in self.survey_manifests(s)]

@@ -47,7 +47,7 @@ Model = tuple[str, str]
 
 
 class StageModel(Settings):
-    """Base of what determines the results of one stage."""
+    """Base class of the settings that determine the results of one stage."""
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as JSON-able values, for fingerprints."""
@@ -301,7 +301,7 @@ class StageSettings:
         )
 
     def fetch(self, survey: str) -> JobSettings[FetchStage]:
-        """Return the settings of `fetch`: the source, and what images it must give."""
+        """Return the settings of `fetch`: the source, and the requirements on its images."""
         return JobSettings[FetchStage](
             version=STAGE_VERSIONS["fetch"],
             stage=image_source(self._config, survey),
@@ -479,7 +479,7 @@ class StageSettings:
         )
 
     def selection(self) -> JobSettings[SelectionStage]:
-        """Return the settings of what is made of the probes, and of the random positions."""
+        """Return the settings of the selection function and of the random positions."""
         config = self._config
         names = probes(config)
         stage = SelectionStage(
@@ -603,7 +603,7 @@ def catalogue_source(config: Config, name: str) -> CatalogueStage:
 
 
 def first_weights(*networks: NetworkSettings) -> dict[str, str]:
-    """Return the checksums of the files that networks start from; nothing where there are none.
+    """Return the checksums of the weight files that networks start from, by path.
 
     A file that is missing is reported by the training itself.
     """

@@ -59,7 +59,7 @@ class TrainingSet:
         Raises
         ------
         ProductError
-            If one is gone or holds other bytes.
+            If one is missing or holds other bytes.
         """
         paths = []
         for path, sha256 in self.shards(root):

@@ -90,7 +90,7 @@ def take_free(names: list[str], folder: Path) -> tuple[int, IO[str] | None]:
 
 
 def features_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context in which convolutions and matrix products run in the given precision.
+    """Return a context for convolutions and matrix products in the given precision.
 
     Sums, norms and other sensitive operations stay in float32, as torch's autocast defines.
     """

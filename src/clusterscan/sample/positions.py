@@ -175,7 +175,7 @@ def listed_positions(listed: pd.DataFrame, settings: ListedSettings) -> pd.DataF
 
 
 def separation_arcmin(positions: pd.DataFrame, objects: pd.DataFrame) -> np.ndarray:
-    """Return the distance of each position to the nearest object [arcmin], inf if there is none."""
+    """Return each position's distance to the nearest object [arcmin], inf without objects."""
     if positions.empty or objects.empty:
         return np.full(len(positions), np.inf)
     # Straight distances between unit vectors sort like angles, at the poles and across RA 0 too.

@@ -36,7 +36,7 @@ class Stage:
 
 
 def stages(settings: TrainSettings) -> tuple[Stage, ...]:
-    """List the stages; settings that a transfer stage leaves open are those of the training."""
+    """Return the stages; a transfer stage takes the training's values for unset settings."""
     shared = {
         key: getattr(settings, key)
         for key in ("optimiser", "learning_rate", "momentum", "weight_decay", "schedule")
@@ -138,7 +138,7 @@ def freeze(network: Network, trainable: str | int) -> None:
 
 
 def frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """List the batch norms whose weights are frozen.
+    """Return the batch norms whose weights are frozen.
 
     Their statistics must stay frozen too: the frozen layers behind them expect the old ones.
     """

@@ -3,7 +3,7 @@
 Where to read on, in the order of a training: `examples` and `views` (the data), `prepare` (network
 and crops), `loop` (the stages), `recipe` and `range_test` (optimisers, schedules and the learning
 rate), `batches` and `augment` (what each step shows), `fit`, `losses` and `checkpoint` (the steps),
-`products` (what is left).
+`products` (the files).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command ``clusterscan plan``: its options, and its table of what a run takes and took.
+"""The command ``clusterscan plan``: its options, and its table of estimated and measured costs.
 
 The parts that load networks are imported by `run` alone, because every command reads the options.
 """
@@ -52,7 +52,7 @@ def cores(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what the run of a configuration takes, beside what it has taken so far."""
+    """Print the estimated cost of a configuration's run, beside its measured cost so far."""
     from clusterscan.commands.plan.rates import Rates, calibrate, read_rates
     from clusterscan.commands.plan.work import plan, planned_downloads
     from clusterscan.config.load import load_config
@@ -86,7 +86,7 @@ class StageCost:
 def measured(root: Path) -> dict[str, StageCost]:
     """Return the cost of each stage that has run, from its jobs' notes and the files on disk.
 
-    Each job notes only its last run, which did not compute again what was up to date.
+    Each job records only its last run, which skipped the tiles that were up to date.
     """
     jobs: dict[str, list[dict]] = {}
     for path in sorted((root / "costs").glob("*.json")):

@@ -78,7 +78,7 @@ class Rates(Settings):
 
 
 def read_rates(path: Path) -> Rates:
-    """Read rates from a JSON file, such as ``--save-rates`` writes; what it lacks is as shipped.
+    """Read rates from a JSON file, such as ``--save-rates`` writes; missing ones are the defaults.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def _megapixel_s(network: Network, survey: SurveySettings) -> float:
 
 
 def _seconds(work) -> float:
-    """Return processor seconds (on a GPU those of the wall's clock) of the second turn."""
+    """Return the processor time (on a GPU the wall time) of the faster of two calls [s]."""
     on_gpu = torch.cuda.is_available()
     clock = time.perf_counter if on_gpu else time.process_time
     best = np.inf

@@ -1,1 +1,1 @@
-"""List what the sources hold now, before the workflow looks at its inputs."""
+"""List the present contents of the sources, before the workflow looks at its inputs."""

@@ -55,7 +55,7 @@ def sync_offline(config: Config) -> SyncReport:
 
 
 def write_source_manifests(config: Config, contents: dict[Path, Any]) -> SyncReport:
-    """Write those of the source manifests that differ from their files.
+    """Write the source manifests that differ from their files.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def drop_other_orders(config: Config) -> None:
     """Remove block manifests of another block order; shards and records stay.
 
     Shards belong to tiles, so a run at another block order may since have replaced them: an old
-    manifest would name bytes that are gone, and Snakemake would take it for current. Call this
+    manifest would name bytes that no longer exist, and Snakemake would think it current. Call this
     only while holding the run's lock.
     """
     folders = {*config.surveys, *map("/".join, config.scanned())}
