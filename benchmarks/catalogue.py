@@ -144,7 +144,7 @@ def astropy(candidates: pd.DataFrame, known: pd.DataFrame) -> int:
 
 
 def lsdb(candidates: pd.DataFrame, known: pd.DataFrame) -> int:
-    """Cross-match with LSDB from memory, with its margin; return how many lie within."""
+    """Cross-match with LSDB from memory, with its margin; return the number of matches."""
     import lsdb as library
 
     catalogues = [

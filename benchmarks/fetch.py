@@ -77,7 +77,7 @@ def places(count: int) -> list[str]:
 def job(
     base: str, share: list[str], width: int, connections: int, folder: Path, gate: Barrier, used
 ) -> None:
-    """Fetch and check one job's share between two passings of the gate; note the seconds used."""
+    """Fetch and check one job's share between two barriers, and record the seconds used."""
     check = partial(check_tile, frame="icrs", order=5, ipix=0, width=width)
     items = [Item(place, f"{base}/{place}", "1", check) for place in share]
     settings = DownloadSettings(connections_per_host=connections)

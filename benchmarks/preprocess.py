@@ -76,7 +76,7 @@ class Clock:
 
 
 def in_turn(*works: Callable[[], object], times: int = 3) -> list[Clock]:
-    """Run each in turn, several times: what else the machine does falls on all."""
+    """Run each in turn, several times, so that other load on the machine affects all alike."""
     clocks = [Clock([], []) for _ in works]
     for _ in range(times):
         for work, clock in zip(works, clocks, strict=True):
@@ -134,7 +134,7 @@ def compare(name: str, case: str, pixels: int, ours: Clock, other: Clock, **valu
 
 
 def measure_stage(folder: Path) -> None:
-    """Print the stage beside `reproject_interp`, and on a smaller tile beside the exact one."""
+    """Compare the stage with `reproject_interp`, and on a smaller tile with the exact one."""
     for order, bare, name in ((6, reproject_interp, "interp"), (8, reproject_exact, "exact")):
         image, wcs = raw_file(folder / "raw.fits", order)
         binned = bin_wcs(wcs, BINNING)
@@ -152,7 +152,7 @@ def measure_stage(folder: Path) -> None:
 
 
 def measure_archive(folder: Path) -> None:
-    """Print an image on disk to a tile on disk, beside `reproject_interp` in memory."""
+    """Compare image on disk to tile on disk with `reproject_interp` in memory."""
     order = 6
     spec = spec_of(order, ("W1",))
     frame, shape = sky.tile_frame(tile_at(order), order, SCALE_ARCSEC, spec.raw_halo_arcmin, 2)
@@ -241,7 +241,7 @@ def peak_mib(work: Callable[[], object]) -> int:
 
 
 def measure_atlas(folder: Path) -> None:
-    """Print a tile under an atlas' images, beside the same with `reproject` alone."""
+    """Compare a tile under an atlas' images with the same by `reproject` alone."""
     spec, rng = spec_of(5), np.random.default_rng(4)
     values = rng.normal(size=(2048, 2048)).astype(np.float32)
     weight = rng.uniform(0.5, 2.0, values.shape).astype(np.float32)
@@ -268,7 +268,7 @@ def measure_atlas(folder: Path) -> None:
 
 
 def measure_masks(folder: Path) -> None:
-    """Print what masks of many stars cost."""
+    """Measure the cost of masks of many stars."""
     order, count = 6, 2000
     image, wcs = raw_file(folder / "raw.fits", order)
     rng = np.random.default_rng(3)
@@ -306,7 +306,7 @@ def compute(folder: Path, order: int, tile: int, shard: Path) -> TileOutcome:
 
 
 def measure_workers(folder: Path, tiles: int = 16) -> None:
-    """Print tiles a second of one and of two workers; starting them is told apart.
+    """Measure tiles per second of one and of two workers, without the time to start them.
 
     The wall's clock means nothing on a machine that is busy: then `load` in the conditions, before
     the case began, is not near 0.

@@ -1,4 +1,4 @@
-"""Measure what the scan costs: the dense engine, windows, the bare network and the original way.
+"""Measure the cost of the scan: dense engine, windows, the bare network and the original way.
 
 Both sides of a comparison run in one process, in turn, with the same weights on one thread. Rates
 are per second of processor time, which depends least on what else the machine does (on an idle
@@ -116,7 +116,7 @@ class Clock:
         self.cpu: list[float] = []
 
     def turn(self) -> None:
-        """Do the work once and take its time."""
+        """Run the work once and measure its time."""
         wall, cpu = time.perf_counter(), time.process_time()
         self._work()
         self.wall.append(time.perf_counter() - wall)
@@ -242,7 +242,7 @@ def measure(case: Case, order: int) -> None:
 def report(
     case: Case, area_deg2: float, peak_gib: float, clocks: list[Clock], conditions: dict[str, Any]
 ) -> None:
-    """Print what the clocks of the dense engine, windows, the stage and the network say."""
+    """Time the dense engine, windows, the stage and the network, and print the results."""
     whole, windowed, job, network_alone = clocks
     ours = conditions["positions"] / whole.best_s
     other = conditions["windowed_positions"] / windowed.best_s
@@ -292,7 +292,7 @@ def measure_fraction(case: Case, network: ScanNetwork) -> None:
 
 
 def measure_original() -> None:
-    """Print the original way beside ours: 441 positions of a box of 10 arcmin."""
+    """Compare the original way with ours: 441 positions in a box of 10 arcmin."""
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     case = Case("resnet18", 224)

@@ -1,4 +1,4 @@
-"""Measure what a scan costs on a GPU: every network, in each precision, compiled or not.
+"""Measure the cost of a scan on a GPU: every network, in each precision, compiled or not.
 
 Prints one JSON object per line: positions and square degrees per second of wall time, the share of
 the device's measured peak of matrix products, GPU-hours for the full sky, and the CPU time for

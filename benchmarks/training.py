@@ -119,7 +119,7 @@ class Memory:
         self._halves = crops.device.type == "cuda" and torch.cuda.is_bf16_supported()
 
     def steps(self) -> None:
-        """Do one turn."""
+        """Run one turn."""
         for number in range(TURN):
             self._step(self._batches[number % len(self._batches)])
 

@@ -212,7 +212,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Make nemo's inputs, run it as a user would, and write what it found and what it cost."""
+    """Make nemo's inputs, run it as a user would, and write its detections and its cost."""
     args = parse()
     tiles, at, wcs = prepare(args)
     command = [str(Path(sys.executable).parent / "nemo"), "nemo.yml"]

@@ -149,21 +149,10 @@ def write_dataset(
 ) -> None:
     """Bring a data set's examples up to date and write their manifest.
 
-    Parameters
-    ----------
-    root : Path
-        The study's folder.
-    name : str
-        The data set.
-    settings : StampDataset or RunDataset
-        The data set's settings.
-    source : mapping
-        Its source manifest.
-
     Raises
     ------
     ClusterscanError
-        If stamps or labels are not what they should be, or examples do not fit together.
+        If stamps or labels are invalid, or examples do not fit together.
     """
     if isinstance(settings, RunDataset):
         content: dict[str, Any] = {

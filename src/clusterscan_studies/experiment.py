@@ -256,6 +256,7 @@ def network_settings(stage: dict[str, Any]) -> NetworkSettings | FusionSettings:
 
 def _checkpoint(folder: Path, repeat: Repeat, mark: str) -> Path:
     """Return the folder of a training's checkpoints; remove those of other settings."""
+    # The fingerprint is part of the name: a checkpoint of other settings must not be continued.
     mine = folder / ".checkpoints" / f"{repeat.name}-{mark[:16]}"
     for other in folder.glob(f".checkpoints/{repeat.name}-*"):
         if other != mine and other.name.rpartition("-")[0] == repeat.name:

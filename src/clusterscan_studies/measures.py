@@ -121,7 +121,7 @@ def write_tables(
 
 @dataclass(frozen=True)
 class Difference:
-    """One of our figures beside the published one.
+    """One of our figures and the published one.
 
     Attributes
     ----------

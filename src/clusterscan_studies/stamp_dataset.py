@@ -1,7 +1,7 @@
 """Build a data set of labelled stamps: read images and labels, split, write examples.
 
 The result has the format of every other table of examples (`sample.examples`), with the classes'
-names in its metadata and the label table's own columns beside the images.
+names in its metadata, and the label table's own columns next to the images.
 """
 
 from __future__ import annotations
@@ -52,13 +52,12 @@ def make_dataset(
     Returns
     -------
     counts : dict
-        Rows of the label table, what was left out and why, and examples of each class and part.
+        Rows of the label table, rows left out by reason, and examples of each class and part.
 
     Raises
     ------
     SourceError, CatalogueError, ImageError
-        If an image or a label is not what it should be, is without its partner, or a class is
-        empty.
+        If an image or a label is invalid or lacks its partner, or a class is empty.
     ProductError
         If two parts of the split share an object, sky, or an image.
     """

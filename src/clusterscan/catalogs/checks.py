@@ -75,9 +75,9 @@ def validate(
     where : str
         The file, for messages.
     bad_rows : {"error", "drop"}
-        What happens to rows without a possible position or redshift.
+        Treatment of rows without a possible position or redshift.
     z_unknown : tuple of float
-        Values of z that stand for unknown.
+        Values of z that mean unknown.
     default_name : str
         A row without a name is named with this word and its number, from 1.
 
@@ -189,7 +189,7 @@ def look_over(table: pd.DataFrame, layout: Layout, where: str, *, trust: bool = 
     Raises
     ------
     CatalogueError
-        Names the file, row, column and value, and says what to set.
+        Names the file, row, column and value, and the setting that helps.
     """
     ra = pd.to_numeric(table["ra_deg"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     dec = pd.to_numeric(table["dec_deg"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)

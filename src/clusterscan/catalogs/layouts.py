@@ -50,7 +50,7 @@ class Layout:
     reference : str
         The paper to cite.
     delimiter : str
-        Of a csv; a blank stands for any white space.
+        Delimiter of a csv; a blank means any white space.
     comment : str, optional
         Lines of a csv that begin with it are skipped.
     header : bool
@@ -59,7 +59,7 @@ class Layout:
         Unit of the positions; hourangle: RA in hours, Dec in degrees; sexagesimal: text, RA in
         hours.
     z_unknown : tuple of float
-        Values of z that stand for unknown.
+        Values of z that mean unknown.
     scale : mapping
         Factors on our columns.
     name_prefix : str
@@ -78,7 +78,7 @@ class Layout:
     holds : {"clusters", "candidates", "sources", "galaxies"}
         The kind of its rows. Sources cannot be a run's known clusters.
     unknown : mapping
-        Our column -> values that stand for unknown (z has ``z_unknown``).
+        Our column -> values that mean unknown (z has ``z_unknown``).
     z_type : str
         "spec" or "phot" if all redshifts are of one type; else map a column ``z_type``, or both
         ``z_spec`` and ``z_phot``.

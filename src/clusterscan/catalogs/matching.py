@@ -237,6 +237,8 @@ def match_known(
     # The reliability weighs all candidates of an object, also those given to other objects: they
     # are its alternatives.
     density = local_density(first[i], cKDTree(second), partners=True) if i.size else np.empty(0)
+    # A gas centre and the brightest galaxy of one cluster differ by more than their errors, so the
+    # scatter of centres is added to both.
     errors = (_errors_arcmin(objects)[i], _errors_arcmin(known)[j])
     sigma = np.sqrt(errors[0] ** 2 + errors[1] ** 2 + centring_arcmin**2)
     part = part_with_counterpart(first, second, radius_arcmin) if i.size else 0.0
@@ -304,6 +306,7 @@ def cross_matches(catalogues: Mapping[str, pd.DataFrame], radius_arcmin: float) 
                 continue
             matched = with_neighbour(mine, cKDTree(other), sky.chord(radius_arcmin / 60.0)).size
             chance = chance_matches(mine, other, radius_arcmin)
+            # Poisson error of a mean over six shifts.
             error = np.sqrt(chance / DIRECTIONS)
             rows.append((first, second, len(mine), matched, chance, error))
     columns = ["first", "second", "n_first", "n_matched", "n_chance", "n_chance_error"]

@@ -48,7 +48,7 @@ def catalogue_file(settings: PublishedCatalogue | GenericCatalogue) -> Path:
     Raises
     ------
     SourceError
-        If the file is missing; says how to get it.
+        If the file is missing; the message explains how to get it.
     """
     try:
         return expand_path(settings.path)
@@ -166,6 +166,7 @@ def _with_redshift_types(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     if "z_spec" in table and "z_phot" in table and "z" not in table:
         number = {c: pd.to_numeric(table[c], errors="coerce") for c in ("z_spec", "z_phot")}
         known = {c: n.mask(n.isin(layout.z_unknown)) for c, n in number.items()}
+        # A spectroscopic redshift goes before a photometric one of the same row.
         table["z"] = known["z_spec"].fillna(known["z_phot"])
         spectroscopic = known["z_spec"].notna()
         table["z_type"] = np.where(spectroscopic, "spec", np.where(table["z"].notna(), "phot", ""))

@@ -1,4 +1,4 @@
-"""Settings of the publish stage: names, release date, and what the report shows."""
+"""Settings of the publish stage: names, release date, and content of the report."""
 
 from datetime import datetime
 from typing import Literal

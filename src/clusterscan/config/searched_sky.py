@@ -1,4 +1,4 @@
-"""Settings of the sky: what is searched, how it is cut into tiles, what is held out of training."""
+"""Settings of the sky: the footprint, its tiles, and the regions held out of the training."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Settings of the simulated sky: halos, the surveys, and what catalogues find of it.
+"""Settings of the simulated sky: halos, the surveys, and the catalogues made from it.
 
-docs/simulation.md says where each default comes from: published, rounded by hand, or tuned.
+docs/simulation.md gives the origin of each default: published, rounded by hand, or tuned.
 """
 
 from typing import Any

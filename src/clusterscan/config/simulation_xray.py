@@ -1,6 +1,6 @@
 """Settings of the simulated X-ray survey, its candidate list, and the volunteers who judge it.
 
-docs/simulation.md says where each default comes from: published, rounded by hand, or tuned.
+docs/simulation.md gives the origin of each default: published, rounded by hand, or tuned.
 """
 
 from typing import Literal

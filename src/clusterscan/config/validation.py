@@ -1,4 +1,4 @@
-"""Settings of what is measured: completeness and purity, and the selection function.
+"""Settings of the measurements: completeness and purity, and the selection function.
 
 The selection function (injected clusters, null skies, random positions) makes products of its own
 below ``selection/``; nothing of it enters the catalogue.

@@ -324,7 +324,7 @@ def find_peaks(
     settings : DetectSettings
         Radii, thresholds, and so on.
     scale : {"probability", "snr"}
-        What ``values`` are.
+        Type of ``values``.
 
     Returns
     -------

@@ -39,11 +39,11 @@ def read_any_catalogue(
     Raises
     ------
     CatalogueError
-        If the file is no such table, or rows are impossible and `bad_rows` is "error".
+        If the file is not such a table, or rows are impossible and `bad_rows` is "error".
     ConfigError
         If a simulated catalogue is asked for without a simulated sky.
     SourceError
-        If there is no such file.
+        If the file is missing.
     """
     if not isinstance(settings, SimulatedCatalogue):
         return read_catalogue(settings)

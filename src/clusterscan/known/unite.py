@@ -204,13 +204,6 @@ def _marks_of_links(links: Links, label: np.ndarray, count: int) -> np.ndarray:
 def entries_of(known: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the entries of one catalogue in a table of united clusters.
 
-    Parameters
-    ----------
-    known : DataFrame
-        From `unite_known`.
-    name : str
-        The catalogue.
-
     Returns
     -------
     DataFrame

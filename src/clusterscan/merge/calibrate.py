@@ -40,7 +40,7 @@ def training_rate(card: Mapping[str, Any]) -> float:
     ----------
     card : mapping
         A model card: ``training.examples.train`` counts the examples of each class, and
-        ``training.settings`` says how they were balanced.
+        ``training.settings`` holds their balancing.
     """
     training = card.get("training") or {}
     counts = (training.get("examples") or {}).get("train") or {}
@@ -296,16 +296,7 @@ def bootstrap_error(
     Combination and calibration are fitted again on each draw of cells with replacement. The error
     is the uncertainty of the probability itself, not the scatter of outcomes.
 
-    Parameters
-    ----------
-    examples : Examples
-    features : float ndarray, shape (n, n_models)
-        Of all objects.
-    models : sequence of str
-    choice : Choice
-    settings : MergeSettings
-    rates : mapping of model to float
-    seed : int
+    ``features`` (n, n_models) are those of all objects.
 
     Returns
     -------

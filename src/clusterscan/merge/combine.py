@@ -92,7 +92,7 @@ def fit_combiner(
     features : float ndarray, shape (n, n_models)
         Logits (or S/N), NaN where missing.
     is_known : bool ndarray, shape (n,)
-        Whether the object is real according to the reference.
+        True for objects that are real according to the reference.
     names : sequence of str
         Of the models.
 

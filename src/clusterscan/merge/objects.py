@@ -111,7 +111,7 @@ def score_objects(
         True for objects that match a known cluster, and for those in the validation region.
     settings : MergeSettings
     scale : {"probability", "snr"}
-        What the forced values are: networks' probabilities or filters' S/N.
+        Type of the forced values: networks' probabilities or filters' S/N.
     rates : mapping of model tag to float, optional
         Share of positives in each network's training.
     seed : int
@@ -127,7 +127,7 @@ def score_objects(
         alone, ``single_*``, and of the other combinations, ``by_*`` (both only where there was
         enough to fit).
     record : dict
-        JSON-able: combiner, calibration, what was compared, and the calibration of
+        JSON-able: combiner, calibration, the compared alternatives, and the calibration of
         ``prob_listed``.
     """
     models = sorted(forced_values)

@@ -258,6 +258,7 @@ def catalogue_rows(
     """
     rows = objects.rename(columns=_published_name)
     prob = objects["prob"].to_numpy()
+    # Expected purity of all objects at least as probable: the mean of their probabilities.
     rows["purity"] = expected_purity(prob)
     rows["purity_sample"] = purest_sample(prob, purities)
     is_known = objects["known_row"].to_numpy() >= 0
@@ -276,6 +277,8 @@ def catalogue_rows(
 
 def classes(is_known: np.ndarray, split: np.ndarray) -> np.ndarray:
     """Return the class of each object: 'known', 'recovered' (known, in the test region), 'new'."""
+    # Networks were trained on known clusters outside the test region, so finding those again proves
+    # little; only "recovered" ones are a test.
     return np.where(is_known, np.where(split == "test", "recovered", "known"), "new")
 
 

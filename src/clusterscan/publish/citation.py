@@ -29,7 +29,7 @@ class Citation:
     title : str
         The run's title.
     release : Release
-        Version, date, area, and whether the sky is simulated.
+        Version, date, area, and True for a simulated sky.
     creators : sequence of str
         'Family, Given', or an organisation's name without a comma.
     license : str
@@ -77,6 +77,7 @@ class Citation:
 
 def person(creator: str) -> tuple[str, str] | None:
     """Return a person's family and given names, or None for an organisation."""
+    # The comma decides: "Zwicky, Fritz" is a person, "clusterscan collaboration" is not.
     family, comma, given = (part.strip() for part in creator.partition(","))
     return (family, given) if comma and family and given else None
 

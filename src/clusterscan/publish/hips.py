@@ -195,6 +195,7 @@ def properties_text(
         "hips_builder": f"clusterscan {release.version}",
         "hips_release_date": release.release_date,
         "hips_creation_date": release.release_date,
+        # Required words of the HiPS standard: this is the original, and mirrors may copy it once.
         "hips_status": "public master clonableOnce",
         "hips_frame": "equatorial",
         "hips_order": str(release.tile_order),

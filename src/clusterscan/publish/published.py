@@ -142,7 +142,7 @@ def product_files(root: Path) -> Iterator[Path]:
 
 
 def _current_products(root: Path, models: Iterable[tuple[str, str]]) -> Iterator[Path]:
-    """Yield the products without those of networks that are no longer in the configuration."""
+    """Yield the products, except those of networks that were removed from the configuration."""
     # A run's folder keeps the networks of earlier configurations, so that going back costs nothing;
     # they do not belong to this catalogue.
     trained = {f"{survey}-{model}" for survey, model in models}
@@ -170,6 +170,7 @@ def _write_texts(folder: Path, contents: Contents, maps_note: str) -> None:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    # The README lists only files that are there, and it is itself among those still to be written.
     present = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
     later = ["README.md", "ro-crate-metadata.json", CHECKSUMS]
     text = readme_text(

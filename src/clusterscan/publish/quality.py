@@ -74,6 +74,8 @@ def image_quality(
     planes, worst = np.zeros(count, dtype=np.int32), np.zeros(count)
     if not count:
         return planes, worst
+    # The image of the owning tile has a halo of half a crop, which normally holds the search
+    # radius, so one image per survey is enough.
     owner = sky.owning_cell(ra_deg, dec_deg, tile_order)
     for mask_of in masks:
         for tile in np.unique(owner):

@@ -94,6 +94,8 @@ class _Painter:
     def __init__(self, inputs: ReportInputs):
         self.inputs = inputs
         self.order = inputs.release.tile_order
+        # The best candidates of a kind often lie on the same tile. Caches belong to the instance,
+        # so they end with the report.
         self._tile = lru_cache(maxsize=6)(self._read_tile)
         self._map = lru_cache(maxsize=64)(self._read_map)
 

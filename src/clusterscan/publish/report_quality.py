@@ -155,6 +155,8 @@ def _finder_styles(scores: Scores) -> list[tuple[Finder, dict]]:
         if finder.kind == "combined":
             style = {"color": look.INK, "linestyle": "-", "linewidth": 2.8}
         elif finder.is_filter:
+            # Filters are grey and broken, networks coloured and solid: the comparison is seen
+            # without reading the legend, and in print.
             line = "--" if finder.name == "filters" else look.LINES[2 + filters % 2]
             wide = 2.4 if finder.name == "filters" else 1.3
             style = {"color": look.FILTER_COLOUR, "linestyle": line, "linewidth": wide}

@@ -32,7 +32,7 @@ MOST_TILES = 100
 
 
 def selection_section(measured: Measured) -> Section:
-    """Return the section on injections, null skies and random positions, as far as measured."""
+    """Build the section on injections, null skies and random positions, if they were measured."""
     injection, nulls = measured.get("injection") or {}, measured.get("nulls") or {}
     pictures: list[Picture] = []
     tables: list[Table] = []

@@ -72,6 +72,8 @@ def publish_run(job: Job[PublishStage]) -> None:
     known = read_table(run.known)
     truths = config.catalogue_names("truth") if config.is_simulated else []
     truth = products.catalogue(truths[0]) if truths else None
+    # One specification of the columns serves all formats, the README and docs/catalogue.md, so they
+    # cannot disagree.
     columns = catalogue_columns(
         config.scanned(), config.catalogue_names("known"), simulated=truth is not None
     )
@@ -100,6 +102,8 @@ def publish_run(job: Job[PublishStage]) -> None:
         validation=validation,
         selection=json.loads(run.selection.read_text(encoding="utf-8")),
         costs=read_costs(job.root),
+        # Manifests of a larger footprint stay in the run's folder; their tiles are no part of this
+        # catalogue.
         problems=[p for p in read_problems(job.root) if p["tile"] in footprint],
         versions={
             "clusterscan": __version__,

@@ -172,6 +172,7 @@ def _votable_param(document, keyword: str, value, meaning: str):
 def _votable_field(document, column: Column, values: np.ndarray):
     from astropy.io.votable import tree
 
+    # VOTable has names of its own for the types of C: a long has 64 bits there.
     datatypes = {
         "str": "char", "float64": "double", "float32": "float",
         "int64": "long", "int32": "int", "int16": "short",
@@ -182,6 +183,8 @@ def _votable_field(document, column: Column, values: np.ndarray):
     if column.unit:
         extra["unit"] = column.unit
     if column.name in ("ra_deg", "dec_deg", "RADeg", "decDeg"):
+        # The reference ties a column to the coordinate system of the header, as Aladin and TOPCAT
+        # expect.
         extra["ref"] = "icrs"
     field = tree.Field(
         document,

@@ -101,6 +101,7 @@ def draw_reliability(axes: Axes, named: Mapping[str, Mapping[str, Any]]) -> None
         if not rows:
             continue
         true = np.array([r["true"] for r in rows])
+        # Intervals are asymmetric near 0 and 1, as those of a binomial share are.
         errors = [true - [r["true_low"] for r in rows], [r["true_high"] for r in rows] - true]
         label = f"{name}: ECE {_with_interval(values, 'ece')}"
         if values.get("ece_floor") is not None:
@@ -202,6 +203,7 @@ def _curves(name: str, values: Mapping[str, Any]) -> list[tuple[str, Mapping[str
     for cls, curves in (values.get("curves") or {}).items():
         if curves.get("roc"):
             of = values["per_class"][cls]
+            # With more than two classes each curve is that of one class against all others.
             plain = {key: of[key]["value"] for key in ("roc_auc", "average_precision")}
             ends = {key: [of[key]["low"], of[key]["high"]] for key in plain}
             found.append((f"{name}, {cls}", {**curves, **plain, "intervals": ends}))

@@ -93,6 +93,7 @@ def difference(value: float | None, *, digits: int = 3) -> str:
     """Format "+0.012", "−0.003", or a dash."""
     if not _known(value):
         return DASH
+    # A minus sign is as wide as a plus sign; a hyphen is not.
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
@@ -138,7 +139,7 @@ def write_combined_table(
     name: str = "table",
     caption: str = "",
 ) -> pd.DataFrame:
-    """Write the combined table as Parquet, CSV, Markdown and HTML, and every run beside it.
+    """Write the combined table as Parquet, CSV, Markdown and HTML, and a table of all runs.
 
     Parameters
     ----------

@@ -149,6 +149,7 @@ def legend_below(figure: Figure, *axes: Axes, columns: int = 2) -> None:
     found: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            # Panels share labels: the first handle of each is enough.
             found.setdefault(label, handle)
     if found:
         fitting = int(figure.get_figwidth() / (_HANDLE_IN + _LETTER_IN * max(map(len, found))))

@@ -41,6 +41,7 @@ class SkyFrame:
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions (ra_deg, dec_deg) of samples, shape (ny, nx, FINE**2); NaN off the sky."""
         ny, nx = self.shape
+        # FINE x FINE points spread evenly over each pixel, as offsets from its centre.
         part = (np.arange(FINE) + 0.5) / FINE - 0.5
         y, x, dy, dx = np.meshgrid(np.arange(ny), np.arange(nx), part, part, indexing="ij")
         ra, dec = self.wcs.pixel_to_world_values(
@@ -77,6 +78,8 @@ def sky_frames(cells: np.ndarray, order: int, pixels: int = 620) -> list[SkyFram
         return []
     patches = _patches(np.unique(cells), order)
     frames = [_patch_frame(patch, order, pixels) for patch in patches[:MOST_PATCHES]]
+    # Few compact patches get a picture each; else one picture of all, and a whole sky if no flat
+    # frame can hold them.
     if len(patches) <= MOST_PATCHES and all(frame is not None for frame in frames):
         return [frame for frame in frames if frame is not None]
     whole = _patch_frame(np.unique(cells), order, pixels)
@@ -124,6 +127,7 @@ def tile_values(frame: SkyFrame, tile: np.ndarray, values: np.ndarray, order: in
     good = np.isfinite(ra) & np.isfinite(dec)
     sort = np.argsort(tile)
     cell = sky.owning_cell(ra[good], dec[good], order)
+    # A look-up in the sorted list of tiles; the comparison below rejects cells that are not in it.
     at = np.minimum(np.searchsorted(tile[sort], cell), tile.size - 1)
     image = np.full(frame.shape, np.nan)
     image[good] = np.where(tile[sort][at] == cell, values[sort][at], np.nan)

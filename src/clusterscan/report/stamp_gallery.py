@@ -236,7 +236,7 @@ def _draw(axes: Axes, shown: Stamp, with_attribution: bool, is_first: bool) -> N
 
 
 def _probability(value: float) -> str:
-    """Format a probability with enough digits to tell it from 0 and 1."""
+    """Format a probability with enough digits to distinguish it from 0 and 1."""
     if 0.0005 <= value < 0.9995:
         return f"= {value:.3f}"
     return "> 0.999" if value > 0.5 else "< 0.001"

@@ -64,6 +64,7 @@ def as_rgb(
 
 def is_temperature(unit: str) -> bool:
     """Return True for units of temperature, such as 'K' or 'uK_CMB'."""
+    # "uK_CMB" is a temperature, "ct_K" is not: the unit is the part before the underscore.
     return "K" in unit.split("_")[0]
 
 

@@ -1,1 +1,1 @@
-"""The selection function: what the chain finds of clusters put into its images, and of none."""
+"""The selection function: detections of injected clusters, and on skies without clusters."""

@@ -221,14 +221,7 @@ def resampled_fits(
 ) -> list[Completeness]:
     """Repeat the fit with sky cells drawn with replacement.
 
-    Parameters
-    ----------
-    columns : mapping
-        m500c_msun, z, found: ndarrays of shape (n,).
-    cell : int ndarray, shape (n,)
-        Sky cells.
-    n_bootstrap : int
-    rng : numpy.random.Generator
+    ``columns`` holds m500c_msun, z and found, and ``cell`` the sky cells, all of shape (n,).
     """
     cells = np.unique(cell)
     members = [np.flatnonzero(cell == one) for one in cells]

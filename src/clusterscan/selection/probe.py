@@ -169,11 +169,7 @@ def scrambled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     All bands get the same phases, so their cross-spectra are kept too. Everything that is not
     Gaussian is lost, clusters included.
 
-    Parameters
-    ----------
-    image : float ndarray, shape (bands, ny, nx)
-        Finite everywhere.
-    rng : numpy.random.Generator
+    The image (bands, ny, nx) must be finite everywhere.
 
     Returns
     -------

@@ -142,7 +142,7 @@ def recovered(
     DataFrame
         With ``prob`` (of the object matched by score, 0: none), ``sep_arcsec`` (NaN), ``found``
         (prob reaches the threshold), and ``there_before``: the run itself has an object of the
-        sample within the radius, so this place says nothing about the injected cluster.
+        sample within the radius, so a detection here does not prove that the injected one is found.
     """
     row, separation = match_by_score(objects.assign(score=objects["prob"]), clusters, radius_arcmin)
     prob, apart = np.zeros(len(clusters)), np.full(len(clusters), np.nan)

@@ -118,7 +118,7 @@ def follows_coverage(
     cell_order: int,
     expected: Expected | None = None,
 ) -> dict[str, float | int]:
-    """Test with chi-squared whether positions follow the searched sky.
+    """Compare the density of positions with the searched sky by a chi-squared test.
 
     The expected number in a cell is proportional to its searched area, times the density of found
     clusters expected on its tile if that is given. Cells that expect fewer than five are joined.

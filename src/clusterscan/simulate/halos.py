@@ -1,6 +1,6 @@
 """The halos of a generation cell: drawn from the mass function, with scatter of gas and richness.
 
-How many halos there are and what they emit is physics (`clusterscan.physics.mass_function`,
+The number and the emission of halos are physics (`clusterscan.physics.mass_function`,
 `clusterscan.physics.sz_effect`); this module draws them.
 """
 

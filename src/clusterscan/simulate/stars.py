@@ -1,4 +1,4 @@
-"""Stars: how many there are in a direction, and what a bright one does to a WISE image.
+"""Stars: their counts in any direction, and the image of a bright star in WISE.
 
 Counts in W1 follow from discs and a halo. A bright star has wings, diffraction spikes and a mask
 around it. The spikes of WISE keep their angle to the scan direction, which follows ecliptic

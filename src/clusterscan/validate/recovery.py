@@ -193,7 +193,7 @@ def completeness_at_purity(
 
     Completeness only grows as the threshold falls, so it is that of the lowest such threshold;
     dips of the purity on the way do not matter. Thresholds with fewer than ``min_objects``
-    objects are left out: the purity of a handful is no measurement.
+    objects are left out: a purity cannot be measured on a handful of objects.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Stage validate: completeness and purity on the test region, networks beside plain filters."""
+"""Stage validate: completeness and purity of networks and plain filters on the test region."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def find_study(name_or_file: str | Path) -> Path:
 
 
 def shipped_studies() -> list[str]:
-    """Return the names of the shipped studies; the files beside them are ordinary runs."""
+    """Return the names of the shipped studies; other files in the folder are ordinary runs."""
     files = sorted(STUDIES.glob("*.yaml"))
     # Only a study has experiments; parsing all files would be slow for a list of names.
     return [f.stem for f in files if "\nexperiments:" in f.read_text(encoding="utf-8")]

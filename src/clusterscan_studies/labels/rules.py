@@ -83,7 +83,7 @@ def apply_cuts(
     Returns
     -------
     table : DataFrame
-        The rows that stay, numbered anew.
+        The remaining rows, with a new index from 0.
     counts : dict
         ``cut_<name>``: rows that each cut left out.
 
@@ -131,7 +131,7 @@ def numbers(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
     Raises
     ------
     CatalogueError
-        If it holds text that is no number.
+        If it holds text that is not a number.
     """
     values = pd.to_numeric(table[column], errors="coerce")
     wrong = values.isna() & table[column].notna() & (table[column].astype(str).str.strip() != "")
@@ -187,7 +187,7 @@ def give_labels(table: pd.DataFrame, rule: LabelRule, where: str) -> Labels:
     Raises
     ------
     CatalogueError
-        If a value fits no class, or a file that the rule needs is not what it should be.
+        If a value fits no class, or a file of the rule is invalid.
     """
     if isinstance(rule, ClassMap):
         return by_classes(table, rule, where)

@@ -55,8 +55,8 @@ def read_label_table(settings: LabelSettings) -> LabelTable:
     Raises
     ------
     CatalogueError
-        If the file, a position, a value or a class is not what it should be, a stamp or an
-        object has two classes, or a class has no members.
+        If the file, a position, a value or a class is invalid, a stamp or an object has two
+        classes, or a class has no members.
     """
     where = str(expand_path(settings.path))
     table, members, counts = _read(settings, where)

@@ -76,7 +76,8 @@ def read_votes(path: Path, settings: VolunteerVotes) -> Votes:
     Raises
     ------
     CatalogueError
-        If it is no such export, holds several workflows and none is chosen, or no vote is left.
+        If the file is not an export, holds several workflows and none is chosen, or no vote is
+        left.
 
     References
     ----------
@@ -236,7 +237,7 @@ def volunteer_agreement(votes: Votes, experts: Mapping[str, int]) -> pd.DataFram
     votes : Votes
         What volunteers said.
     experts : mapping of subject to class
-        What experts said, as numbers of ``votes.classes``.
+        The experts' classes, as numbers of ``votes.classes``.
 
     Returns
     -------
@@ -271,7 +272,7 @@ def vote_weights(
     votes : Votes
         What volunteers said.
     experts : mapping of subject to class
-        What experts said.
+        The experts' classes.
     least_common : int
         Volunteers with fewer common subjects have the weight ``unmeasured``.
     unmeasured : float, optional
@@ -373,7 +374,7 @@ def by_votes(table: pd.DataFrame, rule: VolunteerVotes, where: str) -> Labels:
     Raises
     ------
     CatalogueError
-        If a file is not what it should be, or no subject is an object of the table.
+        If a file is invalid, or no subject is an object of the table.
     """
     path = expand_path(rule.export)
     votes = read_votes(path, rule)

@@ -153,7 +153,7 @@ def fit_sources(
     counts : ndarray, shape (n, side, side)
         Photons.
     background : ndarray, shape (n, side, side)
-        Their expected number without the source; what is scaled.
+        Their expected number without the source, before scaling.
     models : ndarray, shape (n, all cores, side, side)
         Expected photons of a source with amplitude 1.
     used : bool ndarray, shape (n, side, side)
@@ -273,17 +273,7 @@ def _grid(instrument: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def detect(cell: int, seed: int, settings: SimulationSettings) -> Detections:
-    """Find the sources of a cell's pointing.
-
-    Parameters
-    ----------
-    cell : int
-        The pointing's cell.
-    seed : int
-        The sky's seed.
-    settings : SimulationSettings
-        The sky's settings.
-    """
+    """Find the sources of the pointing of a cell."""
     pointing = pointing_of_cell(cell, seed, settings.xray)
     kind = settings.xray.instrument
     axis, live = _grid(kind)
@@ -379,7 +369,7 @@ def _fitted(
     pointing: Pointing,
     places: tuple[np.ndarray, np.ndarray],
 ) -> Fits:
-    """Fit all peaks: as points alone, then with all models beside their neighbours as points.
+    """Fit all peaks: as points alone, then with all models and their neighbours as points.
 
     Only peaks that a beta model of medium size fits clearly better than a point get all models.
     """

@@ -1,7 +1,7 @@
 """Cluster candidates of the X-ray survey: extended detections and their true classes.
 
 As in X-CLASS (Clerc et al. 2012, MNRAS 423, 3561; Koulouridis et al. 2021, A&A 652, A12), a
-candidate is a detection whose extent is more likely than not; many are no clusters.
+candidate is a detection that is probably extended; many candidates are not clusters.
 """
 
 from __future__ import annotations
@@ -235,15 +235,6 @@ def judged_candidates(
     tiles: Sequence[int], tile_order: int, *, seed: int, settings: SimulationSettings
 ) -> pd.DataFrame:
     """Return the candidates of some tiles with the votes of volunteers and experts.
-
-    Parameters
-    ----------
-    tiles, tile_order : sequence of int, int
-        The footprint.
-    seed : int
-        The sky's seed, >= 0.
-    settings : SimulationSettings
-        The sky's settings.
 
     Returns
     -------

@@ -237,7 +237,7 @@ def render_optical(
     settings : SimulationSettings
         The sky's settings.
     noise_key : sequence of int, or None
-        What the noise of this image is drawn from, beside the seed; None: no noise.
+        Key of this image's noise, drawn from the seed and the key; None: no noise.
 
     Returns
     -------

@@ -68,14 +68,7 @@ def volunteers(seed: int, settings: VolunteerSettings) -> tuple[np.ndarray, np.n
 def difficulty(counts: np.ndarray, z: np.ndarray, settings: VolunteerSettings) -> np.ndarray:
     """Return the difficulty of clusters, on the scale of the skill.
 
-    Parameters
-    ----------
-    counts : ndarray, shape (n,)
-        X-ray counts.
-    z : ndarray, shape (n,)
-        Redshifts.
-    settings : VolunteerSettings
-        The slopes.
+    ``counts`` are X-ray counts; both arrays have shape (n,).
     """
     faint = np.log10(settings.counts_easy / np.maximum(counts, 1.0))
     return settings.counts_slope * faint + settings.redshift_slope * (np.asarray(z) - _EASY_Z)
@@ -132,6 +125,7 @@ def votes(candidates: pd.DataFrame, *, seed: int, settings: VolunteerSettings) -
 
 def is_common(names: pd.Series, part: float) -> np.ndarray:
     """Return True for candidates that experts judged too: a fraction, by a hash of the name."""
+    # A hash of the name, so that a candidate is common or not whatever list it is in.
     return np.array([zlib.crc32(f"{n} common".encode()) / 2**32 < part for n in names], dtype=bool)
 
 

@@ -118,7 +118,7 @@ def render_xray(
     """Render an image of the simulated X-ray sky in 0.5-2 keV.
 
     Photons belong to the pointing that detected them, not to the image: overlapping images show
-    the same photons, so there is no noise of the image's own.
+    the same photons, and an image has no noise of its own.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class Instrument:
     sky_rate, particle_rate : float
         Background on axis, vignetted and not [ct/s/arcmin2].
     noisy_rate : float
-        What a noisy chip adds [ct/s/arcmin2].
+        Additional rate of a noisy chip [ct/s/arcmin2].
     noisy_chips : tuple of (x_low, x_high, y_low, y_high)
         The chips that may be noisy [arcmin].
     vignetting_table : (off-axis angles [arcmin], effective area over that on axis)
