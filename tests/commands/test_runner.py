@@ -103,6 +103,37 @@ def test_a_run_freezes_its_configuration_and_an_edit_meanwhile_changes_nothing(
     assert seen[0] == load_config(["config.yaml"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shows"),
+    [
+        ("", False),
+        ("-n", True),
+        ("-np", True),
+        ("--dry-run", True),
+        ("--dryrun --until sample", True),
+        ("--executor dryrun", True),
+        ("--summary", True),
+        ("--list", True),
+        ("--lint", True),
+        ("--dag", True),
+        ("--rulegraph mermaid-js", True),
+        ("--report page.html", True),
+        ("--report page.html --report-after-run", False),
+        ("--until sample -k", False),
+        ("--touch", False),
+        ("--delete-all-output", False),
+    ],
+)
+def test_arguments_that_only_show_something_are_told_from_those_that_run_jobs(arguments, shows):
+    assert runner.only_shows(arguments.split()) is shows
+
+
+def test_arguments_that_snakemake_does_not_know_end_the_command_with_its_message(capsys):
+    with pytest.raises(SystemExit):
+        runner.only_shows(["--no-such-option"])
+    assert "--no-such-option" in capsys.readouterr().err
+
+
 def test_a_failed_run_shows_every_jobs_own_message_and_how_to_go_on(tmp_path, snakemake_says):
     folder = tmp_path / "failures"
     snakemake_says(

@@ -276,3 +276,32 @@ def test_plain_snakemake_is_refused_while_another_run_holds_the_lock(declared, m
         )  # fmt: skip
     assert "another run is at work in results" in text
     assert files(declared) == before
+
+
+def state(folder):
+    """Return the time and bytes of everything in a folder, and when each was changed."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in sorted([folder, *folder.rglob("*")])
+    }
+
+
+def test_a_dry_run_shows_what_would_run_and_changes_no_file_beside_another_run(declared, mini_text):
+    for name in (".progress/merge.json", "failures/merge.txt", "logs/snakemake.log"):
+        place = declared.root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("of the run at work")
+    declared.configure(mini_text(sky__block_order=5, merge__radius_arcmin=3.0))
+    with hold_lock(declared.root):
+        before = state(declared.root)
+        told = declared.clusterscan("run", "-n", "--quiet", "rules")
+        counts = dict(re.findall(r"^(\w+) +(\d+)$", told, flags=re.MULTILINE))
+        assert {rule: int(counts[rule]) for rule in LATER} == LATER
+        assert "scan" not in counts
+        assert "merge" in declared.clusterscan("run", "--summary")
+        assert state(declared.root) == before
+
+
+def test_a_dry_run_of_a_new_configuration_makes_no_folder(fresh):
+    assert "publish" in fresh.clusterscan("run", "--dry-run", "--quiet", "rules")
+    assert not fresh.root.exists()

@@ -108,7 +108,7 @@ def _add_classify(commands: argparse._SubParsersAction) -> None:
 def _run(args: argparse.Namespace) -> None:
     # Each command imports its own parts, so that `--help` and the quick commands start at once.
     from clusterscan.commands.run.closing import closing_text
-    from clusterscan.commands.run.runner import freeze, run_workflow
+    from clusterscan.commands.run.runner import freeze, only_shows, run_workflow, show_workflow
     from clusterscan.commands.sync.sources import sync_sources
     from clusterscan.commands.sync.training_sets import changes_since
     from clusterscan.config.load import load_config
@@ -119,6 +119,9 @@ def _run(args: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     config = load_config([args.config])
+    if only_shows(args.extra):
+        # Nothing else is printed: what Snakemake shows may go to a file or another program.
+        return show_workflow(args.config, args.cores, args.extra)
     root = Path(config.output)
     print(f"clusterscan {__version__}: {config.title} -> {root}/", flush=True)
     with hold_lock(root) as lock:

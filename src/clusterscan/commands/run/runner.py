@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import queue
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,14 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_END = 5.0
 _RULES = {"catalogue": "fetch_catalogue"}  # where a rule is not named as its stage
 
+# Options of Snakemake that show something and run no job.
+_SHOWS = (
+    *("dryrun", "summary", "detailed_summary", "lint", "list_rules", "list_target_rules"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "report", "print_compilation", "containerize"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
+    *("list_conda_envs", "archive", "generate_unit_tests", "version"),
+)
+
 
 def find_snakefile() -> Path:
     """Return the workflow's Snakefile: in this folder, or beside the installed sources."""
@@ -62,6 +71,47 @@ def freeze(config: Config) -> Path:
     text = yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False)
     write_text_if_changed(path, text)
     return path
+
+
+def only_shows(extra: Sequence[str]) -> bool:
+    """Return True if arguments ask Snakemake to show something, such as `-n`, and to run no job.
+
+    Snakemake's own parser reads them, so that joined, abbreviated and profile options count too.
+    It ends this process with a message if it cannot read them.
+    """
+    if not extra:
+        return False
+    from snakemake.cli import parse_args  # slow to import
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):  # Snakemake says again which profile it reads
+            _, args = parse_args(["--snakefile", str(find_snakefile()), "--cores", "1", *extra])
+    except SystemExit:
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
+    if args.report_after_run:
+        return args.dryrun
+    return args.executor == "dryrun" or any(
+        getattr(args, name) not in (None, False) for name in _SHOWS if hasattr(args, name)
+    )
+
+
+def show_workflow(config_file: Path, cores: int, extra: Sequence[str]) -> None:
+    """Let Snakemake show what `extra` asks for, on the terminal; write and delete nothing.
+
+    The user's own file is read, not the configuration that the last run froze. The Snakefile
+    compares its settings and sources with those of the last run by their hashes. No lock is taken,
+    so this works beside a run.
+
+    Raises
+    ------
+    ClusterscanError
+        If Snakemake fails.
+    """
+    code = subprocess.run(_command(config_file, cores, extra), check=False).returncode
+    if code != 0:
+        raise ClusterscanError(f"Snakemake ended with {code}; its message is above")
 
 
 def run_workflow(
