@@ -8,6 +8,7 @@ from astropy.io.votable.ucd import parse_ucd
 
 from clusterscan.formats import mask_planes as planes
 from clusterscan.formats.catalogue_columns import CONFLICTS, FLAGS, MASK_PLANES, catalogue_columns
+from clusterscan.formats.map_tile import REASONS
 from clusterscan.known.unite import Conflict
 from clusterscan.publish.columns_doc import catalogue_markdown
 
@@ -68,11 +69,8 @@ def test_flags_are_those_that_detection_sets_and_others_that_share_no_bit_with_t
         "blended": peaks.FLAG_BLENDED,
         "centroid": peaks.FLAG_CENTROID,
         "saturated": peaks.FLAG_SATURATED,
-        "bright_star": peaks.FLAG_BRIGHT_STAR,
-        "large_galaxy": peaks.FLAG_LARGE_GALAXY,
-        "point_source": peaks.FLAG_POINT_SOURCE,
-        "survey_mask": peaks.FLAG_SURVEY_MASK,
     }
+    set_there |= {plane.name: plane.flag for plane in planes.MASKABLE}
     assert values | set_there == values
     assert sorted(values.values()) == [1 << bit for bit in range(len(values))]
 
@@ -88,3 +86,13 @@ def test_the_conflicts_are_those_that_the_union_of_catalogues_flags():
     assert {name: value for name, (value, _) in CONFLICTS.items()} == {
         str(bit.name).lower(): int(bit) for bit in Conflict
     }
+
+
+def test_the_planes_that_masks_set_have_bits_codes_and_flags_of_their_own():
+    bits = [int(plane.bit) for plane in planes.TABLE] + [int(planes.FLAGGED), int(planes.EXCLUDED)]
+    assert bits == [1 << n for n in range(len(bits))]
+    assert [REASONS[plane.reason] for plane in planes.MASKABLE] == [
+        plane.excluded for plane in planes.MASKABLE
+    ]
+    assert all(FLAGS[plane.name][0] == plane.flag for plane in planes.MASKABLE)
+    assert {plane.nearby for plane in planes.TABLE} - {""} <= set(FLAGS)

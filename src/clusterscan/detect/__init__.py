@@ -3,13 +3,9 @@
 from clusterscan.detect.peaks import (
     COLUMNS,
     FLAG_BLENDED,
-    FLAG_BRIGHT_STAR,
     FLAG_CENTROID,
     FLAG_EDGE,
-    FLAG_LARGE_GALAXY,
-    FLAG_POINT_SOURCE,
     FLAG_SATURATED,
-    FLAG_SURVEY_MASK,
     empty_candidates,
     find_peaks,
 )
@@ -17,13 +13,9 @@ from clusterscan.detect.peaks import (
 __all__ = [
     "COLUMNS",
     "FLAG_BLENDED",
-    "FLAG_BRIGHT_STAR",
     "FLAG_CENTROID",
     "FLAG_EDGE",
-    "FLAG_LARGE_GALAXY",
-    "FLAG_POINT_SOURCE",
     "FLAG_SATURATED",
-    "FLAG_SURVEY_MASK",
     "empty_candidates",
     "find_peaks",
 ]

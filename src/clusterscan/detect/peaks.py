@@ -21,6 +21,7 @@ from scipy.special import logit
 from clusterscan.config.scan import DetectSettings
 from clusterscan.core import sky
 from clusterscan.core.errors import ProductError
+from clusterscan.formats.mask_planes import MASKABLE
 
 # Distances between unit vectors are chords, not angles: a k-d tree needs no special case at the
 # poles or at RA 0, and `sky.chord` converts the radii.
@@ -253,10 +254,6 @@ FLAG_EDGE = 1  # an invalid map pixel lies within the search radius
 FLAG_BLENDED = 2  # another peak lies within twice the search radius
 FLAG_CENTROID = 4  # no paraboloid fits the peak; its position is a centroid
 FLAG_SATURATED = 8  # the probability is 0 or 1 to the last digit kept
-# Masks with `use: flag` cover the map pixel of the peak.
-FLAG_BRIGHT_STAR, FLAG_LARGE_GALAXY, FLAG_POINT_SOURCE, FLAG_SURVEY_MASK = 512, 1024, 2048, 4096
-_FLAG_OF_PLANE = {4: FLAG_BRIGHT_STAR, 8: FLAG_LARGE_GALAXY, 16: FLAG_POINT_SOURCE,
-                  32: FLAG_SURVEY_MASK}  # fmt: skip
 
 SATURATION = 1e-6  # float32 cannot tell 1 - 6e-8 from 1, so a logit beyond 14 means nothing
 
@@ -371,7 +368,7 @@ def mask_flags(pixels: np.ndarray, planes: np.ndarray | None) -> np.ndarray:
     ----------
     pixels : int ndarray, shape (n,)
         Map pixel of each candidate within the tile, in nested order.
-    planes : uint8 ndarray, shape (W * W,), optional
+    planes : MASK_DTYPE ndarray, shape (W * W,), optional
         The tile's FLAGS (`clusterscan.scan.validity.flags_at`).
 
     Returns
@@ -380,8 +377,8 @@ def mask_flags(pixels: np.ndarray, planes: np.ndarray | None) -> np.ndarray:
     """
     found = np.zeros(len(pixels), dtype=np.int16)
     if planes is not None:
-        for plane, flag in _FLAG_OF_PLANE.items():
-            found[(planes[pixels] & plane) != 0] |= flag
+        for plane in MASKABLE:
+            found[(planes[pixels] & plane.bit) != 0] |= plane.flag
     return found
 
 

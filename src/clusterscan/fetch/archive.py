@@ -38,6 +38,7 @@ from clusterscan.fetch.source import ListedSource, Listing, SourceObject, failur
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.healpix_map import HealpixMap
 from clusterscan.formats.image_spec import ImageSpec
+from clusterscan.formats.mask_planes import MASK_DTYPE
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Archive(ListedSource):
             planes[number], of_band = self._band(band, complete, frame)
             if ivar is not None:
                 ivar[number] = of_band
-        marked = np.zeros(frame[1], np.uint8)
+        marked = np.zeros(frame[1], MASK_DTYPE)
         for (band, _), parts in sorted(files.items()):
             if "mask" in parts:
                 marked |= mask_planes(parts["mask"], self.settings.files[band], frame)

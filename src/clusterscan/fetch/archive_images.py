@@ -27,7 +27,7 @@ from clusterscan.formats.fits_images import (
     window_of,
     window_wcs,
 )
-from clusterscan.formats.mask_planes import PLANES
+from clusterscan.formats.mask_planes import MASK_DTYPE, PLANES
 
 Frame = tuple[WCS, tuple[int, int]]
 
@@ -230,7 +230,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
 
     Returns
     -------
-    uint8 ndarray, shape (ny, nx)
+    MASK_DTYPE ndarray, shape (ny, nx)
         `clusterscan.formats.mask_planes.PLANES`; 0 outside the file.
 
     Raises
@@ -239,7 +239,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
         If the file is damaged, or its pixels are not integers.
     """
     wcs, shape = frame
-    planes = np.zeros(shape, np.uint8)
+    planes = np.zeros(shape, MASK_DTYPE)
     asked = band.model_copy(update={"extension": band.mask_extension, "plane": 0})
     with OpenImage(path, asked) as image:
         window = window_of(image.wcs, image.shape, *frame)
@@ -259,7 +259,7 @@ def mask_planes(path: Path, band: ArchiveBand, frame: Frame) -> np.ndarray:
             # The nearest bit is looked up by the same code that resamples images.
             cut = Cut(found, np.ones_like(found), here)
             planes |= np.where(coadd([cut], wcs, shape, "nearest") > 0.5, PLANES[plane], 0).astype(
-                np.uint8
+                MASK_DTYPE
             )
     return planes
 

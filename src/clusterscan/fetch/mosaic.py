@@ -24,7 +24,7 @@ from clusterscan.fetch.source import SourceObject
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.fits_images import celestial_wcs
 from clusterscan.formats.image_spec import ImageSpec
-from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.mask_planes import MASK_DTYPE, NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, write_raw
 
 
@@ -84,7 +84,7 @@ class Mosaic:
             return TileOutcome("no_coverage", "the mosaic is empty here")
         wcs = self._frame[0].deepcopy()
         wcs.wcs.crpix = [wcs.wcs.crpix[0] - x0, wcs.wcs.crpix[1] - y0]
-        mask = np.where(covered, np.uint8(0), NO_COVERAGE)
+        mask = np.where(covered, MASK_DTYPE(0), NO_COVERAGE)
         raw = RawImage(planes, mask, wcs, self.spec.unit)
         write_raw(destination, raw, self.spec.bands, tile)
         return TileOutcome(counts={"pixels": int(mask.size), "covered": int(covered.sum())})

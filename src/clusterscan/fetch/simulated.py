@@ -15,6 +15,7 @@ from clusterscan.core.fingerprint import fingerprint
 from clusterscan.fetch.source import SourceObject
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.image_spec import ImageSpec
+from clusterscan.formats.mask_planes import MASK_DTYPE
 from clusterscan.simulate.plugins import simulator
 
 if TYPE_CHECKING:
@@ -84,4 +85,4 @@ class Simulated:
         image = render_microwave(
             wcs, shape, seed=self.seed, settings=self.simulation, noise_key=key
         )
-        return image, np.zeros(shape, np.uint8)
+        return image, np.zeros(shape, MASK_DTYPE)

@@ -174,7 +174,7 @@ class ListedSource(ABC):
             Reason to record if no pixel has data in all bands.
         ivar : float32 ndarray, shape (bands, ny, nx), optional
             Inverse variances [1 / unit²].
-        marked : uint8 ndarray, shape (ny, nx), optional
+        marked : MASK_DTYPE ndarray, shape (ny, nx), optional
             Bit planes from the source's own masks.
         **counts
             Additional numbers for the tile's record.

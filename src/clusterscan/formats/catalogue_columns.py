@@ -9,6 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from clusterscan.formats.mask_planes import MASKABLE, TABLE
+
 Arrays = Mapping[str, np.ndarray]
 """A catalogue in memory: the values of each column by name."""
 
@@ -27,15 +29,17 @@ FLAGS = MappingProxyType(
         "dust": (64, "in the MOC of Galactic dust that publish.flag_mocs names, if any"),
         "galaxy": (128, "in the MOC of large galaxies that publish.flag_mocs names, if any"),
         "artefact": (256, "in the MOC of known artefacts that publish.flag_mocs names, if any"),
-        "bright_star": (512, "a mask of bright stars that flags lies over the peak"),
-        "large_galaxy": (1024, "a mask of large galaxies that flags lies over the peak"),
-        "point_source": (2048, "a mask of point sources that flags lies over the peak"),
-        "survey_mask": (4096, "a survey's own mask that flags lies over the peak"),
     }
+    | {p.name: (p.flag, f"{p.masks} that flags lies over the peak") for p in MASKABLE}
 )
 
-#: Planes of a tile image's mask that set a flag: 1 no coverage, 2 saturated, 4 bright star.
-MASK_PLANES = MappingProxyType({"incomplete": 1, "star": 2 | 4})
+#: Flags of pixels near an object -> the planes of a tile image's mask that set them.
+MASK_PLANES = MappingProxyType(
+    {
+        flag: int(np.bitwise_or.reduce([p.bit for p in TABLE if p.nearby == flag]))
+        for flag in dict.fromkeys(p.nearby for p in TABLE if p.nearby)
+    }
+)
 
 #: Bits of ``known_conflicts``, as in `clusterscan.known.unite.Conflict`.
 CONFLICTS = MappingProxyType(

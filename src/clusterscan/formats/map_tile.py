@@ -20,6 +20,7 @@ import numpy as np
 from clusterscan.core import sky
 from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ProductError
+from clusterscan.formats.mask_planes import MASK_DTYPE, MASKABLE
 
 Header = Mapping[str, Any]
 
@@ -29,10 +30,7 @@ REASONS = (
     "no coverage",
     "masked",
     "too few valid pixels",
-    "excluded for a bright star",
-    "excluded for a large galaxy",
-    "excluded for a point source",
-    "excluded by a survey's mask",
+    *(plane.excluded for plane in MASKABLE),  # codes `reason` of the planes
 )
 _ALWAYS_TOLD = 4  # the other codes are only in the headers of tiles that use them
 
@@ -58,7 +56,7 @@ def write_map_tile(
         Why a pixel has no value, a code of `REASONS`; 0 where it has one.
     header : mapping
         Cards of the primary header; a value may be a (value, comment) pair.
-    flags : uint8 ndarray, shape (W * W,), optional
+    flags : MASK_DTYPE ndarray, shape (W * W,), optional
         Planes of masks that flag candidates (`clusterscan.scan.validity.flags_at`).
 
     Raises
@@ -81,9 +79,7 @@ def write_map_tile(
     hdus = fits.HDUList([primary, extension])
     if flags is not None:
         hdus.append(fits.ImageHDU(sky.to_hips_array(flags), name="FLAGS"))
-        hdus["FLAGS"].header["COMMENT"] = (
-            "4 bright star; 8 large galaxy; 16 point source; 32 survey mask"
-        )
+        hdus["FLAGS"].header["COMMENT"] = "; ".join(f"{p.bit} {p.label}" for p in MASKABLE)
     with atomic_path(path) as temporary:
         hdus.writeto(temporary, output_verify="exception", overwrite=True)
 
@@ -109,13 +105,13 @@ def read_map_tile(path: Path) -> np.ndarray:
 
 
 def read_map_flags(path: Path) -> np.ndarray | None:
-    """Return a map tile's flags in nested order, uint8, or None if it has none."""
+    """Return a map tile's flags in nested order, MASK_DTYPE, or None if it has none."""
     from astropy.io import fits
 
     with fits.open(path, memmap=False) as hdus:
         if "FLAGS" not in hdus:
             return None
-        return sky.from_hips_array(np.asarray(hdus["FLAGS"].data, dtype=np.uint8))
+        return sky.from_hips_array(np.asarray(hdus["FLAGS"].data, dtype=MASK_DTYPE))
 
 
 def tiles_on_disk(root: Path, order: int) -> list[int]:

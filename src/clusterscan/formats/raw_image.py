@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 
 from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ImageError
-from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.mask_planes import MASK_DTYPE, NO_COVERAGE
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RawImage:
     ----------
     image : float32 ndarray, shape (bands, ny, nx)
         Pixel values; may be NaN where masked.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes, `clusterscan.formats.mask_planes.PLANES`. Sources set only NO_COVERAGE,
         SATURATED, BRIGHT_STAR and SURVEY_MASK.
     wcs : astropy.wcs.WCS
@@ -56,7 +56,7 @@ def covered_raw(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # Networks read all bands of a pixel, so a pixel that one band lacks is not covered.
     covered = np.isfinite(planes).all(axis=0)
     image = np.where(covered, planes, np.float32(0.0))
-    return image, np.where(covered, np.uint8(0), NO_COVERAGE)
+    return image, np.where(covered, MASK_DTYPE(0), NO_COVERAGE)
 
 
 def write_raw(path: Path, raw: RawImage, bands: tuple[str, ...], tile: int) -> None:
@@ -117,7 +117,7 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
             f"{path}: a band is not a two-dimensional image; delete the file and run again"
         )
     shapes = {plane.shape for plane in planes}
-    mask = hdus["MASK"].data if "MASK" in names else np.zeros(planes[0].shape, np.uint8)
+    mask = hdus["MASK"].data if "MASK" in names else np.zeros(planes[0].shape, MASK_DTYPE)
     if len(shapes | {mask.shape}) > 1:
         raise ImageError(
             f"{path}: bands and mask have different shapes {sorted(shapes | {mask.shape})}; "
@@ -130,7 +130,7 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
             f"{path}: no celestial WCS in band {bands[0]}; delete the file and run again"
         )
     image = np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
-    mask = np.asarray(mask, np.uint8)
+    mask = np.asarray(mask, MASK_DTYPE)
     return RawImage(image, mask, wcs, str(header.get("BUNIT", "")), _ivar(hdus, bands, mask, path))
 
 

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 from clusterscan.core.atomic import atomic_path
 from clusterscan.core.errors import ImageError
-from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.mask_planes import MASK_DTYPE, NO_COVERAGE
 from clusterscan.formats.raw_image import wcs_header
 
 _PIECE_PX = 256
@@ -27,7 +27,7 @@ class TileImage:
     ----------
     image : float32 ndarray, shape (bands, ny, nx)
         Finite everywhere; pixels without coverage hold the band's median.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes: 1 no coverage, 2 saturated, 4 bright star, 8 large galaxy, 16 point source,
         32 survey mask. With one of the last four also 64 (candidates get a flag) or 128 (the
         pixel is no valid sky).
@@ -73,7 +73,7 @@ def write_tile(path: Path, tile: TileImage, compression: Literal["none", "gzip"]
     cube.header["BUNIT"] = tile.unit
     for index, band in enumerate(tile.bands, start=1):
         cube.header[f"BAND{index}"] = (band, f"band of plane {index}")
-    mask = new(tile.mask.astype(np.uint8, copy=False), header, name="MASK")
+    mask = new(tile.mask.astype(MASK_DTYPE, copy=False), header, name="MASK")
     mask.header["COMMENT"] = "bits: 1 no coverage, 2 saturated, 4 bright star"
     if (tile.mask > 7).any():  # images without such masks keep their bytes
         mask.header["COMMENT"] = "8 large galaxy, 16 point source, 32 survey mask,"
@@ -137,7 +137,7 @@ def read_tile(path: Path) -> TileImage:
             with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
                 cube, mask = hdus["IMAGE"], hdus["MASK"]
                 image = np.asarray(cube.data, dtype=np.float32)
-                planes = np.asarray(mask.data, dtype=np.uint8)
+                planes = np.asarray(mask.data, dtype=MASK_DTYPE)
                 ivar = np.asarray(hdus["IVAR"].data, np.float32) if "IVAR" in hdus else None
                 header = cube.header
                 bands = tuple(str(header[f"BAND{i + 1}"]) for i in range(image.shape[0]))

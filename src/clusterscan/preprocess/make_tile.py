@@ -11,7 +11,7 @@ from clusterscan.config.preprocess import HighpassBackground, MedianBackground, 
 from clusterscan.core.errors import ImageError
 from clusterscan.flow.blocks import TileOutcome
 from clusterscan.formats.image_spec import ImageSpec
-from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, NO_COVERAGE
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, MASK_DTYPE, NO_COVERAGE
 from clusterscan.formats.raw_image import RawImage, read_raw
 from clusterscan.formats.tile_image import TileImage, write_tile
 from clusterscan.preprocess.reduction import (
@@ -53,7 +53,7 @@ def preprocess_tile(
     raw = read_raw(raw_path, spec.bands)
     _check(raw, raw_path, spec)
     finite = np.isfinite(raw.image).all(axis=0)
-    mask = raw.mask | np.where(finite, 0, NO_COVERAGE).astype(np.uint8)
+    mask = raw.mask | np.where(finite, 0, NO_COVERAGE).astype(MASK_DTYPE)
     covered = (mask & NO_COVERAGE) == 0
     if not finite.any():
         raise ImageError(f"{raw_path}: no finite pixel; delete it and run again to fetch it")

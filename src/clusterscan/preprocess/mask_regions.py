@@ -31,6 +31,7 @@ from clusterscan.formats.mask_planes import (
     EXCLUDED,
     FLAGGED,
     LARGE_GALAXY,
+    MASK_DTYPE,
     POINT_SOURCE,
 )
 
@@ -69,7 +70,7 @@ def radius_arcmin(rule: RadiusRule, magnitude: np.ndarray) -> np.ndarray:
     return rule.at_zero_arcmin * 10.0 ** (-rule.slope * magnitude)
 
 
-def bits_of(plane: np.uint8, use: str) -> int:
+def bits_of(plane: MASK_DTYPE, use: str) -> int:
     """Return a plane's bit together with the bit for its use (excluded or flagged)."""
     return int(plane | (EXCLUDED if use == "exclude" else FLAGGED))
 
@@ -224,7 +225,7 @@ def _refuse(bad: np.ndarray, table: pd.DataFrame, column: str, where: str, remed
 
 
 COLUMNS = {
-    "bits": "uint8",  # bits to set in the mask
+    "bits": np.dtype(MASK_DTYPE).name,  # bits to set in the mask
     "ra_deg": "float64",
     "dec_deg": "float64",
     "a_deg": "float64",  # half-axes
@@ -248,7 +249,7 @@ def draw(mask: np.ndarray, directions: Directions, regions: pd.DataFrame) -> Non
 
     Parameters
     ----------
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes.
     directions : Directions
         Directions of the mask's pixels.
@@ -267,7 +268,7 @@ def draw(mask: np.ndarray, directions: Directions, regions: pd.DataFrame) -> Non
         with np.errstate(invalid="ignore"):  # NaN where a pixel is not on the sky: not inside
             inside = (along / a[index]) ** 2 + (across / b[index]) ** 2 <= depth**2
             inside &= depth > 0
-        mask[box.slices] |= np.where(inside, bits[index], np.uint8(0))
+        mask[box.slices] |= np.where(inside, bits[index], MASK_DTYPE(0))
 
 
 def touching(directions: Directions, regions: pd.DataFrame) -> np.ndarray:

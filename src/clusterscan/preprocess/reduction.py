@@ -18,7 +18,7 @@ from scipy import fft
 from clusterscan.core import sky
 from clusterscan.core.errors import ImageError
 from clusterscan.core.records import read_manifest
-from clusterscan.formats.mask_planes import NO_COVERAGE
+from clusterscan.formats.mask_planes import MASK_DTYPE, NO_COVERAGE
 from clusterscan.formats.tile_image import TileImage
 
 
@@ -111,14 +111,14 @@ def bin_ivar(
 def bin_mask(mask: np.ndarray, n: int) -> np.ndarray:
     """Bin a mask: one masked pixel masks the bin, but missing coverage must exceed one half."""
     if n == 1:
-        return mask.astype(np.uint8, copy=False)
+        return mask.astype(MASK_DTYPE, copy=False)
     _check_sides(mask, n)
     if not mask.any():
-        return np.zeros((mask.shape[0] // n, mask.shape[1] // n), np.uint8)
+        return np.zeros((mask.shape[0] // n, mask.shape[1] // n), MASK_DTYPE)
     bits = np.bitwise_or.reduce(list(_shifts(mask, n)))  # any masked pixel masks the bin
     empty = _sums(mask & NO_COVERAGE, n)
     binned = bits & ~NO_COVERAGE
-    return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(np.uint8)
+    return (binned | np.where(2 * empty > n * n, NO_COVERAGE, 0)).astype(MASK_DTYPE)
 
 
 def bin_wcs(wcs: WCS, n: int) -> WCS:

@@ -17,7 +17,7 @@ from clusterscan.core import sky
 from clusterscan.core.errors import ProductError, SourceError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.formats.image_spec import ImageSpec
-from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, PLANES, SATURATED
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, MASK_DTYPE, PLANES, SATURATED
 from clusterscan.formats.tables import read_table
 from clusterscan.preprocess.mask_maps import digest, masked_pixels
 from clusterscan.preprocess.mask_regions import COLUMNS, Directions, bits_of, draw, empty_regions
@@ -80,7 +80,7 @@ class TileMasks:
                 )
             bits = bits_of(PLANES[here.mask.plane], here.mask.use)
             found = masked_pixels(here.mask, here.path, directions)
-            mask |= np.where(found, np.uint8(bits), np.uint8(0))
+            mask |= np.where(found, MASK_DTYPE(bits), MASK_DTYPE(0))
 
 
 def mask_from_image(
@@ -90,17 +90,17 @@ def mask_from_image(
 
     Parameters
     ----------
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes.
     image : float ndarray, shape (bands, ny, nx)
         The raw image; NaN is not saturated.
     """
     for band, level in settings.saturation.items():
         with np.errstate(invalid="ignore"):
-            mask |= np.where(image[bands.index(band)] >= level, SATURATED, np.uint8(0))
+            mask |= np.where(image[bands.index(band)] >= level, SATURATED, MASK_DTYPE(0))
     for source in settings.source_masks:
         meaning = EXCLUDED if source.use == "exclude" else FLAGGED
-        mask |= np.where(mask & PLANES[source.plane], meaning, np.uint8(0))
+        mask |= np.where(mask & PLANES[source.plane], meaning, MASK_DTYPE(0))
 
 
 def listing_frame(

@@ -13,14 +13,14 @@ from clusterscan.core import sky
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ConfigError, ImageError, SourceError
 from clusterscan.formats.catalogue_columns import FLAGS, MASK_PLANES
-from clusterscan.formats.mask_planes import BAD_PLANES, BRIGHT_STAR
+from clusterscan.formats.mask_planes import BAD_PLANES, BRIGHT_STAR, MASK_DTYPE
 from clusterscan.formats.moc import read_moc
 
 NO_COVERAGE = MASK_PLANES["incomplete"]
 UNUSABLE = BAD_PLANES | BRIGHT_STAR
 """Planes that count as masked; planes of masks that only flag do not."""
 
-#: A tile's mask planes (uint8, shape (ny, nx)) and WCS, or None without an image.
+#: A tile's mask planes (shape (ny, nx)) and WCS, or None without an image.
 MaskOf = Callable[[int], tuple[np.ndarray, WCS] | None]
 
 
@@ -34,7 +34,7 @@ def read_mask(path: Path) -> tuple[np.ndarray, WCS]:
     """
     try:
         with fits.open(path, memmap=False) as hdus:
-            return np.asarray(hdus["MASK"].data, dtype=np.uint8), WCS(hdus["MASK"].header)
+            return np.asarray(hdus["MASK"].data, dtype=MASK_DTYPE), WCS(hdus["MASK"].header)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ImageError(
             f"{path}: the mask cannot be read ({error}); delete it and run again to rebuild it"
@@ -146,7 +146,7 @@ def _around(
         column, row = (int(np.rint(v)) + step for v in (x[k], y[k]))
         # At least 0.71 pixel, half the diagonal: the nearest pixel is always inside.
         inside = np.hypot(column[None] - x[k], row[:, None] - y[k]) <= max(radius, 0.71)
-        values = np.full(inside.shape, NO_COVERAGE, dtype=np.uint8)  # beyond the image's edge
+        values = np.full(inside.shape, NO_COVERAGE, dtype=MASK_DTYPE)  # beyond the image's edge
         good_y = (row >= 0) & (row < mask.shape[0])
         good_x = (column >= 0) & (column < mask.shape[1])
         values[np.ix_(good_y, good_x)] = mask[np.ix_(row[good_y], column[good_x])]

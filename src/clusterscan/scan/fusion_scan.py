@@ -38,7 +38,7 @@ class SurveyTile:
     ----------
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes: 1 no coverage, 2 saturated, 4 bright star.
     x, y : float ndarray, shape (n,)
         The map pixels, the same ones in every survey, in this image [px].

@@ -38,7 +38,7 @@ def filter_tile(
     ----------
     image : float ndarray, shape (bands, ny, nx)
         The tile's image; NaN counts as no coverage.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes (`clusterscan.formats.mask_planes.PLANES`); bright stars are left out, since a
         filter takes their wings for a cluster.
     pixel_scale_arcsec : float

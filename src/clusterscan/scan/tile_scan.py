@@ -92,7 +92,7 @@ def prepare_tile(
         Its model card, for the normalisation.
     image : float32 ndarray, shape (bands, ny, nx)
         In the survey's unit; missing pixels NaN or marked in the mask.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes, `clusterscan.formats.mask_planes.PLANES`; pixels of `BAD_PLANES` are left out.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels in the image [px].

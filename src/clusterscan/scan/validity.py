@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterscan.formats.mask_planes import (
-    BRIGHT_STAR,
-    EXCLUDED,
-    FLAGGED,
-    LARGE_GALAXY,
-    POINT_SOURCE,
-    SURVEY_MASK,
-)
+from clusterscan.formats import mask_planes
+from clusterscan.formats.mask_planes import EXCLUDED, FLAGGED, MASK_DTYPE, MASKABLE
 
 VALID, NO_COVERAGE, MASKED, TOO_FEW_PIXELS = 0, 1, 2, 3
-EXCLUDED_FOR = {4: BRIGHT_STAR, 5: LARGE_GALAXY, 6: POINT_SOURCE, 7: SURVEY_MASK}
-"""Reasons for sky that masks with ``use: exclude`` leave out, and their bit planes."""
-NO_COVERAGE_PLANE = 1
+NO_COVERAGE_PLANE = int(mask_planes.NO_COVERAGE)  # an int, so that ~ gives all other planes
+_MASKABLE_BITS = np.bitwise_or.reduce([plane.bit for plane in MASKABLE])
 
 
 def reasons(
@@ -35,7 +28,7 @@ def reasons(
     ----------
     bad : bool ndarray, shape (ny, nx)
         Pixels without a usable value.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes, `clusterscan.formats.mask_planes.PLANES`.
     x, y : float ndarray, shape (n,)
         Positions of the map pixels [px].
@@ -50,7 +43,8 @@ def reasons(
     -------
     uint8 ndarray, shape (n,)
         0 valid; 1 the window leaves the image or its centre is not covered; 2 its centre is
-        masked; 3 too few of its pixels are good; 4 to 7 its centre is excluded (`EXCLUDED_FOR`).
+        masked; 3 too few of its pixels are good; from 4 on its centre is excluded
+        (`reason` of `clusterscan.formats.mask_planes.TABLE`).
     """
     ny, nx = bad.shape
     column, row = first_pixel(x, window_px), first_pixel(y, window_px)
@@ -70,15 +64,15 @@ def reasons(
 
 
 def masked_because(mask: np.ndarray) -> np.ndarray:
-    """Return the reason of masked pixels: 4 to 7 where masks exclude them, else 2 (masked).
+    """Return the reason of masked pixels: that of the plane where masks exclude them, else 2.
 
     If several planes are set, the first one counts. A pixel has one EXCLUDED bit for all masks, so
     where one mask excludes and another only flags, the reason may name the latter.
     """
     found = np.full(mask.shape, MASKED, dtype=np.uint8)
     excluded = (mask & EXCLUDED) != 0
-    for reason, plane in reversed(EXCLUDED_FOR.items()):
-        found[excluded & ((mask & plane) != 0)] = reason
+    for plane in reversed(MASKABLE):
+        found[excluded & ((mask & plane.bit) != 0)] = plane.reason
     return found
 
 
@@ -87,7 +81,7 @@ def flags_at(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray | Non
 
     Parameters
     ----------
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bit planes.
     x, y : float ndarray, shape (n,)
         Positions [px].
@@ -95,17 +89,16 @@ def flags_at(mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray | Non
     Returns
     -------
     uint8 ndarray, shape (n,), or None
-        Bits BRIGHT_STAR, LARGE_GALAXY, POINT_SOURCE, SURVEY_MASK of the pixel at each position.
+        Bits of the planes `MASKABLE` of the pixel at each position.
     """
     if not (mask & FLAGGED).any():
         return None
     ny, nx = mask.shape
     column, row = first_pixel(x, 1), first_pixel(y, 1)
     inside = (column >= 0) & (row >= 0) & (column < nx) & (row < ny)
-    there = np.zeros(len(x), dtype=np.uint8)
+    there = np.zeros(len(x), dtype=MASK_DTYPE)
     there[inside] = mask[row[inside], column[inside]]
-    planes = np.bitwise_or.reduce([np.uint8(p) for p in EXCLUDED_FOR.values()])
-    return np.where(there & FLAGGED, there & planes, np.uint8(0)).astype(np.uint8)
+    return np.where(there & FLAGGED, there & _MASKABLE_BITS, MASK_DTYPE(0))
 
 
 def first_pixel(position: np.ndarray, size_px: int) -> np.ndarray:

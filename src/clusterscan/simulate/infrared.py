@@ -8,6 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
+from clusterscan.formats.mask_planes import MASK_DTYPE
 from clusterscan.physics.psf import PSFS
 from clusterscan.simulate.canvas import Frame, convolve_gaussians, deposit
 from clusterscan.simulate.galaxies import field_galaxies_of_cell, members_of_cell
@@ -82,7 +83,7 @@ def render_infrared(
     -------
     image : float32 ndarray, shape (2, ny, nx)
         W1 and W2 [Vega nanomaggies per pixel], PSF-convolved, clipped where saturated.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bits 2 saturated in W1 or W2, 4 near a bright star.
 
     Raises
@@ -98,7 +99,7 @@ def render_infrared(
     stars = _bright_stars(frame, seed, settings)
     grids = _point_sources(frame, stars, seed, settings, sigma[0])
     image = np.empty((2, *frame.shape), dtype=np.float32)
-    mask = np.zeros(frame.shape, dtype=np.uint8)
+    mask = np.zeros(frame.shape, dtype=MASK_DTYPE)
     for band, psf in enumerate(PSFS):
         variances = psf.variances_px2(scale)
         wide = convolve_gaussians(grids[band], psf.amplitudes, variances, spline=True)

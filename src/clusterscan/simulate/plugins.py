@@ -4,9 +4,10 @@ A package offers a simulator as an entry point of the group ``clusterscan.simula
 ``sky.NAME`` or ``catalogue.NAME``. So clusterscan never imports the packages that build on it.
 
 A sky is a function ``render(wcs, shape, *, spec, seed, settings, noise_key)`` that returns
-``(image, mask)``: float32 of shape (bands, ny, nx) in ``spec.unit``, and uint8 bit planes of shape
-(ny, nx). A catalogue is a function ``make(tiles, tile_order, *, seed, settings)`` that returns a
-table with the columns of `clusterscan.catalogs.checks`.
+``(image, mask)``: float32 of shape (bands, ny, nx) in ``spec.unit``, and bit planes (MASK_DTYPE of
+`clusterscan.formats.mask_planes`) of shape (ny, nx). A catalogue is a function ``make(tiles,
+tile_order, *, seed, settings)`` that returns a table with the columns of
+`clusterscan.catalogs.checks`.
 """
 
 from __future__ import annotations

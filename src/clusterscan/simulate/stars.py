@@ -287,4 +287,4 @@ def mark_circles(
         if x0 < x1 and y0 < y1:
             dx = np.arange(x0, x1)[None, :] - cx
             dy = np.arange(y0, y1)[:, None] - cy
-            mask[y0:y1, x0:x1] |= np.where(dx**2 + dy**2 <= r**2, bit, 0).astype(np.uint8)
+            mask[y0:y1, x0:x1] |= np.where(dx**2 + dy**2 <= r**2, bit, 0).astype(mask.dtype)

@@ -21,6 +21,7 @@ from clusterscan.config.scan import ScanSettings
 from clusterscan.core.data_paths import expand_path
 from clusterscan.core.errors import ImageError
 from clusterscan.formats.fits_images import celestial_wcs
+from clusterscan.formats.mask_planes import MASK_DTYPE
 from clusterscan.formats.tile_image import TileImage
 from clusterscan.simulate.canvas import convolve_gaussians
 from clusterscan_studies.config.extras import RosatFieldSettings
@@ -81,7 +82,7 @@ def read_field(settings: RosatFieldSettings) -> RosatField:
     wide = convolve_gaussians(np.pad(plane, pad), [1.0], [sigma**2], spline=False)
     smooth = np.maximum(wide[pad : pad + plane.shape[0], pad : pad + plane.shape[1]], 0.0)
     image = np.where(seen, smooth * (60.0 / scale) ** 2, 0.0).astype(np.float32)[None]
-    mask = np.where(seen, 0, NO_COVERAGE).astype(np.uint8)
+    mask = np.where(seen, 0, NO_COVERAGE).astype(MASK_DTYPE)
     # PSPC images have their reference pixel on the optical axis; FITS counts pixels from 1.
     x, y = wcs.wcs.crpix - 1
     return RosatField(TileImage(image, mask, wcs, UNIT, (BAND,)), counts, (float(x), float(y)))

@@ -17,6 +17,7 @@ from scipy.optimize import nnls
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core.errors import ConfigError
+from clusterscan.formats.mask_planes import MASK_DTYPE
 from clusterscan.simulate.canvas import Frame, deposit
 from clusterscan.simulate.sky_cells import Kind, generator
 from clusterscan.simulate.stars import mark_circles
@@ -243,7 +244,7 @@ def render_optical(
     -------
     image : float32 ndarray, shape (bands, ny, nx)
         Flux [nanomaggies per pixel], clipped where saturated.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         Bits 2 saturated in a band, 4 near a bright star.
 
     Raises
@@ -263,7 +264,7 @@ def render_optical(
     frame = Frame(wcs, shape, int(np.ceil(_BORDER_ARCSEC / scale)))
     galaxies, stars = _galaxies(frame, seed, settings), _points(frame, seed, settings)
     image = np.empty((len(bands), *frame.shape), dtype=np.float32)
-    mask = np.zeros(frame.shape, dtype=np.uint8)
+    mask = np.zeros(frame.shape, dtype=MASK_DTYPE)
     for plane, band in zip(image, bands, strict=True):
         sigma = pixel_noise(settings, scale, band)
         plane[...] = _band_image(frame, galaxies, stars, band, sigma, mask, settings)

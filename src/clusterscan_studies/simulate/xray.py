@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from clusterscan.config.simulation import SimulationSettings
 from clusterscan.core import sky
+from clusterscan.formats.mask_planes import MASK_DTYPE
 from clusterscan.simulate.canvas import Frame, convolve_gaussians
 from clusterscan.simulate.sky_cells import GENERATION_ORDER, Kind, generator
 from clusterscan_studies.simulate.xray_sources import XraySources, beta_radius, sources_of_cell
@@ -136,7 +137,7 @@ def render_xray(
     image : float32 ndarray, shape (1, ny, nx)
         Counts [ct/arcmin2], or with `exposure_corrected` rates [ct/s/arcmin2], smoothed; 0 where
         nothing was observed.
-    mask : uint8 ndarray, shape (ny, nx)
+    mask : MASK_DTYPE ndarray, shape (ny, nx)
         1 where nothing was observed.
 
     Raises
@@ -163,7 +164,7 @@ def render_xray(
         image /= np.maximum(_smoothed(exposure, fwhm_px), 1.0)
     image *= (60.0 / scale) ** 2
     image[~seen] = 0.0
-    mask = np.where(frame.inner(seen), 0, NO_COVERAGE).astype(np.uint8)
+    mask = np.where(frame.inner(seen), 0, NO_COVERAGE).astype(MASK_DTYPE)
     return np.ascontiguousarray(frame.inner(image))[None], mask
 
 
