@@ -27,7 +27,7 @@ check: $(READY) ## lint, layers, types, formats, generated files
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint --quiet
-	python -m clusterscan.config.generate --check
+	python -m clusterscan.commands.generate --check
 
 bench: $(READY) ## run the benchmarks (JSON lines on standard output)
 	@for script in benchmarks/*.py; do python $$script; done

@@ -55,11 +55,14 @@ class BandSettings(Settings):
             )
 
 
+# `listed_by_sync`: listing the source sends requests or reads many files, so only sync does it, and
+# the class in `clusterscan.fetch` has `listing` and `prepare`.
 # Sources that need no network: the simulated sky and files on this machine.
 class SimulatedSource(Settings):
     """Images of the simulated sky, made offline, tile by tile."""
 
     kind: Literal["simulated"]
+    listed_by_sync: ClassVar[bool] = False
     sky: Literal["infrared", "microwave", "xray", "optical"] = Field(
         description="The simulated survey: `infrared` (W1 and W2 as in unWISE), `microwave` "
         "(f090, f150, f220 as in ACT), `xray` (0.5-2 keV as in XMM-Newton, one band "
@@ -72,6 +75,7 @@ class MosaicSource(Settings):
     """One local FITS file of the whole survey, with one image extension per band."""
 
     kind: Literal["mosaic"]
+    listed_by_sync: ClassVar[bool] = False
     path: str = Field(
         description="FITS file of the whole survey; may begin with ${CLUSTERSCAN_DATA}. Relative "
         "paths start at the project's folder."
@@ -94,6 +98,7 @@ class HipsSource(BandSettings):
     BANDS: ClassVar[str] = "trees"
 
     kind: Literal["hips"]
+    listed_by_sync: ClassVar[bool] = True
     trees: dict[str, str] = Field(
         min_length=1,
         description="HiPS tree of each band: an http(s) URL or a folder, which may begin with "
@@ -123,6 +128,7 @@ class LocalSource(BandSettings):
     BANDS: ClassVar[str] = "files"
 
     kind: Literal["local"]
+    listed_by_sync: ClassVar[bool] = True
     path: str = Field(description="Folder of the images; may begin with ${CLUSTERSCAN_DATA}.")
     files: dict[str, str] = Field(
         min_length=1,
@@ -277,6 +283,7 @@ class ArchiveSource(Settings):
     """Survey maps and images as their archives publish them, by URL or path."""
 
     kind: Literal["archive"]
+    listed_by_sync: ClassVar[bool] = True
     files: dict[str, ArchiveBand] = Field(min_length=1, description="Files of each band.")
     format: Literal["image", "healpix"] = Field(
         "image",
@@ -370,6 +377,7 @@ class Hips2fitsSource(BandSettings):
     BANDS: ClassVar[str] = "hips"
 
     kind: Literal["hips2fits"]
+    listed_by_sync: ClassVar[bool] = True
     hips: dict[str, str] = Field(
         min_length=1,
         description="Identifier of the HiPS of each band, such as CDS/P/DSS2/red.",
@@ -398,6 +406,7 @@ class CutoutsSource(BandSettings):
     BANDS: ClassVar[str] = "bands"
 
     kind: Literal["cutouts"]
+    listed_by_sync: ClassVar[bool] = True
     layer: str = Field(
         pattern=r"^[\w.+-]+$", description="Layer of the viewer, such as ls-dr10 or unwise-neo7."
     )

@@ -9,6 +9,7 @@ from clusterscan.config.image_sources import (
     CutoutsSource,
     Hips2fitsSource,
     HipsSource,
+    LocalSource,
     MosaicSource,
     SimulatedSource,
     SourceSettings,
@@ -81,6 +82,8 @@ def open_source(
         from clusterscan.fetch.services import Cutouts
 
         return Cutouts(settings, spec, access)
-    from clusterscan.fetch.local import Local
+    if isinstance(settings, LocalSource):
+        from clusterscan.fetch.local import Local
 
-    return Local(settings, spec, access)
+        return Local(settings, spec, access)
+    raise ValueError(f"source `{settings.kind}` has no case in clusterscan.fetch.registry")

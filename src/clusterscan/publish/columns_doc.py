@@ -1,9 +1,11 @@
-"""Generate docs/catalogue.md from the column specification."""
+"""The text of docs/catalogue.md, from the column specification.
+
+`clusterscan.commands.generate` writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from clusterscan.formats.catalogue_columns import (
     CONFLICTS,
@@ -157,11 +159,6 @@ def _bits(bits: Mapping[str, tuple[int, str]]) -> Iterable[str]:
     yield "| bit | name | meaning |\n|---|---|---|\n"
     for name, (value, meaning) in bits.items():
         yield f"| {value} | {name} | {meaning} |\n"
-
-
-def write_catalogue_markdown(path: Path) -> None:
-    """Write docs/catalogue.md."""
-    Path(path).write_text(catalogue_markdown(), encoding="utf-8")
 
 
 def _rows(columns: Iterable[Column]) -> Iterable[str]:

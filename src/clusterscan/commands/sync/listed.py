@@ -26,8 +26,6 @@ from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import Paths
 from clusterscan.flow.stage_settings import image_source, image_spec
 
-LISTED_KINDS = frozenset({"archive", "cutouts", "hips", "hips2fits", "local"})
-
 
 @dataclass(frozen=True)
 class SurveyReport:
@@ -73,7 +71,7 @@ class SurveyReport:
 
 def listed_surveys(config: Config) -> list[str]:
     """Return the surveys whose sources only sync lists."""
-    return [name for name, s in config.surveys.items() if s.source.kind in LISTED_KINDS]
+    return [name for name, s in config.surveys.items() if s.source.listed_by_sync]
 
 
 def asks_servers(source: SourceSettings) -> bool:

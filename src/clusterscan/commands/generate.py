@@ -1,7 +1,7 @@
-"""Write the JSON schema and the reference page of the configuration from the typed model.
+"""Write the files that follow from the code: schema and page of the settings, page of the columns.
 
-``python -m clusterscan.config.generate`` writes both files. With ``--check`` it writes nothing and
-fails if a file differs from the model.
+``python -m clusterscan.commands.generate`` writes all files. With ``--check`` it writes nothing and
+fails if a file is out of date.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from clusterscan.config.load import fields_by_key, models_in
 from clusterscan.config.model import Config
+from clusterscan.publish.columns_doc import catalogue_markdown
 
 _HEAD = """\
 # Configuration reference
@@ -136,6 +137,7 @@ def generated_files(root: Path) -> dict[Path, str]:
     return {
         root / "workflow/schemas/config.schema.json": schema_json(),
         root / "docs/configuration.md": reference_markdown(),
+        root / "docs/catalogue.md": catalogue_markdown(),
     }
 
 
@@ -149,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     stale = [p for p, text in files.items() if not p.is_file() or p.read_text() != text]
     if check and stale:
         names = ", ".join(str(p.relative_to(root)) for p in stale)
-        sys.exit(f"{names}: out of date; run python -m clusterscan.config.generate")
+        sys.exit(f"{names}: out of date; run python -m clusterscan.commands.generate")
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path], encoding="utf-8")

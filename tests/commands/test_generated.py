@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from clusterscan.config.generate import generated_files
+from clusterscan.commands.generate import generated_files
 from clusterscan.config.load import load_config
 from clusterscan.core import sky
 from clusterscan.flow.footprint import run_blocks, run_tiles
@@ -21,7 +21,7 @@ SHIPPED = [PROJECT / "config.yaml", *sorted(PROJECT.glob("resources/runs/*.yaml"
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_generated_file_is_what_the_model_gives_now(path):
     assert path.read_text(encoding="utf-8") == FILES[path], (
-        "run python -m clusterscan.config.generate"
+        "run python -m clusterscan.commands.generate"
     )
 
 
