@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         sys.exit(
             f"\nclusterscan {args.command}: {error.filename}: cannot be read or written "
-            f"({error.strerror}); name another file or folder, or mend its rights or its disk"
+            f"({error.strerror}); name another file or folder, or correct its permissions or free its disk"
         )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. What was computed is kept: run again to go on from there.")
@@ -55,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
         ("sync", _sync, "list what the sources hold now; rewrite only what differs"),
         ("verify", _verify, "find files that are missing or damaged"),
         ("unpin", _unpin, "unpin the training sets: the next run trains on what there is now"),
-        ("status", _status, "say what has been computed, and what failed"),
+        ("status", _status, "show what is computed, what failed, and why"),
         (
             "plan",
             _plan,
-            "say what a run takes: jobs, disk, download, hours; after it, what it took",
+            "estimate jobs, disk, download and hours of a run; after the run, show what it used",
         ),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
             add_arguments(command)
         if name == "verify":
             command.add_argument(
-                "--forget", action="store_true", help="have the next run make bad files anew"
+                "--forget", action="store_true", help="remove bad files, so that the next run makes them again"
             )
     _add_download(commands)
     _add_classify(commands)
@@ -170,9 +170,9 @@ def _verify(args: argparse.Namespace) -> None:
         if bad and args.forget:
             forget(root, bad)
     if bad and args.forget:
-        print("Forgotten: the next run makes them anew.")
+        print("Forgotten: the next run makes them again.")
     elif bad:
-        sys.exit("Run `clusterscan verify --forget`, then run again: they are made anew.")
+        sys.exit("Run `clusterscan verify --forget`, then run again to make them again.")
 
 
 def _plan(args: argparse.Namespace) -> None:

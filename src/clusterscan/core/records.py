@@ -90,7 +90,7 @@ class TileRecord:
         if not self.is_intact(root, check_bytes=True):
             raise ProductError(
                 f"{root / self.path}: missing or damaged (its sha256 is not the one recorded when "
-                "it was written); `clusterscan verify --forget`, then run again: it is made anew"
+                "it was written); `clusterscan verify --forget`, then run again: it is made again"
             )
         return root / self.path
 
@@ -164,7 +164,7 @@ def read_manifest(path: str | Path) -> BlockManifest:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProductError(
             f"{path}: not a block manifest ({error}); delete it and run again: "
-            "its tiles are kept and only the manifest is made anew"
+            "its tiles are kept and only the manifest is made again"
         ) from error
 
 

@@ -99,7 +99,7 @@ def read_raw(path: Path, bands: tuple[str, ...]) -> RawImage:
     except (OSError, ValueError, TypeError, KeyError, Warning) as error:
         raise ImageError(
             f"{path}: not a whole FITS image ({type(error).__name__}: {error}); "
-            "delete the file and run again, it is fetched anew"
+            "delete the file and run again, it is fetched again"
         ) from error
 
 
@@ -109,7 +109,7 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
     if missing:
         raise ImageError(
             f"{path}: lacks band {', '.join(missing)} (it holds {', '.join(names[1:]) or 'none'}); "
-            "correct the survey's bands, or delete the file so that it is fetched anew"
+            "correct the survey's bands, or delete the file so that it is fetched again"
         )
     planes = [hdus[band].data for band in bands]
     if any(plane is None or plane.ndim != 2 for plane in planes):
@@ -121,7 +121,7 @@ def _from_hdus(hdus: fits.HDUList, bands: tuple[str, ...], path: Path) -> RawIma
     if len(shapes | {mask.shape}) > 1:
         raise ImageError(
             f"{path}: bands and mask have different shapes {sorted(shapes | {mask.shape})}; "
-            "delete the file and run again, it is fetched anew"
+            "delete the file and run again, it is fetched again"
         )
     header = hdus[bands[0]].header
     wcs = WCS(header)
@@ -145,7 +145,7 @@ def _ivar(
     if len(there) < len(bands) or any(np.shape(plane) != mask.shape for plane in planes):
         raise ImageError(
             f"{path}: inverse variances of {', '.join(there)} do not fit bands {', '.join(bands)}; "
-            "delete the file and run again, it is fetched anew"
+            "delete the file and run again, it is fetched again"
         )
     return np.stack([np.asarray(plane, dtype=np.float32) for plane in planes])
 

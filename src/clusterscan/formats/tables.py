@@ -61,5 +61,5 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         raise ProductError(
             f"{path}: not a readable table ({error}); `clusterscan verify --forget`, or delete it, "
-            "then run again: it is made anew"
+            "then run again: it is made again"
         ) from error

@@ -146,7 +146,7 @@ def read_tile(path: Path) -> TileImage:
     except (OSError, ValueError, TypeError, KeyError, UserWarning) as error:
         raise ImageError(
             f"{path}: not a whole tile image ({type(error).__name__}: {error}); "
-            "delete it and run again, it is made anew"
+            "delete it and run again, it is made again"
         ) from error
     if image.ndim != 3 or image.shape[1:] != planes.shape:
         raise ImageError(

@@ -67,7 +67,7 @@ class TrainingSet:
                 raise ProductError(
                     f"{path}: examples of the training set of {self.survey} are missing or "
                     "damaged; `clusterscan verify --forget`, then run again: the training set is "
-                    "made anew from present images and catalogues"
+                    "made again from present images and catalogues"
                 )
             paths.append(path)
         return paths
@@ -149,7 +149,7 @@ def read_training_set(path: Path) -> TrainingSet:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ProductError(
             f"{path}: not a readable training set ({error}); delete the file and run again: it is "
-            "made anew from the present images and catalogues"
+            "made again from the present images and catalogues"
         ) from error
     # Training opens these files, so none may lie outside of the run's folder.
     if any(name.is_absolute() or ".." in name.parts for name in names):

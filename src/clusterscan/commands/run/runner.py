@@ -305,10 +305,10 @@ def _failure_text(root: Path, log_path: Path, code: int) -> str:
     failures = [path.read_text(encoding="utf-8") for path in sorted(root.glob("failures/*.txt"))]
     if not failures:
         lines = [line for line in log_path.read_text(encoding="utf-8").splitlines() if line]
-        failures = ["Snakemake said at last:\n" + "\n".join(lines[-15:])]
+        failures = ["The last lines of Snakemake:\n" + "\n".join(lines[-15:])]
     count = f"{len(failures)} jobs" if len(failures) > 1 else "a job"
     return (
         f"{count} failed (Snakemake ended with {code}).\n\n"
         + "\n\n".join(failures)
-        + f"\n\nWhat was computed is kept; mend the cause and run again.\nFull log: {log_path}"
+        + f"\n\nFinished work is kept. Fix the cause and run again.\nFull log: {log_path}"
     )
