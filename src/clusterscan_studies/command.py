@@ -74,7 +74,7 @@ def _workflow(quick: bool) -> list[str]:
     """Return Snakemake's arguments for the study's workflow in place of the main one."""
     snakefile = find_snakefile().parent / "workflow" / "study.smk"
     if not snakefile.is_file():
-        raise ClusterscanError(f"{snakefile} is missing; check clusterscan's folder out again (git)")
+        raise ClusterscanError(f"{snakefile} is missing; clone clusterscan's repository again")
     # Of two --snakefile the later counts. --config ends at the next option.
     return [*(["--config", "form=quick"] if quick else []), "--snakefile", str(snakefile)]
 

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         sys.exit(
             f"\nclusterscan {args.command}: {error.filename}: cannot be read or written "
-            f"({error.strerror}); name another file or folder, or correct its permissions or free its disk"
+            f"({error.strerror}); name another file or folder, correct its "
+            "permissions, or free its disk"
         )
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. What was computed is kept: run again to go on from there.")
@@ -76,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
             add_arguments(command)
         if name == "verify":
             command.add_argument(
-                "--forget", action="store_true", help="remove bad files, so that the next run makes them again"
+                "--forget",
+                action="store_true",
+                help="remove bad files, so that the next run makes them again",
             )
     _add_download(commands)
     _add_classify(commands)
