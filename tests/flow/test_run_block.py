@@ -108,3 +108,24 @@ def test_verify_finds_missing_and_damaged_shards_and_forget_has_them_made_anew(b
     assert found == [("missing", "Npix64.txt"), ("damaged", "Npix65.txt")]
     forget(tmp_path, bad)
     assert block(inputs()) == [64, 65]
+
+
+def test_a_job_killed_between_shard_and_record_leaves_no_older_record_beside_it(block, tmp_path):
+    block(inputs())
+    before = (tmp_path / MANIFEST).read_bytes()
+
+    def killed(tile, shard):
+        with atomic_path(shard) as temporary:
+            temporary.write_text(f"{tile} odd")  # as long as what it replaces
+        raise KeyboardInterrupt
+
+    job = BlockJob(
+        stage="preprocess", version=1, key="unwise", root=tmp_path, folder="tiles/unwise",
+        suffix=".txt", settings={"binning": 3}, tile_order=5, block_order=4, block=16,
+        manifest=tmp_path / MANIFEST,
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        run_block(job, inputs(), killed)
+    assert block(inputs()) == [64]  # with the earlier settings again
+    assert (tmp_path / MANIFEST).read_bytes() == before
+    assert verify(tmp_path)[1] == []

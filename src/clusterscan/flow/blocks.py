@@ -213,6 +213,9 @@ def _records(job: BlockJob, todo: dict[int, str], compute: Compute) -> Iterator[
 
 def _compute_tile(job: BlockJob, tile: int, mark: str, compute: Compute) -> TileRecord:
     shard = job.shard(tile)
+    # A job that is killed between shard and record must not leave an older record beside the new
+    # shard: with the older settings, that record would vouch for bytes that are gone.
+    job.record_path(tile).unlink(missing_ok=True)
     try:
         outcome = compute(tile, shard)
         record = _record(job, tile, mark, outcome, shard)
