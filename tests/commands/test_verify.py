@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 
 import pytest
 
@@ -188,6 +189,60 @@ def test_a_manifest_that_is_itself_a_link_out_is_forgotten_and_its_target_stays(
     assert target.is_file()
     assert not manifest.is_symlink()
     target.unlink()
+
+
+def test_folders_that_are_links_to_another_disk_are_checked_there_and_made_anew(run):
+    disk = run.parent / "disk"
+    disk.mkdir()
+    for name in ("tiles", "maps", "records"):
+        (run / name).rename(disk / name)
+        (run / name).symlink_to(disk / name)
+    assert faults(run) == []
+    shard = disk / "tiles/act" / f"{SHARD}.fits"
+    damage(shard)
+    _, bad = verify(run)
+    manifest = "manifests/preprocess/act/o4-1105.json"
+    assert [(fault.problem, fault.path) for fault in bad] == [("damaged", manifest)]
+    assert bad[0].forget == (run / f"records/preprocess/act/{SHARD}.json", run / manifest)
+    forget(run, bad)
+    assert shard.is_file()
+    assert not (run / manifest).exists()
+    shutil.rmtree(disk)
+
+
+WRONG = (None, -1, 1.5, "a\0b", "x" * 300, [], {})
+
+
+@pytest.mark.parametrize("place", ["stage", "key", "tile_order", "records"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_manifest_with_values_of_the_wrong_kind_is_forgotten(run, place, wrong):
+    manifest = run / "manifests/preprocess/act/o4-1105.json"
+    content = json.loads(manifest.read_text())
+    del content["content_sha256"]  # as in manifests of earlier versions
+    manifest.write_text(json.dumps({**content, place: wrong}))
+    _, bad = verify(run)
+    forget(run, bad)
+    assert place == "records" or not manifest.exists() or (place, wrong) == ("tile_order", -1)
+
+
+@pytest.mark.parametrize("place", ["tile", "path", "size", "sha256"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_record_with_values_of_the_wrong_kind_is_a_fault(run, place, wrong):
+    manifest = run / "manifests/preprocess/act/o4-1105.json"
+    content = json.loads(manifest.read_text())
+    del content["content_sha256"]
+    content["records"][0][place] = wrong
+    manifest.write_text(json.dumps(content))
+    _, bad = verify(run)
+    assert bad != []
+    forget(run, bad)
+    assert not manifest.exists()
+
+
+def test_a_manifest_that_is_nothing_but_brackets_is_a_fault_like_any_other(run):
+    manifest = run / "manifests/preprocess/act/o4-1105.json"
+    manifest.write_text("[" * 100_000)
+    assert [fault.path for fault in verify(run)[1]] == [manifest.relative_to(run).as_posix()]
 
 
 def test_a_job_whose_output_is_gone_is_left_to_snakemake(run):

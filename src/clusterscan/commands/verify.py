@@ -95,7 +95,9 @@ def forget(root: Path, bad: list[Fault]) -> None:
     """
     for path in {path for fault in bad for path in fault.forget}:
         # Removing a link leaves its target alone, so only its folder has to be one of the run's.
-        if path.parent.resolve().is_relative_to(root.resolve()):
+        # A folder in the place of a file was made by somebody else: the job will name it.
+        is_folder = path.is_dir() and not path.is_symlink()
+        if path.parent.resolve().is_relative_to(root.resolve()) and not is_folder:
             path.unlink(missing_ok=True)
 
 
@@ -119,7 +121,7 @@ def _block_jobs(root: Path, base: Path) -> Iterator[Fault | None]:
             note = base / "records" / manifest.stage / manifest.key / place
             # A record that was made again, by a job that then failed, differs from its manifest
             # only while the manifest is gone: Snakemake removes it before the job starts.
-            good = _lies_inside(note, root) and read_record(note) == record
+            good = read_record(note) == record
             problem: Problem = "damaged" if note.is_file() else "missing"
             yield None if good else _fault(problem, note, root, f"record of {owner}", (note, path))
             if record.has_shard:
@@ -137,8 +139,8 @@ def _shards_of_records(root: Path, base: Path, manifest: Path) -> Iterator[Fault
     """
     key = manifest.parent.relative_to(base / "manifests")
     for note in sorted((base / "records" / key).rglob("*.json")):
-        record = read_record(note) if _lies_inside(note, root) else None
-        if record is not None and record.has_shard and _lies_inside(base / record.path, root):
+        record = read_record(note)
+        if record is not None and record.has_shard:
             shard = base / record.path
             yield _compared(shard, record.sha256, root, key.as_posix(), note, (note,))
 
@@ -187,9 +189,15 @@ def _published(root: Path) -> Iterator[Fault | None]:
 def _compared(
     path: Path, sha256: str, root: Path, owner: str, listing: Path, vouching: tuple[Path, ...]
 ) -> Fault | None:
-    """Compare a file with its sha256; a file outside of the run's folder is its list's fault."""
+    """Compare a file with its sha256; a bad file outside of the run's folder is its list's fault.
+
+    A folder of a run may be a link to another disk. Its files are read there, but never removed:
+    without what vouches for them, the next run makes them anew.
+    """
     if not _lies_inside(path, root):
-        return _fault("damaged", listing, root, f"names {path}, outside of this run", (listing,))
+        if path.is_file() and file_sha256(path) == sha256:
+            return None
+        return _fault("damaged", listing, root, f"names {path}, outside of this run", vouching)
     if not path.is_file():
         return _fault("missing", path, root, owner, (path, *vouching))
     if file_sha256(path) != sha256:

@@ -47,15 +47,18 @@ def read_checksums(path: Path) -> dict[str, str]:
     for number, line in enumerate(text[:-1].split("\n"), start=1):
         sha256, _, name = line.partition("  ")
         # `verify --forget` removes bad files by these names: none may lie outside of the folder.
-        if len(sha256) != 64 or not name or leads_out(name):
+        if len(sha256) != 64 or not name.strip("./") or leads_out(name):
             raise ValueError(f"{path}: line {number} is not a sha256 and a file of this folder")
         found[name] = sha256
     return found
 
 
 def leads_out(name: str) -> bool:
-    """Return True if a path is absolute or contains ``..``, so that it may leave its folder."""
-    return Path(name).is_absolute() or ".." in Path(name).parts
+    """Return True for an absolute path, one that climbs out of its folder, and what is no path."""
+    if not isinstance(name, str) or not name.isprintable():
+        return True
+    parts = Path(name).parts
+    return Path(name).is_absolute() or ".." in parts or any(len(p.encode()) > 255 for p in parts)
 
 
 def job_list_path(root: Path, output: Path) -> Path:

@@ -95,12 +95,16 @@ class TileRecord:
         return root / self.path
 
 
+# What reading JSON that is not a record raises; deeply nested brackets exhaust the stack.
+_NO_RECORD = (ValueError, TypeError, AttributeError, RecursionError)
+
+
 def read_record(path: Path) -> TileRecord | None:
     """Return a tile's record, or None if it is missing or damaged."""
     try:
         # A record that cannot be trusted costs one tile's time; a wrong one could hide a bad shard.
         return _record(_checked(json.loads(path.read_text(encoding="utf-8"))))
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+    except (FileNotFoundError, IsADirectoryError, *_NO_RECORD):
         return None
 
 
@@ -111,9 +115,11 @@ def write_record(path: Path, record: TileRecord) -> None:
 
 def _record(values: dict[str, Any]) -> TileRecord:
     record = TileRecord(**values)
+    if type(record.tile) is not int or record.tile < 0:
+        raise ValueError(f"{record.tile!r} is no tile")
     # The path is read and, by `verify --forget`, removed, so damage must not lead it elsewhere.
     if leads_out(record.path):
-        raise ValueError(f"tile {record.tile}: {record.path} lies outside of the run's folder")
+        raise ValueError(f"tile {record.tile}: {record.path!r} is no file of the run's folder")
     return record
 
 
@@ -160,8 +166,13 @@ def read_manifest(path: str | Path) -> BlockManifest:
     try:
         raw = _checked(json.loads(Path(path).read_text(encoding="utf-8")))
         raw["records"] = tuple(_record(record) for record in raw["records"])
-        return BlockManifest(**raw)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        manifest = BlockManifest(**raw)
+        if leads_out(manifest.stage) or leads_out(manifest.key):
+            raise ValueError("its stage or key is no name")
+        if type(manifest.tile_order) is not int:
+            raise ValueError(f"{manifest.tile_order!r} is no order")
+        return manifest
+    except (OSError, KeyError, *_NO_RECORD) as error:
         raise ProductError(
             f"{path}: not a block manifest ({error}); delete it and run again: "
             "its tiles are kept and only the manifest is made again"
