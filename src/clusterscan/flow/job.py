@@ -24,6 +24,7 @@ from clusterscan.core.checksums import write_job_list
 from clusterscan.core.errors import ClusterscanError
 from clusterscan.core.fingerprint import fingerprint
 from clusterscan.core.progress import SILENT, Progress
+from clusterscan.flow.lock import job_at_work
 from clusterscan.flow.paths import RunFolder
 from clusterscan.flow.stage_settings import JobSettings, SkyCut, Stage
 
@@ -157,10 +158,11 @@ def run_stage(parser: argparse.ArgumentParser, main: Main, argv: list[str] | Non
     started = time.monotonic()
     progress(0, 1)
     try:
-        with noting_writes() as written:
-            main(args, progress)
-        if not hasattr(args, "block"):  # a block's manifest holds the checksums of its shards
-            write_job_list(args.root, args.output, written)
+        with job_at_work(args.root):
+            with noting_writes() as written:
+                main(args, progress)
+            if not hasattr(args, "block"):  # a block's manifest holds the checksums of its shards
+                write_job_list(args.root, args.output, written)
     except ClusterscanError as error:
         log.error("%s", error)
         sys.exit(_note_failure(args, stage, name, str(error)))
