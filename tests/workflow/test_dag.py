@@ -237,9 +237,11 @@ def test_a_real_run_of_another_block_order_drops_the_old_lists_so_that_none_outl
     declared, mini_text
 ):
     assert {p.stem for p in declared.root.glob("manifests/scan/act/filter/*")} == set(BLOCKS)
+    assert list(declared.root.glob("selection/manifests/probe/*/o5-*.json"))
     declared.configure(mini_text(sky__block_order=6))
     start_of_run(declared)
     assert list(declared.root.glob("manifests/*/**/o5-*.json")) == []
+    assert list(declared.root.glob("selection/manifests/probe/*/o5-*.json")) == []
 
 
 def lost_notes(run):

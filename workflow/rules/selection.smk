@@ -34,6 +34,7 @@ rule selection:
         probes=PATHS.all_probes(),
         objects=PATHS.objects(),
         combiners=PATHS.combiners(),
+        candidates=PATHS.all_manifests("detect"),
         maps=PATHS.all_manifests("scan"),
     output:
         selection=PATHS.selection(),

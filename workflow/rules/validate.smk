@@ -8,6 +8,7 @@ rule validate:
         filters=PATHS.filter_objects(),
         combiners=PATHS.combiners(),
         maps=PATHS.all_manifests("scan"),
+        tiles=PATHS.survey_manifests("preprocess"),
         known=PATHS.known(),
         truth=PATHS.truth_catalogues(),
     output:

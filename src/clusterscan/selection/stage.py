@@ -76,7 +76,7 @@ def probe_block(job: Job[ProbeStage], tiles: Sequence[Path]) -> None:
         for survey in surveys:
             record = records[survey].get(number)
             if record is not None and record.has_shard:
-                image = read_tile(job.root / record.path)
+                image = read_tile(record.checked_shard(job.root))
                 changed[survey] = changed_tile(
                     job.key, survey, number, block.tile_order, image, settings, scratch
                 )
@@ -106,7 +106,7 @@ def measure_selection(job: Job[SelectionStage]) -> None:
     report: dict[str, Any] = {"injection": None, "nulls": {}, "purity": settings.purity}
     steps = len(stage.probes) + 1
     for done, probe in enumerate(stage.probes):
-        maps = maps_of(products, probe, models)
+        maps = maps_of(products, probe, stage.probes[probe], models)
         if probe == INJECTED and set(maps) == set(models):
             report["injection"] = injection(products, stage, maps, record, objects, folder)
         elif probe != INJECTED and maps:
@@ -117,12 +117,16 @@ def measure_selection(job: Job[SelectionStage]) -> None:
     write_json(job.output, rounded(report))
 
 
-def maps_of(products: Products, probe: str, models: Sequence[Model]) -> Maps:
-    """Read every network's maps of a probe, by model and tile."""
-    run = products.folder.selection_run
-    folder = run.manifest("probe", probe, "any").parent
-    records = records_of(sorted(folder.glob(f"o{products.block_order}-*.json")))
-    tables = {t: read_table(run.root / r.path) for t, r in records.items() if r.has_shard}
+def maps_of(products: Products, probe: str, tiles: Sequence[int], models: Sequence[Model]) -> Maps:
+    """Read every network's maps of a probe, by model and tile.
+
+    Only the manifests of blocks that hold tiles of the probe are read: the folder may hold more,
+    of a larger footprint or of other settings.
+    """
+    run, order = products.folder.selection_run, products.block_order
+    blocks = sorted({int(sky.ancestor(tile, products.tile_order, order)) for tile in tiles})
+    records = records_of([run.manifest("probe", probe, f"o{order}-{block}") for block in blocks])
+    tables = {t: read_table(r.checked_shard(run.root)) for t, r in records.items() if r.has_shard}
     return {
         m: {t: table["/".join(m)].to_numpy() for t, table in tables.items()}
         for m in models

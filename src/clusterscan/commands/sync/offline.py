@@ -24,7 +24,7 @@ from clusterscan.fetch.source import tokens_by_tile
 from clusterscan.fetch.stamp_files import Stamps
 from clusterscan.flow.footprint import run_tiles
 from clusterscan.flow.paths import BLOCK_STAGES, Paths
-from clusterscan.flow.stage_settings import catalogue_source, image_spec
+from clusterscan.flow.stage_settings import catalogue_source, image_spec, probes
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,15 @@ def drop_other_orders(config: Config) -> None:
     manifest would name bytes that no longer exist, and Snakemake would think it current. Call this
     only while holding the run's lock.
     """
-    folders = {*config.surveys, *map("/".join, config.scanned())}
+    keys = sorted({*config.surveys, *map("/".join, config.scanned())})
     current = f"o{config.sky.block_order}-"
-    for stage in BLOCK_STAGES:
-        for key in sorted(folders):
-            folder = Paths(config).folder.manifest(stage, key, "any").parent
-            for path in folder.glob("o*-*.json"):
-                if not path.name.startswith(current):
-                    path.unlink()
+    run = Paths(config).folder
+    folders = [run.manifest(stage, key, "any").parent for stage in BLOCK_STAGES for key in keys]
+    folders += [run.probe(probe, "any").parent for probe in probes(config)]
+    for folder in folders:
+        for path in folder.glob("o*-*.json"):
+            if not path.name.startswith(current):
+                path.unlink()
 
 
 def source_manifests(config: Config) -> dict[Path, Any]:
