@@ -89,6 +89,7 @@ def publish_run(job: Job[PublishStage]) -> None:
 
     progress(2, 5, "report")
     footprint = run_tiles(config.sky)
+    keys = {*config.surveys, *map("/".join, config.scanned())}
     inputs = ReportInputs(
         root=job.root,
         release=release,
@@ -102,9 +103,13 @@ def publish_run(job: Job[PublishStage]) -> None:
         validation=validation,
         selection=json.loads(run.selection.read_text(encoding="utf-8")),
         costs=read_costs(job.root),
-        # Manifests of a larger footprint stay in the run's folder; their tiles are no part of this
-        # catalogue.
-        problems=[p for p in read_problems(job.root) if p["tile"] in footprint],
+        # Manifests of a larger footprint, or of other surveys, stay in the run's folder; their tiles
+        # are no part of this catalogue.
+        problems=[
+            problem
+            for problem in read_problems(job.root)
+            if problem["tile"] in footprint and problem["key"] in keys
+        ],
         versions={
             "clusterscan": __version__,
             "python": platform.python_version(),
@@ -219,7 +224,7 @@ def image_and_moc_flags(
             record = records.get(tile)
             if record is None or not record.has_shard:
                 return None
-            return read_mask(products.root / record.path)
+            return read_mask(record.checked_shard(products.root))
 
         return mask_of
 

@@ -124,7 +124,7 @@ def noise_of(
         for tile in chosen.tolist() if tiles.size else []:
             record = records.get(tile)
             if record is not None and record.has_shard:
-                image = read_tile(products.root / record.path)
+                image = read_tile(record.checked_shard(products.root))
                 level = pixel_noise(image.image[0], image.covered)
                 noise.setdefault(survey, {})[tile] = level
     return noise
