@@ -63,9 +63,9 @@ def run_study(name_or_file: str, *, quick: bool, cores: int, extra: Sequence[str
     kind = "reduced form" if quick else "full form"
     print(f"clusterscan {__version__}: {form.study.title}, {kind} -> {form.root}/", flush=True)
     run_bases(form, cores, extra)
-    total, changed = sync_study(form)
-    print(f"sources: {total} data sets, {changed} new or changed", flush=True)
     with hold_lock(form.root) as lock:
+        total, changed = sync_study(form)
+        print(f"sources: {total} data sets, {changed} new or changed", flush=True)
         did_something = run_workflow(form.root, lock, file, cores, [*_workflow(quick), *extra])
     print(closing_text(form, did_something, time.monotonic() - started))
 

@@ -75,8 +75,8 @@ def run_bases(form: StudyForm, cores: int, extra: Sequence[str] = ()) -> None:
         with atomic_path(file) as temporary:
             temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         print(f"examples of {config.title} -> {output}/", flush=True)
-        print(f"sources: {sync_sources(config)}", flush=True)
         with hold_lock(Path(output)) as lock:
+            print(f"sources: {sync_sources(config)}", flush=True)
             run_workflow(Path(output), lock, file, cores, ["--until", "sample", *extra])
 
 
