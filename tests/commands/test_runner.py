@@ -1,5 +1,7 @@
 """One run a folder, and what a failed run says."""
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -14,11 +16,13 @@ import pytest
 
 from clusterscan.commands.cli import main
 from clusterscan.commands.run import runner
+from clusterscan.commands.run.closing import closing_text
 from clusterscan.commands.sync.offline import sync_offline
 from clusterscan.config.load import load_config
 from clusterscan.core.errors import ClusterscanError, ImageError
+from clusterscan.flow import lock
 from clusterscan.flow.job import block_arguments, run_stage
-from clusterscan.flow.lock import hold_lock
+from clusterscan.flow.lock import hold_lock, job_at_work
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -59,6 +63,32 @@ def test_the_lock_is_held_as_long_as_a_child_that_got_it_lives(tmp_path):
     child.wait()
     with hold_lock(tmp_path):
         pass
+
+
+def test_a_file_system_without_locks_is_told_apart_from_a_second_run(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(ClusterscanError, match="gives no locks"), hold_lock(tmp_path):
+        pass
+
+
+def test_a_folder_is_refused_while_a_job_of_a_killed_run_is_still_at_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "SECONDS_FOR_JOBS", 0.2)
+    with (
+        job_at_work(tmp_path),
+        job_at_work(tmp_path),  # jobs do not hinder each other
+        pytest.raises(ClusterscanError, match="a job of an earlier run"),
+        hold_lock(tmp_path),
+    ):
+        pass
+    with hold_lock(tmp_path), job_at_work(tmp_path):  # nor does a run hinder its own
+        pass
+
+
+def test_a_run_of_some_jobs_ends_without_the_summary_of_all(tmp_path):
+    assert closing_text(tmp_path, True, 3.0) == "Done in 00:03."
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from clusterscan.flow.paths import Paths
 
 pytestmark = pytest.mark.chain
 
-# They tell how jobs went and are no results; the lock is empty.
-EXEMPT = ("logs/", "costs/", ".progress/", "failures/", ".lock")
+# They tell how jobs went and are no results; the locks are empty.
+EXEMPT = ("logs/", "costs/", ".progress/", "failures/", ".lock", ".jobs")
 # They show what each job cost, which no two runs have alike.
 SHOWS_COSTS = ("report.html", "summary.json")
 

@@ -11,13 +11,16 @@ from clusterscan.core.display import clock
 
 def closing_text(root: Path, did_something: bool, seconds: float) -> str:
     """Return the last lines of a run."""
+    try:
+        summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:  # Snakemake was asked for a part of the jobs only
+        return outcome_line(did_something, seconds)
     lines = [
         outcome_line(did_something, seconds),
         f"  catalogue  {root}/catalogue/clusters.fits (.vot, .parquet)",
         f"  report     {root}/report.html",
         f"  summary    {root}/summary.json",
     ]
-    summary = json.loads((root / "summary.json").read_text(encoding="utf-8"))
     return "\n".join(lines + [f"  {text}" for text in headline(summary)])
 
 
