@@ -237,11 +237,14 @@ def test_a_real_run_of_another_block_order_drops_the_old_lists_so_that_none_outl
     declared, mini_text
 ):
     assert {p.stem for p in declared.root.glob("manifests/scan/act/filter/*")} == set(BLOCKS)
-    assert list(declared.root.glob("selection/manifests/probe/*/o5-*.json"))
-    declared.configure(mini_text(sky__block_order=6))
+    probe = declared.root / f"selection/manifests/probe/scrambled/{BLOCKS[0]}.json"
+    probe.parent.mkdir(parents=True)
+    probe.touch()
+    nulls = {"selection__nulls": ["scrambled"], "selection__max_null_tiles": 1}
+    declared.configure(mini_text(sky__block_order=6, **nulls))
     start_of_run(declared)
     assert list(declared.root.glob("manifests/*/**/o5-*.json")) == []
-    assert list(declared.root.glob("selection/manifests/probe/*/o5-*.json")) == []
+    assert not probe.exists()
 
 
 def lost_notes(run):

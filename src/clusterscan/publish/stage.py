@@ -103,7 +103,7 @@ def publish_run(job: Job[PublishStage]) -> None:
         validation=validation,
         selection=json.loads(run.selection.read_text(encoding="utf-8")),
         costs=read_costs(job.root),
-        # Manifests of a larger footprint, or of other surveys, stay in the run's folder; their tiles
+        # Manifests of a larger footprint or of other surveys stay in the folder; their tiles
         # are no part of this catalogue.
         problems=[
             problem
