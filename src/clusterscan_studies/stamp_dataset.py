@@ -77,7 +77,7 @@ def make_dataset(
         settings.join_radius_arcsec / 60.0,
         str(path),
         [sha256[member] for member in table["member"]],
-        mending="set join_radius_arcsec and guard_arcsec, or correct the split column",
+        remedy="set join_radius_arcsec and guard_arcsec, or correct the split column",
     )
     write_example_chunks(
         path,
