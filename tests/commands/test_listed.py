@@ -233,11 +233,14 @@ def _offline(config):
 def run_script(config, monkeypatch):
     """Run the stage's script on one block with the arguments that Snakemake gives it."""
     paths = Paths(config)
+    settings = paths.folder.settings("fetch", "act")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(StageSettings(config).fetch("act").text(), encoding="utf-8")
     for block in paths.blocks[:1]:
         command = [str(PROJECT / "workflow/scripts/fetch.py")]
         options = {
             "root": config.output,
-            "settings": StageSettings(config).fetch("act").text(),
+            "settings": settings,
             "download": config.execution.download.model_dump_json(),
             "key": "act",
             "block": block.partition("-")[2],
