@@ -9,13 +9,11 @@ a new one or the settings that make examples change.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clusterscan.core.atomic import atomic_path, write_json
+from clusterscan.core.atomic import link_or_copy, write_json
 from clusterscan.core.errors import ProductError
 from clusterscan.core.fingerprint import file_sha256
 from clusterscan.core.records import TileRecord
@@ -118,7 +116,9 @@ def write_training_set(
         if record.has_shard:
             shard = record.checked_shard(root)
             target = folder / shard.relative_to(root / "samples" / survey)
-            _link(shard, target)
+            # `sample` replaces its shards by renaming, so the bytes stay under this name, and a
+            # pinned set costs no disk until examples change.
+            link_or_copy(shard, target)
             examples[target.relative_to(root).as_posix()] = record.sha256
     training_set = TrainingSet(
         survey,
@@ -155,14 +155,3 @@ def read_training_set(path: Path) -> TrainingSet:
     if any(name.is_absolute() or ".." in name.parts for name in names):
         raise ProductError(f"{path}: names files outside of the run's folder; delete it")
     return training_set
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, which keeps the bytes when the first one is replaced."""
-    # `sample` replaces its shards by renaming, which leaves the bytes under this name alone. So a
-    # pinned set costs no disk until examples change.
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, temporary)

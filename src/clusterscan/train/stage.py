@@ -8,23 +8,32 @@ rate), `batches` and `augment` (what each step shows), `fit`, `losses` and `chec
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from clusterscan.config.networks import FusionSettings
+from clusterscan.core.atomic import noting_writes
+from clusterscan.core.fingerprint import fingerprint
 from clusterscan.flow.job import Job
 from clusterscan.flow.stage_settings import TrainStage
 from clusterscan.formats.training_set import read_training_set
 from clusterscan.train.checkpoint import discard
 from clusterscan.train.examples import Examples, read_examples
+from clusterscan.train.kept import keep_training, take_back
 from clusterscan.train.loop import train
 from clusterscan.train.products import write_model
 from clusterscan.train.views import join_views, shown_by_all
 
+log = logging.getLogger(__name__)
+
 
 def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
     """Train one network and write it; resume from its checkpoint if there is one.
+
+    A network that was trained before with the same settings, version and examples is taken back
+    instead.
 
     Parameters
     ----------
@@ -36,6 +45,12 @@ def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
     # The checkpoint is removed last: a job killed while it writes the model resumes from it.
     folder = job.output.parent
     checkpoint = folder / ".checkpoint"
+    shelf = job.root / "trained" / folder.name
+    made_from = fingerprint_of_inputs(job, training_sets)
+    if take_back(shelf, made_from, folder, last=job.output.name):
+        log.info("trained before with these settings and examples: taken from %s", shelf)
+        discard(checkpoint)
+        return
     result = train(
         read_training_sets(job, training_sets),
         job.settings.network,
@@ -43,8 +58,16 @@ def train_network(job: Job[TrainStage], training_sets: Sequence[Path]) -> None:
         progress=job.progress,
         checkpoint=checkpoint,
     )
-    write_model(folder, result)
+    with noting_writes() as written:
+        write_model(folder, result)
+    keep_training(shelf, made_from, folder, written)
     discard(checkpoint)
+
+
+def fingerprint_of_inputs(job: Job[TrainStage], training_sets: Sequence[Path]) -> str:
+    """Return the hash of a training's settings, version and examples."""
+    found = [read_training_set(path) for path in training_sets]
+    return fingerprint([job.fingerprint, {each.survey: each.examples for each in found}])
 
 
 def read_training_sets(job: Job[TrainStage], paths: Sequence[Path]) -> Examples:
