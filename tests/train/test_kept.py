@@ -8,6 +8,7 @@ import pytest
 
 from clusterscan.config.load import load_config
 from clusterscan.core.atomic import atomic_path, write_json
+from clusterscan.core.fingerprint import file_sha256
 from clusterscan.flow.job import Job
 from clusterscan.flow.paths import RunFolder
 from clusterscan.flow.stage_settings import StageSettings
@@ -97,7 +98,8 @@ def test_a_kept_network_that_is_not_whole_is_trained_again(job, trainings, harm)
     else:
         record = weights.with_name("record.json")
         values = json.loads(record.read_text())
-        values["files"]["../outside"] = "0" * 64
+        (weights.parent.parent / "outside").write_text("a file of another folder")
+        values["files"]["../outside"] = file_sha256(weights.parent.parent / "outside")
         record.write_text(json.dumps(values))
     found = start(job)
     assert found["weights.safetensors"] == "weights.safetensors of training 1"
