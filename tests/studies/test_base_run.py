@@ -1,16 +1,19 @@
 """Data sets of ordinary runs: the run behind them, and the examples it has left."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from clusterscan.core.errors import ConfigError, ProductError
+from clusterscan.core.errors import ClusterscanError, ConfigError, ProductError
+from clusterscan.flow.lock import hold_lock
 from clusterscan.formats.examples import TileExamples, write_examples
 from clusterscan_studies.config.load import load_study
 from clusterscan_studies.config.study import RunDataset
 from clusterscan_studies.examples import read_dataset, write_dataset
-from clusterscan_studies.sources import base_config, base_runs, sync_study
+from clusterscan_studies.sources import base_config, base_runs, run_bases, sync_study
 
 
 @pytest.fixture
@@ -56,6 +59,19 @@ def test_a_run_without_examples_says_how_they_are_made(study_file, tiny, mini, m
     study_file.write_text(of_run(tiny, mini), encoding="utf-8")
     with pytest.raises(ProductError, match="has no examples yet; start the study by"):
         sync_study(load_study(study_file))
+
+
+def test_a_base_run_that_another_process_works_on_is_left_alone(
+    study_file, tiny, mini, monkeypatch
+):
+    monkeypatch.chdir(study_file.parent)
+    study_file.write_text(of_run(tiny, mini), encoding="utf-8")
+    with (
+        hold_lock(Path("results")),
+        pytest.raises(ClusterscanError, match="another run is at work in results"),
+    ):
+        run_bases(load_study(study_file), cores=1)
+    assert [path.name for path in Path("results").iterdir()] == [".lock"]
 
 
 def shard(path, band: str, kinds=("known", "random", "star")):
