@@ -310,3 +310,13 @@ def test_a_dry_run_shows_what_would_run_and_changes_no_file_beside_another_run(d
 def test_a_dry_run_of_a_new_configuration_makes_no_folder(fresh):
     assert "publish" in fresh.clusterscan("run", "--dry-run", "--quiet", "rules")
     assert not fresh.root.exists()
+
+
+def test_snakemakes_report_shows_the_small_products_with_their_captions(declared):
+    page = declared.folder / "shown.html"
+    declared.clusterscan("run", "--report", str(page))
+    text = page.read_text(encoding="utf-8")
+    for caption in (PROJECT / "workflow/report").glob("*.rst"):
+        assert " ".join(caption.read_text(encoding="utf-8").split()[:4]) in text
+    for product in ("report.html", "summary.json", "networks.csv"):
+        assert product in text

@@ -1,5 +1,21 @@
 """The products: tables, finished HiPS maps, report, summary, and the folder to hand on."""
 
+# The small products that `snakemake --report` shows, with their captions.
+SHOWN = {
+    "report.html": ("report.rst", "Results"),
+    "summary.json": ("summary.rst", "Results"),
+    "models/networks.csv": ("networks.rst", "Networks"),
+}
+
+
+def shown(path):
+    """Return a product, marked for Snakemake's report if it is one of `SHOWN`."""
+    name = Path(path).relative_to(ROOT).as_posix()
+    if name not in SHOWN:
+        return path
+    caption, category = SHOWN[name]
+    return report(path, caption=f"../report/{caption}", category=category)
+
 
 rule publish:
     input:
@@ -17,8 +33,8 @@ rule publish:
         catalogues=PATHS.all_catalogues(),
         mocs=PATHS.flag_mocs(),
     output:
-        PATHS.products()[:-1],
-        summary=PATHS.products()[-1],
+        [shown(path) for path in PATHS.products()[:-1]],
+        summary=shown(PATHS.products()[-1]),
     log:
         PATHS.log("publish", "all", "all"),
     conda:
