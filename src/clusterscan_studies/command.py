@@ -13,7 +13,12 @@ from pathlib import Path
 from clusterscan import __version__
 from clusterscan.commands.plan.command import cores as core_count
 from clusterscan.commands.run.closing import outcome_line
-from clusterscan.commands.run.runner import find_snakefile, run_workflow
+from clusterscan.commands.run.runner import (
+    find_snakefile,
+    only_shows,
+    run_workflow,
+    show_workflow,
+)
 from clusterscan.core.errors import ClusterscanError
 from clusterscan.flow.lock import hold_lock
 from clusterscan_studies.config.load import StudyForm, find_study, load_study
@@ -60,6 +65,9 @@ def run_study(name_or_file: str, *, quick: bool, cores: int, extra: Sequence[str
     started = time.monotonic()
     file = find_study(name_or_file)
     form = load_study(file, quick=quick)
+    if only_shows(extra):
+        # The base runs are left as they are: without their examples the study's jobs are unknown.
+        return show_workflow(file, cores, [*_workflow(quick), *extra])
     kind = "reduced form" if quick else "full form"
     print(f"clusterscan {__version__}: {form.study.title}, {kind} -> {form.root}/", flush=True)
     run_bases(form, cores, extra)

@@ -10,6 +10,7 @@ import yaml
 from clusterscan.core.errors import ClusterscanError, ConfigError, ProductError
 from clusterscan.flow.lock import hold_lock
 from clusterscan.formats.examples import TileExamples, write_examples
+from clusterscan_studies import command
 from clusterscan_studies.config.load import load_study
 from clusterscan_studies.config.study import RunDataset
 from clusterscan_studies.examples import read_dataset, write_dataset
@@ -72,6 +73,20 @@ def test_a_base_run_that_another_process_works_on_is_left_alone(
     ):
         run_bases(load_study(study_file), cores=1)
     assert [path.name for path in Path("results").iterdir()] == [".lock"]
+
+
+def test_a_dry_run_of_a_study_leaves_its_base_runs_and_its_folder_alone(
+    study_file, tiny, mini, monkeypatch
+):
+    monkeypatch.chdir(study_file.parent)
+    study_file.write_text(of_run(tiny, mini), encoding="utf-8")
+    shown = []
+    monkeypatch.setattr(command, "show_workflow", lambda *arguments: shown.append(arguments))
+    command.run_study(str(study_file), quick=False, cores=1, extra=["-n"])
+    ((file, cores, arguments),) = shown
+    assert (Path(file).name, cores, arguments[-1]) == (study_file.name, 1, "-n")
+    assert not Path("results").exists()
+    assert not Path(load_study(study_file).root).exists()
 
 
 def shard(path, band: str, kinds=("known", "random", "star")):
