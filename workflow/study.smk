@@ -25,8 +25,8 @@ try:
         workflow.overwrite_configfiles[0],
         quick=workflow.config_settings.config.get("form") == "quick",
     )
-    # A job on another machine reads this file too: the listing is the same there.
-    sync_study(FORM)
+    if workflow.is_main_process:  # jobs read this file too, and write nothing
+        sync_study(FORM)
 except ClusterscanError as error:
     sys.exit(f"\n{error}\n")
 

@@ -323,3 +323,11 @@ def test_a_file_in_the_place_of_the_run_s_folder_is_named(tmp_path, monkeypatch)
     with pytest.raises(SystemExit, match=r"taken: cannot be read or written \(File exists\)"):
         main(["unpin", str(config)])
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+@pytest.mark.parametrize("second", ["--configfile", "--configfile=b.yaml", "--config"])
+def test_a_run_refuses_a_second_configuration(second, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="a run has one configuration"):
+        main(["run", "a.yaml", second])
+    assert not list(tmp_path.iterdir())

@@ -84,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_classify(commands)
     for plugin in entry_points(group="clusterscan.commands"):  # such as `study`
-        plugin.load()(commands)
+        try:
+            plugin.load()(commands)
+        except Exception as error:  # a broken plug-in must not take the other commands with it
+            print(f"the command {plugin.name} cannot be loaded: {error}", file=sys.stderr)
     return parser
 
 
@@ -121,6 +124,12 @@ def _run(args: argparse.Namespace) -> None:
     # Batch systems end a job by SIGTERM: end Snakemake and its jobs as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
+    for word in args.extra:
+        # Snakemake would read it in place of the frozen configuration.
+        if word.partition("=")[0] in ("--config", "--configfile", "--configfiles", "-C"):
+            raise ClusterscanError(
+                f"{word}: a run has one configuration, the file named after `run`; change that file"
+            )
     config = load_config([args.config])
     if only_shows(args.extra):
         # Nothing else is printed: what Snakemake shows may go to a file or another program.
