@@ -1,21 +1,5 @@
 """The products: tables, finished HiPS maps, report, summary, and the folder to hand on."""
 
-# The small products that `snakemake --report` shows, with their captions.
-SHOWN = {
-    "report.html": ("report.rst", "Results"),
-    "summary.json": ("summary.rst", "Results"),
-    "models/networks.csv": ("networks.rst", "Networks"),
-}
-
-
-def shown(path):
-    """Return a product, marked for Snakemake's report if it is one of `SHOWN`."""
-    name = Path(path).relative_to(ROOT).as_posix()
-    if name not in SHOWN:
-        return path
-    caption, category = SHOWN[name]
-    return report(path, caption=f"../report/{caption}", category=category)
-
 
 rule publish:
     input:
