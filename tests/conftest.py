@@ -43,3 +43,8 @@ def mini_text() -> Callable[..., str]:
         return yaml.safe_dump(values, sort_keys=False)
 
     return changed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start whole runs first: one of them at the end would keep a single process busy."""
+    items.sort(key=lambda item: item.get_closest_marker("chain") is None)

@@ -174,7 +174,7 @@ def test_a_missing_file_or_table_says_where_it_was_looked_for(tmp_path, monkeypa
         download("act_dr6", tmp_path)
     with pytest.raises(SourceError, match=r"2 tables .* instead of one"):
         download("xxl", tmp_path, vizier=Client(published("xxl"), published("xxl")))
-    with pytest.raises(SourceError, match=r"psz2: no place.*act_dr6"):
+    with pytest.raises(SourceError, match=r"psz2: clusterscan cannot download.*act_dr6"):
         download("psz2", tmp_path)
 
 

@@ -40,9 +40,7 @@ def study(folder: Path, *arguments: str) -> str:
 
 def jobs(folder: Path, *arguments: str) -> dict[str, int]:
     """Return how many jobs of each rule a dry run would run."""
-    study(folder, *arguments, "-n")
-    text = (next(folder.glob("studies/*")) / "logs/snakemake.log").read_text()
-    table = text.partition("Job stats:")[2].partition("total")[0]
+    table = study(folder, *arguments, "-n").partition("Job stats:")[2].partition("total")[0]
     counts = dict(re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE))
     return {rule: int(n) for rule, n in counts.items() if rule != "all"}
 

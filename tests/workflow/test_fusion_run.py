@@ -41,7 +41,7 @@ def test_a_fusion_has_one_training_and_a_scan_and_a_detection_a_block(fresh, wit
     jobs = dict(line.split()[:2] for line in said.splitlines() if len(line.split()) == 2)
     # act: a network and a filter; fine: a network; both together: one; four blocks
     assert (jobs["train"], jobs["scan"], jobs["detect"]) == ("3", "16", "16")
-    assert (jobs["sample"], jobs["release"], jobs["merge"]) == ("8", "2", "1")
+    assert (jobs["sample"], jobs["training_set"], jobs["merge"]) == ("8", "2", "1")
 
 
 def times(folder):
