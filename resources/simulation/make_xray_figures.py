@@ -121,7 +121,7 @@ def draw_optical_counts(axis) -> None:
 
 
 def numbers(candidates: pd.DataFrame, sources: XraySources) -> dict:
-    """Return what the page's table shows."""
+    """Return the rows of the page's table."""
     area = len(TILES) * sky.cell_area_deg2(6)
     expert = candidates["expert"] == 1
     pure = candidates["extent_likelihood"] > 33

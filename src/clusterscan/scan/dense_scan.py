@@ -125,7 +125,7 @@ def grid_step(step_px: int | None, stride: int) -> int:
 
 
 def context_cells(network: ScanNetwork) -> int:
-    """Return how many feature cells around the pooled ones a chunk needs.
+    """Return the number of feature cells around the pooled ones that a chunk needs.
 
     This is as far as the network sees, but no farther than its crops reach from their centre (or
     64 px): the bound for a deep network lies far beyond anything it was shown in training, and
@@ -136,13 +136,13 @@ def context_cells(network: ScanNetwork) -> int:
 
 
 def _rim(network: ScanNetwork) -> int:
-    """Return how many cells are computed around those that are pooled."""
+    """Return the number of cells computed around the pooled ones."""
     edge = (network.settings.cells - network.settings.window_cells) // 2
     return max(context_cells(network), edge)
 
 
 def _most_cells(network: ScanNetwork, chunk_pixels: float | None) -> float:
-    """Return how many feature cells are computed at once, at most."""
+    """Return the largest number of feature cells computed at once."""
     if chunk_pixels is None:
         on_gpu = next(network.parameters()).is_cuda
         weights = sum(p.numel() * p.element_size() for p in network.parameters())

@@ -92,7 +92,7 @@ def filter_tile(
 def _reason_of_pixel(
     covered: np.ndarray, usable: np.ndarray, mask: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Return why each position's own pixel is left out, or 0."""
+    """Return the reason code for leaving out each position's own pixel; 0 if it is kept."""
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     inside = (column >= 0) & (row >= 0) & (row < covered.shape[0]) & (column < covered.shape[1])
     reason = np.full(np.shape(x), NO_COVERAGE, dtype=np.uint8)
